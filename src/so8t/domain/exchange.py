@@ -1,0 +1,154 @@
+"""What is said to an engine and what comes back, as plain data.
+
+Another process or another machine can serve these: they hold no handle, no path that only one
+machine knows (except a model's own location) and no state.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal
+
+from so8t.domain.canonical import digest_of
+
+
+class Arm(StrEnum):
+    """The two sides of the comparison."""
+
+    A = "a"
+    B = "b"
+
+    @property
+    def other(self) -> Arm:
+        """The opposite arm."""
+        return Arm.B if self is Arm.A else Arm.A
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """How tokens are chosen. Temperature 0 is greedy; `max_tokens` is the token budget."""
+
+    max_tokens: int = 256
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    seed: int = 1
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EngineRequest:
+    """One question to one model.
+
+    `key` is unique in a run and comes back with the reply; replies may come in any order.
+    """
+
+    key: str
+    messages: tuple[Message, ...]
+    decoding: Decoding = field(default_factory=Decoding)
+
+
+class Status(StrEnum):
+    """How an answer ended. A failure is an outage, never a wrong answer."""
+
+    COMPLETED = "completed"
+    TRUNCATED = "truncated"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class EngineReply:
+    """One model's answer to one question.
+
+    `text` is whole for completed answers, cut at the token budget for truncated ones and empty
+    for failed ones, whose `reason` says why. Times are seconds, None where the engine does not
+    tell: unknown is never zero.
+    """
+
+    key: str
+    status: Status
+    text: str = ""
+    reason: str | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LoadProfile:
+    """How a model is loaded; frozen for an arm's whole benchmark.
+
+    Attributes:
+        slots: answers in flight at the same time.
+        context: tokens of context for each slot.
+        threads: CPU threads of the engine; None leaves the choice to the engine.
+        gpu_layers: layers on the GPU; -1 is all of them.
+
+    """
+
+    slots: int = 1
+    context: int = 2048
+    threads: int | None = None
+    gpu_layers: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """A model as an engine knows it: a file path or a name, and the digest of its bytes."""
+
+    arm: Arm
+    location: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """Who answers. `lane` is the short name that every result carries."""
+
+    lane: str
+    version: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadReport:
+    """What loading a model really gave, to be compared with what was asked for.
+
+    Sizes in bytes, time in seconds; None where the engine does not tell.
+    """
+
+    seconds: float
+    context: int | None = None
+    slots: int | None = None
+    memory: int | None = None
+    gpu_memory: int | None = None
+    template_digest: str | None = None
+
+
+def settings_digest(
+    model: ServedModel, info: EngineInfo, profile: LoadProfile, decoding: Decoding
+) -> str:
+    """Digest of everything that can change an answer besides the question itself."""
+    return digest_of(
+        {
+            "model": model.digest,
+            "engine": [info.lane, info.version, info.detail],
+            "profile": [profile.slots, profile.context, profile.threads, profile.gpu_layers],
+            "decoding": [
+                decoding.temperature,
+                decoding.top_p,
+                decoding.top_k,
+                decoding.seed,
+                list(decoding.stop),
+            ],
+        }
+    )

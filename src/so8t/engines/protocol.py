@@ -1,0 +1,54 @@
+"""What every engine can do. One Protocol, one file an engine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from so8t.domain.exchange import (
+        EngineInfo,
+        EngineReply,
+        EngineRequest,
+        LoadProfile,
+        LoadReport,
+        ServedModel,
+    )
+
+
+class Session(Protocol):
+    """One loaded model, ready to answer."""
+
+    @property
+    def report(self) -> LoadReport:
+        """What loading really gave."""
+
+    def serve(self, requests: Iterable[EngineRequest]) -> Iterator[EngineReply]:
+        """Answer requests, at most as many at a time as there are slots.
+
+        Requests are pulled only as slots get free, so an endless iterable is fine; closing the
+        iterator abandons what is in flight. Replies come in the order of completion.
+
+        A request that fails alone is a reply with status failed. Raises EngineCrashed when the
+        engine itself is gone: replies already yielded stand, all others may be asked again in a
+        new session.
+        """
+
+    def close(self) -> None:
+        """Unload the model and give back its memory. Safe to call twice."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *exc_info: object) -> None: ...
+
+
+class Engine(Protocol):
+    """Who answers."""
+
+    @property
+    def info(self) -> EngineInfo:
+        """Lane and version, recorded with every answer."""
+
+    def open(self, model: ServedModel, profile: LoadProfile) -> Session:
+        """Load a model. Raises ModelError for a model that cannot be loaded, else EngineError."""

@@ -1,0 +1,218 @@
+"""A Python child process that speaks JSON lines and never outlives its parent.
+
+Native code (llama.cpp, torch) runs in such children, so that a crash or the out-of-memory
+killer ends one attempt and not the run. A child ends when its standard input ends, whatever
+the platform; on Linux the kernel also ends it when the parent dies.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections import deque
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
+
+from so8t.errors import EngineCrashed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    Reply = Callable[[dict[str, Any]], None]
+
+_TAIL_LINES = 40
+_PR_SET_PDEATHSIG = 1
+
+
+class ChildTimeoutError(EngineCrashed):
+    """The child said nothing for longer than its deadline."""
+
+
+class Child:
+    """A child process running `python -m module`, one JSON object a line in each direction."""
+
+    def __init__(
+        self,
+        module: str,
+        *arguments: str,
+        environment: Mapping[str, str] | None = None,
+        below_normal: bool = False,
+    ) -> None:
+        self.module = module
+        self._process = subprocess.Popen(
+            [sys.executable, "-u", "-m", module, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, **(environment or {})},
+            # Ctrl-C is for the parent, which ends its children in order.
+            start_new_session=sys.platform != "win32",
+            creationflags=_windows_flags(below_normal=below_normal),
+        )
+        if below_normal and sys.platform != "win32":
+            os.setpriority(os.PRIO_PROCESS, self._process.pid, 5)
+        self._received: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
+        self._write_lock = threading.Lock()
+        self._readers = [
+            threading.Thread(target=self._read_messages, daemon=True),
+            threading.Thread(target=self._read_stderr, daemon=True),
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    @property
+    def pid(self) -> int:
+        """The child's process id."""
+        return self._process.pid
+
+    def send(self, message: Mapping[str, Any]) -> None:
+        """Send one message. Raises EngineCrashed when the child is gone."""
+        line = json.dumps(message, ensure_ascii=False).encode() + b"\n"
+        stdin = self._pipe(self._process.stdin)
+        try:
+            with self._write_lock:
+                stdin.write(line)
+                stdin.flush()
+        except (BrokenPipeError, OSError, ValueError) as error:
+            raise self.crashed() from error
+
+    def receive(self, timeout: float | None = None) -> dict[str, Any]:
+        """Return the next message.
+
+        Raises EngineCrashed when the child ended, ChildTimeoutError after `timeout` seconds.
+        """
+        try:
+            message = self._received.get(timeout=timeout)
+        except queue.Empty:
+            raise ChildTimeoutError(
+                f"{self.module} (pid {self.pid}) said nothing for {timeout:.0f} s."
+            ) from None
+        if message is None:
+            self._received.put(None)
+            raise self.crashed()
+        return message
+
+    def crashed(self) -> EngineCrashed:
+        """Describe the end of the child, with the last lines that it wrote."""
+        try:
+            code: int | None = self._process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            code = None
+        for reader in self._readers:
+            reader.join(timeout=1)
+        how = "closed its output" if code is None else _describe_exit(code)
+        tail = "\n".join(f"  | {line}" for line in list(self._tail)[-8:])
+        return EngineCrashed(
+            f"{self.module} (pid {self.pid}) {how}." + (f" It last wrote:\n{tail}" if tail else "")
+        )
+
+    def close(self, grace: float = 5.0) -> None:
+        """End the child: close its input, then terminate, then kill. Safe to call twice."""
+        if self._process.stdin is not None and not self._process.stdin.closed:
+            try:
+                self._process.stdin.close()
+            except OSError:
+                pass  # the child is gone already, which is what we want
+        for end in (None, self._process.terminate, self._process.kill):
+            if end is not None:
+                end()
+            try:
+                self._process.wait(timeout=grace)
+                break
+            except subprocess.TimeoutExpired:
+                continue
+        for reader in self._readers:
+            reader.join(timeout=1)
+
+    def kill(self) -> None:
+        """End the child at once, as a crash would."""
+        self._process.kill()
+        self._process.wait()
+
+    def __enter__(self) -> Child:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    @staticmethod
+    def _pipe(pipe: Any) -> BinaryIO:
+        assert pipe is not None  # noqa: S101 - Popen was given PIPE
+        return pipe  # type: ignore[no-any-return]
+
+    def _read_messages(self) -> None:
+        for line in self._pipe(self._process.stdout):
+            try:
+                message = json.loads(line)
+            except ValueError:
+                message = None
+            if isinstance(message, dict):
+                self._received.put(message)
+            else:
+                # Native libraries print where they like; keep it for a crash report.
+                self._tail.append(line.decode(errors="replace").rstrip())
+        self._received.put(None)
+
+    def _read_stderr(self) -> None:
+        for line in self._pipe(self._process.stderr):
+            self._tail.append(line.decode(errors="replace").rstrip())
+
+
+def serve_messages(handle: Callable[[dict[str, Any], Reply], None]) -> NoReturn:
+    """Run the child's side: call `handle(message, reply)` for each message until input ends.
+
+    `handle` must return soon (long work belongs in a thread of its own), since the end of input,
+    which means that the parent is gone, is only seen between two calls.
+
+    Messages go out on a private copy of standard output; file descriptor 1 itself is pointed at
+    standard error, because native libraries print there and would tear the protocol.
+    """
+    die_with_parent()
+    out = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
+    lock = threading.Lock()
+
+    def reply(message: dict[str, Any]) -> None:
+        line = json.dumps(message, ensure_ascii=False).encode() + b"\n"
+        with lock:
+            out.write(line)
+            out.flush()
+
+    for message in _incoming(sys.stdin.buffer):
+        handle(message, reply)
+    # Input ended: the parent is done with us or dead. Threads in native code must not hold us.
+    os._exit(0)
+
+
+def _incoming(stream: BinaryIO) -> Iterator[dict[str, Any]]:
+    for line in stream:
+        yield json.loads(line)
+
+
+def die_with_parent() -> None:
+    """Ask the Linux kernel to end this process with its parent; elsewhere end of input does it."""
+    if sys.platform != "linux":
+        return
+    import ctypes  # noqa: PLC0415 - only a child on Linux needs it
+
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _describe_exit(code: int) -> str:
+    if code < 0:
+        name = signal.Signals(-code).name if -code in signal.valid_signals() else str(-code)
+        return f"was ended by {name}"
+    return f"ended with exit code {code}"
+
+
+def _windows_flags(*, below_normal: bool) -> int:
+    if sys.platform != "win32":
+        return 0
+    flags = subprocess.CREATE_NEW_PROCESS_GROUP
+    return flags | subprocess.BELOW_NORMAL_PRIORITY_CLASS if below_normal else flags
