@@ -5,17 +5,41 @@ Every field has a default that is right for most people, or none where only the 
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+
+Quantization = Literal["f32", "f16", "bf16", "q8_0", "q5_0", "q4_0", "q4_k_m", "q4_k_s", "q6_k"]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
 
 class _Strict(BaseModel):
-    """Unknown keys are refused, values are not coerced between kinds, nothing changes later."""
+    """Unknown keys are refused, and nothing changes after it was read."""
 
-    model_config = ConfigDict(extra="forbid", strict=False, frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Source(_Strict):
+    """Where a model comes from; exactly one of hf, gguf and ollama."""
+
+    hf: str | None = Field(
+        default=None, description="a directory in Hugging Face format, or an id on the hub"
+    )
+    gguf: str | None = Field(default=None, description="a GGUF file")
+    ollama: str | None = Field(default=None, description="a tag of the Ollama server")
+    revision: str | None = Field(default=None, description="hub only: commit, tag or branch")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        given = [kind for kind in ("hf", "gguf", "ollama") if getattr(self, kind) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                f"a source is exactly one of hf, gguf and ollama; given: {given or 'none'}"
+            )
+        if self.revision is not None and self.hf is None:
+            raise ValueError("revision belongs to an hf source")
+        return self
 
 
 class Finetune(_Strict):
@@ -31,7 +55,7 @@ class Finetune(_Strict):
     max_seconds: float | None = Field(
         default=None, gt=0, description="stop after this time even when steps are left"
     )
-    batch_size: int = Field(default=32, ge=1, description="conversations a step")
+    batch_size: PositiveInt = Field(default=32, description="conversations a step")
     learning_rate: float = Field(default=0.01, gt=0)
     warmup_steps: int = Field(default=20, ge=0)
     max_length: int = Field(default=512, ge=8, description="tokens; longer examples are refused")
@@ -44,4 +68,127 @@ class Finetune(_Strict):
         default=0.05, gt=0, lt=0.5, description="share of the data held out, by content hash"
     )
     seed: int = 1
-    threads: int | None = Field(default=None, ge=1, description="default: the physical cores")
+    threads: PositiveInt | None = Field(
+        default=None, description="default: the physical cores; recorded, since it changes low bits"
+    )
+
+
+class ArmA(_Strict):
+    """The base."""
+
+    label: str = Field(default="A", description="how the report names this model")
+    source: Source
+    quantization: Quantization = Field(
+        default="q8_0", description="type of the GGUF made from an hf source"
+    )
+
+
+class ArmB(_Strict):
+    """The model in question: fine-tuned here from A, or brought along."""
+
+    label: str = Field(default="B", description="how the report names this model")
+    source: Source | None = Field(default=None, description="a model that exists already")
+    finetune: Finetune | None = Field(default=None, description="make B from A's hf source")
+    quantization: Quantization = "q8_0"
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Self:
+        if (self.source is None) == (self.finetune is None):
+            raise ValueError("b needs either a source or finetune, and not both")
+        return self
+
+
+class Engine(_Strict):
+    """Who answers, and how a model is loaded."""
+
+    kind: Literal["embedded", "ollama"] = "embedded"
+    slots: PositiveInt | Literal["auto"] = Field(
+        default="auto", description="answers in flight; auto measures on this machine"
+    )
+    threads: PositiveInt | Literal["auto"] = Field(
+        default="auto", description="CPU threads; auto measures on this machine"
+    )
+    context: PositiveInt = Field(default=2048, description="tokens of context for each slot")
+    gpu_layers: int = Field(default=-1, ge=-1, description="layers on the GPU; -1 is all")
+    url: str = Field(default="http://127.0.0.1:11434", description="ollama only")
+    overwrite: bool = Field(
+        default=False, description="ollama only: replace a name that another model holds"
+    )
+
+
+class Task(_Strict):
+    """A named benchmark read from local files."""
+
+    name: str
+    data: Path = Field(description="the file or directory that holds it")
+    limit: PositiveInt | None = Field(
+        default=None, description="a seeded random subset of this size, never the first items"
+    )
+    few_shot: int = Field(default=0, ge=0)
+
+
+class Benchmark(_Strict):
+    """Phase 4: what both models are asked."""
+
+    suites: list[Path] = Field(default=[], description="suite files (JSONL or YAML)")
+    tasks: list[Task] = Field(default=[], description="named benchmarks")
+    block: float = Field(
+        default=0.05, gt=0, le=1, description="share of the items between changes of model"
+    )
+    noise_floor: int = Field(
+        default=32, ge=0, description="items that each model answers twice (its own flip rate)"
+    )
+
+    @model_validator(mode="after")
+    def _something_to_ask(self) -> Self:
+        if not self.suites and not self.tasks:
+            raise ValueError("nothing to ask: name at least one suite or task")
+        return self
+
+
+class Generation(_Strict):
+    """How answers are decoded. The token budget is part of the test."""
+
+    max_tokens: PositiveInt = 256
+    temperature: float = Field(default=0.0, ge=0)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    top_k: int = Field(default=0, ge=0)
+
+
+class Verdict(_Strict):
+    """What counts as an answer to the question; frozen before the first item."""
+
+    alpha: float = Field(default=0.05, gt=0, lt=0.5, description="error rate of a false verdict")
+    margin: float | None = Field(
+        default=None, gt=0, lt=1, description="differences below this count as equivalent"
+    )
+    scope: Literal["population", "benchmark"] = "population"
+    stop: Literal["early", "full"] = Field(
+        default="early", description="early: stop at the first block end that decides"
+    )
+
+
+class RunConfig(_Strict):
+    """One comparison of two models."""
+
+    name: Name = Field(description="the run's name, and its directory below `output`")
+    a: ArmA
+    b: ArmB
+    benchmark: Benchmark
+    engine: Engine = Engine()
+    generation: Generation = Generation()
+    verdict: Verdict = Verdict()
+    seed: int = Field(default=1, ge=0, description="order of the items, sampling, fine-tuning data")
+    output: Path = Field(
+        default=Path("runs"), description="where run directories are made; relative to here"
+    )
+    language: Literal["auto", "en", "ja"] = "auto"
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        if self.b.finetune is not None and self.a.source.hf is None:
+            raise ValueError("b.finetune needs a.source.hf: only Hugging Face weights can be trained")
+        for arm, source in (("a", self.a.source), ("b", self.b.source)):
+            if source is not None and source.ollama is not None and self.engine.kind != "ollama":
+                raise ValueError(f"{arm}.source.ollama needs engine.kind: ollama")
+        return self

@@ -1,0 +1,223 @@
+"""Read a config file; every complaint names file, line, column and, for a key, the nearest one."""
+
+from __future__ import annotations
+
+import difflib
+import io
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from so8t.config.schema import RunConfig
+from so8t.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pydantic_core import ErrorDetails
+
+_SHOWN = 10
+
+
+def load_config(path: Path, overrides: dict[str, Any] | None = None) -> RunConfig:
+    """Read and check a config file.
+
+    `overrides` maps dotted keys ("b.finetune.steps") to values that win over the file. Relative
+    paths in the file are relative to the file; they come back absolute, except `output`, which
+    is relative to the current directory as a person at a terminal expects.
+
+    Raises ConfigError (exit code 2) with file, line and column.
+    """
+    document = _parse(path)
+    for key, value in (overrides or {}).items():
+        _override(document, key, value, path)
+    try:
+        config = RunConfig.model_validate(_plain(document))
+    except ValidationError as error:
+        raise _explain(error, document, path) from None
+    return _absolute(config, path.resolve().parent)
+
+
+def config_schema() -> str:
+    """Return the JSON Schema of a config file, for editors."""
+    schema = RunConfig.model_json_schema()
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["title"] = "SO8T A/B run"
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+
+
+def _parse(path: Path) -> CommentedMap:
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except FileNotFoundError:
+        raise ConfigError(
+            "there is no such config file.",
+            file=str(path),
+            hint="so8t init writes a commented so8t.yaml to start from",
+        ) from None
+    except IsADirectoryError:
+        raise ConfigError("this is a directory, not a config file.", file=str(path)) from None
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ConfigError(
+            "the file is not UTF-8.",
+            file=str(path),
+            line=line,
+            hint="save it as UTF-8 (Shift_JIS and UTF-16 are not read)",
+        ) from None
+    yaml = YAML(typ="rt", pure=True)
+    try:
+        document = yaml.load(io.StringIO(text))
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise ConfigError(
+            f"not valid YAML: {error.problem or error.context}.",
+            file=str(path),
+            line=mark.line + 1 if mark else None,
+            column=mark.column + 1 if mark else None,
+        ) from None
+    except YAMLError as error:
+        raise ConfigError(f"not valid YAML: {error}", file=str(path)) from None
+    if not isinstance(document, CommentedMap):
+        raise ConfigError("a config is a mapping of keys to values.", file=str(path), line=1)
+    return document
+
+
+def _override(document: CommentedMap, key: str, value: Any, path: Path) -> None:
+    node: Any = document
+    *parents, last = key.split(".")
+    for part in parents:
+        node = node.setdefault(part, CommentedMap())
+        if not isinstance(node, CommentedMap):
+            raise ConfigError(f"{key} cannot be set: {part} is no mapping.", file=str(path))
+    node[last] = value
+
+
+def _plain(node: Any) -> Any:
+    if isinstance(node, CommentedMap):
+        return {str(key): _plain(value) for key, value in node.items()}
+    if isinstance(node, CommentedSeq):
+        return [_plain(value) for value in node]
+    return node
+
+
+def _explain(error: ValidationError, document: CommentedMap, path: Path) -> ConfigError:
+    details = error.errors()
+    complaints = [_complaint(detail, document) for detail in details]
+    complaints.sort(key=lambda complaint: (complaint[0], complaint[1]))
+    (line, column, first), *more = complaints
+    message = first + "".join(
+        f"\n{path}:{other_line}:{other_column}: {text}"
+        for other_line, other_column, text in more[: _SHOWN - 1]
+    )
+    if len(more) >= _SHOWN:
+        message += f"\n... and {len(more) - _SHOWN + 1} more"
+    return ConfigError(
+        message, file=str(path), line=line, column=column, hint=f"so8t validate {path}"
+    )
+
+
+def _complaint(detail: ErrorDetails, document: CommentedMap) -> tuple[int, int, str]:
+    # A union ("auto" or a number) adds the name of the failing branch to the location.
+    location = [part for part in detail["loc"] if _is_step(part)]
+    line, column = _position(document, location)
+    dotted = ".".join(str(part) for part in location)
+    if detail["type"] == "extra_forbidden":
+        known = _keys_at(location[:-1])
+        near = difflib.get_close_matches(str(location[-1]), known, n=1)
+        guess = f" Did you mean {near[0]!r}?" if near else f" Known keys: {', '.join(known)}."
+        return line, column, f"unknown key {dotted!r}.{guess}"
+    if detail["type"] == "missing":
+        return line, column, f"{dotted!r} is missing."
+    message = detail["msg"].removeprefix("Value error, ")
+    where = f"{dotted}: " if dotted else ""
+    given = detail["input"]
+    shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool) else ""
+    return line, column, f"{where}{message}{shown}."
+
+
+_BRANCHES = ("constrained-int", "int", "literal['auto']", "function-after")
+
+
+def _is_step(part: str | int) -> bool:
+    return isinstance(part, int) or not part.startswith(_BRANCHES)
+
+
+def _position(document: CommentedMap, location: Sequence[str | int]) -> tuple[int, int]:
+    """Line and column (from 1) of the deepest part of `location` that is in the file."""
+    node: Any = document
+    line, column = 1, 1
+    for part in location:
+        try:
+            if isinstance(node, CommentedMap) and part in node:
+                line, column = (number + 1 for number in node.lc.key(part))
+            elif isinstance(node, CommentedSeq) and isinstance(part, int) and part < len(node):
+                line, column = (number + 1 for number in node.lc.item(part))
+            else:
+                break
+        except (KeyError, TypeError):
+            break  # a value that came from an override has no place in the file
+        node = node[part]
+    return line, column
+
+
+def _keys_at(location: Sequence[str | int]) -> list[str]:
+    model: Any = RunConfig
+    for part in location:
+        if isinstance(part, int):
+            continue
+        annotation = model.model_fields[part].annotation
+        model = next(
+            (
+                candidate
+                for candidate in (annotation, *get_args(annotation))
+                if isinstance(candidate, type) and issubclass(candidate, BaseModel)
+            ),
+            model,
+        )
+    return list(model.model_fields)
+
+
+def _absolute(config: RunConfig, base: Path) -> RunConfig:
+    """Make paths absolute. A source that names no existing directory may be an id on the hub."""
+
+    def source(value: Any) -> Any:
+        if value is None:
+            return None
+        if value.gguf is not None:
+            return value.model_copy(update={"gguf": str(base / value.gguf)})
+        if value.hf is not None and ((base / value.hf).exists() or _looks_like_path(value.hf)):
+            return value.model_copy(update={"hf": str(base / value.hf)})
+        return value
+
+    finetune = config.b.finetune
+    if finetune is not None:
+        finetune = finetune.model_copy(update={"data": [base / file for file in finetune.data]})
+    benchmark = config.benchmark.model_copy(
+        update={
+            "suites": [base / file for file in config.benchmark.suites],
+            "tasks": [
+                task.model_copy(update={"data": base / task.data})
+                for task in config.benchmark.tasks
+            ],
+        }
+    )
+    return config.model_copy(
+        update={
+            "a": config.a.model_copy(update={"source": source(config.a.source)}),
+            "b": config.b.model_copy(
+                update={"source": source(config.b.source), "finetune": finetune}
+            ),
+            "benchmark": benchmark,
+            "output": Path.cwd() / config.output,
+        }
+    )
+
+
+def _looks_like_path(text: str) -> bool:
+    return text.startswith((".", "/", "~")) or text.count("/") != 1 or Path(text).is_absolute()

@@ -1,0 +1,145 @@
+"""The journal's tables, as steps that are each committed together with their own number."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from so8t.errors import JournalNewerError
+
+if TYPE_CHECKING:
+    import apsw
+
+# Every row but `run` and `head` is a link of one chain: `seq` counts through all tables, `chain`
+# is the digest of the row and of the link before it. Rows are added, never changed or removed.
+_V1 = """
+CREATE TABLE run (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    run_id TEXT NOT NULL,
+    name TEXT NOT NULL,
+    created TEXT NOT NULL,
+    version TEXT NOT NULL,
+    config TEXT NOT NULL,
+    config_digest TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE head (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    seq INTEGER NOT NULL,
+    chain TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE event (
+    seq INTEGER PRIMARY KEY,
+    at TEXT NOT NULL,
+    monotonic REAL NOT NULL,
+    kind TEXT NOT NULL,
+    data TEXT NOT NULL,
+    chain TEXT NOT NULL
+) STRICT;
+CREATE INDEX event_kind ON event (kind, seq);
+
+CREATE TABLE phase (
+    seq INTEGER PRIMARY KEY,
+    at TEXT NOT NULL,
+    phase TEXT NOT NULL,
+    attempt INTEGER NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('started', 'done', 'failed')),
+    inputs TEXT NOT NULL,
+    result TEXT NOT NULL,
+    chain TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE settings (
+    seq INTEGER PRIMARY KEY,
+    digest TEXT NOT NULL UNIQUE,
+    body TEXT NOT NULL,
+    chain TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE sample (
+    seq INTEGER PRIMARY KEY,
+    position INTEGER NOT NULL UNIQUE,
+    id TEXT NOT NULL UNIQUE,
+    task TEXT NOT NULL,
+    category TEXT NOT NULL,
+    origin TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    body TEXT NOT NULL,
+    chain TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE answer (
+    seq INTEGER PRIMARY KEY,
+    at TEXT NOT NULL,
+    arm TEXT NOT NULL CHECK (arm IN ('a', 'b')),
+    position INTEGER NOT NULL REFERENCES sample (position),
+    repeat INTEGER NOT NULL,
+    status TEXT NOT NULL CHECK (status IN ('completed', 'truncated', 'failed')),
+    text TEXT NOT NULL,
+    reason TEXT,
+    prompt_tokens INTEGER,
+    completion_tokens INTEGER,
+    seconds REAL,
+    settings TEXT NOT NULL REFERENCES settings (digest),
+    chain TEXT NOT NULL
+) STRICT;
+-- Exactly one answer counts; a failed one leaves room for the retry that replaces it.
+CREATE UNIQUE INDEX answer_once ON answer (arm, repeat, position) WHERE status <> 'failed';
+CREATE INDEX answer_place ON answer (arm, repeat, position);
+
+CREATE TABLE score (
+    seq INTEGER PRIMARY KEY,
+    answer INTEGER NOT NULL REFERENCES answer (seq),
+    grader TEXT NOT NULL,
+    grade TEXT NOT NULL CHECK (grade IN ('scored', 'unscored')),
+    value REAL,
+    reason TEXT,
+    chain TEXT NOT NULL,
+    CHECK ((grade = 'scored') = (value IS NOT NULL))
+) STRICT;
+CREATE INDEX score_answer ON score (answer, seq);
+"""
+
+MIGRATIONS = (_V1,)
+VERSION = len(MIGRATIONS)
+
+#: Columns of each chained table in the order in which they enter the digest, `chain` left out.
+CHAINED = {
+    "event": ("seq", "at", "monotonic", "kind", "data"),
+    "phase": ("seq", "at", "phase", "attempt", "state", "inputs", "result"),
+    "settings": ("seq", "digest", "body"),
+    "sample": ("seq", "position", "id", "task", "category", "origin", "digest", "body"),
+    "answer": (
+        "seq",
+        "at",
+        "arm",
+        "position",
+        "repeat",
+        "status",
+        "text",
+        "reason",
+        "prompt_tokens",
+        "completion_tokens",
+        "seconds",
+        "settings",
+    ),
+    "score": ("seq", "answer", "grader", "grade", "value", "reason"),
+}
+
+
+def check_version(found: int, path: str) -> None:
+    """Refuse a journal that a newer version wrote."""
+    if found > VERSION:
+        raise JournalNewerError(
+            f"{path} has journal version {found}; this program knows up to {VERSION}. "
+            "The file was not touched.",
+            hint="upgrade: pip install -U so8t",
+        )
+
+
+def migrate(connection: apsw.Connection) -> None:
+    """Bring a journal up to the current version; each step commits with its own number."""
+    for number in range(connection.pragma("user_version"), VERSION):
+        with connection:
+            connection.execute(MIGRATIONS[number])
+            connection.pragma("user_version", number + 1)
