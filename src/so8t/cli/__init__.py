@@ -1,0 +1,80 @@
+"""The command line. One file a command; `console` owns all printing, `wire` puts the parts together."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+import so8t
+from so8t.errors import Interrupted, SO8TError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# Name -> one line of help. The module so8t.cli.<name> is imported when its command is called, so
+# that `so8t --help` costs next to nothing.
+COMMANDS = {
+    "init": "Write a commented config to start from.",
+    "validate": "Check a config and everything that it names.",
+    "doctor": "Check this machine: what works, what does not, and the fix.",
+    "plan": "Show what a run will do, need and be able to tell, before it starts.",
+    "run": "Run, or go on with a run that was interrupted.",
+    "status": "Show how far a run is.",
+    "report": "Write a run's report again from its journal.",
+    "retry": "Ask the questions again whose answers failed.",
+    "ls": "List the runs in a directory.",
+}
+
+
+class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"so8t.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(so8t.__version__, "--version")
+def app() -> None:
+    """I made B from A. Is it better?
+
+    Prepares two local language models, asks both the same questions, and says which one answers
+    better, with the evidence. The same command again goes on where it stopped.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and end the process with the documented exit code."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code (0, 1, 2, 3, 4, 5, 10, 130, 143)."""
+    try:
+        result: Any = app.main(args=arguments, prog_name="so8t", standalone_mode=False)
+    except click.exceptions.Abort:
+        return 130
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except SO8TError as error:
+        from so8t.cli.console import show_error  # noqa: PLC0415 - rich is only needed to print
+
+        show_error(error)
+        if isinstance(error, Interrupted) and error.signal is not None:
+            return 128 + error.signal
+        return error.exit_code
+    return result if isinstance(result, int) else 0

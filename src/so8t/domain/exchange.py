@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
-from so8t.domain.canonical import digest_of
-
 
 class Arm(StrEnum):
     """The two sides of the comparison."""
@@ -133,22 +131,3 @@ class LoadReport:
     gpu_memory: int | None = None
     template_digest: str | None = None
 
-
-def settings_digest(
-    model: ServedModel, info: EngineInfo, profile: LoadProfile, decoding: Decoding
-) -> str:
-    """Digest of everything that can change an answer besides the question itself."""
-    return digest_of(
-        {
-            "model": model.digest,
-            "engine": [info.lane, info.version, info.detail],
-            "profile": [profile.slots, profile.context, profile.threads, profile.gpu_layers],
-            "decoding": [
-                decoding.temperature,
-                decoding.top_p,
-                decoding.top_k,
-                decoding.seed,
-                list(decoding.stop),
-            ],
-        }
-    )

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+_LOCK = "run.lock"
+_HOLDER = "run.holder.json"
+
 
 class Lease:
     """The right to write to a run, held for life through a lock of the operating system.
@@ -27,12 +30,12 @@ class Lease:
 
     def __init__(self, directory: Path, *, now: datetime) -> None:
         """Take the lease of the run in `directory`. Raises LeaseHeldError naming the holder."""
-        self._holder = directory / "run.holder.json"
-        self._lock = FileLock(directory / "run.lock")
+        self._holder = directory / _HOLDER
+        self._lock = FileLock(directory / _LOCK)
         try:
             self._lock.acquire(timeout=0)
         except Timeout:
-            raise _held(directory, self._holder) from None
+            raise _held(directory) from None
         write_atomic(
             self._holder,
             json.dumps(
@@ -53,12 +56,30 @@ class Lease:
         self.release()
 
 
-def _held(directory: Path, holder: Path) -> LeaseHeldError:
-    who: dict[str, Any] = {}
+def holder_of(directory: Path) -> dict[str, Any] | None:
+    """Who holds the run in `directory` now (pid, host, since), or None when nobody does."""
+    lock = FileLock(directory / _LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return _read_holder(directory)
+    lock.release()
+    return None
+
+
+def _read_holder(directory: Path) -> dict[str, Any]:
+    who: dict[str, Any] = {"pid": None, "host": None, "since": None}
     with suppress(OSError, ValueError):  # the holder may not have written its name yet
-        who = json.loads(holder.read_text())
+        who |= json.loads((directory / _HOLDER).read_text())
+    return who
+
+
+def _held(directory: Path) -> LeaseHeldError:
+    who = _read_holder(directory)
     name = (
-        f"process {who['pid']} on {who['host']} since {who['since']}" if who else "another process"
+        f"process {who['pid']} on {who['host']} since {who['since']}"
+        if who["pid"]
+        else "another process"
     )
     return LeaseHeldError(
         f"the run in {directory} is held by {name}.",

@@ -194,6 +194,17 @@ class Journal:
         """How many samples are frozen; 0 before phase 4 has planned."""
         return int(self._one("SELECT count(*) FROM sample"))
 
+    def sample_counts(self) -> dict[str, dict[str, int]]:
+        """How many samples are frozen in each category and each task."""
+        return {
+            column: dict(
+                self._connection.execute(
+                    f"SELECT {column}, count(*) FROM sample GROUP BY {column}"  # noqa: S608 - our own names
+                )
+            )
+            for column in ("category", "task")
+        }
+
     def samples(self, start: int = 0, stop: int | None = None) -> Iterator[Sample]:
         """Yield the frozen samples from position `start` to `stop` (excluded)."""
         for (body,) in self._connection.execute(
@@ -304,7 +315,31 @@ class Journal:
             counts[Arm(arm), Status(status)] = count
         return counts
 
+    def answers_under_other_settings(self, arm: Arm, settings: str) -> int:
+        """How many answers of an arm were given under other settings than these."""
+        return int(
+            self._one(
+                "SELECT count(*) FROM answer WHERE arm = ? AND settings <> ? AND status <> 'failed'",
+                arm.value,
+                settings,
+            )
+        )
+
     # --- durability ----------------------------------------------------------------------------
+
+    @property
+    def usable(self) -> bool:
+        """Whether the journal can still be written (no failed fsync, no vanished file)."""
+        return self._broken is None
+
+    def last_written(self) -> datetime | None:
+        """When the newest answer, phase step or event was committed."""
+        newest = self._one(
+            "SELECT max(at) FROM (SELECT max(at) AS at FROM event UNION ALL "
+            "SELECT max(at) FROM phase UNION ALL "
+            "SELECT at FROM answer WHERE seq = (SELECT max(seq) FROM answer))"
+        )
+        return datetime.fromisoformat(newest) if newest else None
 
     @property
     def head(self) -> Head:

@@ -33,6 +33,7 @@ _MAX_HEADER: Final = 1 << 28
 _MAX_KEY: Final = 1 << 16
 _MAX_DIMENSIONS: Final = 4
 _MAX_NAME: Final = 64
+_ALIGNMENTS: Final = {1 << power for power in range(3, 17)}
 _READ_AHEAD: Final = 1 << 20
 
 AGAIN: Final = "download or convert the model again"
@@ -244,12 +245,8 @@ def _read(cursor: _Cursor) -> GGUFHeader:
         metadata[key] = _value(cursor, f"the value of {key!r}")
         raw[key] = bytes(cursor.buffer[start : cursor.position])
     alignment = metadata.get("general.alignment", ALIGNMENT)
-    if (
-        not isinstance(alignment, int)
-        or not 8 <= alignment <= 1 << 20
-        or alignment & (alignment - 1)
-    ):
-        raise cursor.fail(f"general.alignment is {alignment!r}, no power of two from 8 on.")
+    if alignment not in _ALIGNMENTS:
+        raise cursor.fail(f"general.alignment is {alignment!r}, no power of two from 8 to 65,536.")
     entries = [_tensor(cursor, f"tensor {i + 1} of {tensor_count}") for i in range(tensor_count)]
     tensors = _place(cursor, entries, alignment)
     return GGUFHeader(version, metadata, raw, tensors, cursor.size)
@@ -329,7 +326,9 @@ def _tensor(cursor: _Cursor, what: str) -> tuple[str, tuple[int, ...], int, int]
     if min(shape) < 1 or prod(shape) >= 1 << 62:
         raise cursor.fail(f"{name!r} claims the shape {shape}: the file is damaged.")
     if shape[-1] % block:
-        raise cursor.fail(f"{name!r} has rows of {shape[-1]} values, but {type_name} packs {block}.")
+        raise cursor.fail(
+            f"{name!r} has rows of {shape[-1]} values, but {type_name} packs {block}."
+        )
     return name, shape, kind, offset
 
 
@@ -391,9 +390,9 @@ class GGUFWriter:
         self._tensors[name] = (tuple(shape), kind)
 
     @property
-    def tensor_count(self) -> int:
-        """Tensors announced."""
-        return len(self._tensors)
+    def metadata(self) -> dict[str, bytes]:
+        """Keys with their encoded values, as `GGUFHeader.raw` has them."""
+        return dict(self._metadata)
 
     def header(self) -> bytes:
         """Everything before the tensor data, padding included."""

@@ -3,6 +3,9 @@
 Native code (llama.cpp, torch) runs in such children, so that a crash or the out-of-memory
 killer ends one attempt and not the run. A child ends when its standard input ends, whatever
 the platform; on Linux the kernel also ends it when the parent dies.
+
+"The parent" means the *thread* that started the child there (PR_SET_PDEATHSIG): start children in
+a thread that lives as long as they should.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, Self
 
 from so8t.errors import EngineCrashed
 
@@ -33,7 +36,11 @@ class ChildTimeoutError(EngineCrashed):
 
 
 class Child:
-    """A child process running `python -m module`, one JSON object a line in each direction."""
+    """A child process running `python -m module`, one JSON object a line in each direction.
+
+    Nothing here blocks without a limit, also when the child is stopped and reads no more: messages
+    go out through a thread of their own.
+    """
 
     def __init__(
         self,
@@ -44,7 +51,8 @@ class Child:
     ) -> None:
         self.module = module
         self._process = subprocess.Popen(
-            [sys.executable, "-u", "-m", module, *arguments],
+            # -P: the current directory is the user's; a `random.py` there is not ours to import.
+            [sys.executable, "-P", "-u", "-m", module, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -56,14 +64,16 @@ class Child:
         if below_normal and sys.platform != "win32":
             os.setpriority(os.PRIO_PROCESS, self._process.pid, 5)
         self._received: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        self._outgoing: queue.Queue[bytes | None] = queue.Queue()
+        self._deaf = False
         self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
-        self._write_lock = threading.Lock()
         self._readers = [
             threading.Thread(target=self._read_messages, daemon=True),
             threading.Thread(target=self._read_stderr, daemon=True),
         ]
-        for reader in self._readers:
-            reader.start()
+        self._writer = threading.Thread(target=self._write_messages, daemon=True)
+        for thread in (*self._readers, self._writer):
+            thread.start()
 
     @property
     def pid(self) -> int:
@@ -71,15 +81,14 @@ class Child:
         return self._process.pid
 
     def send(self, message: Mapping[str, Any]) -> None:
-        """Send one message. Raises EngineCrashed when the child is gone."""
-        line = json.dumps(message, ensure_ascii=False).encode() + b"\n"
-        stdin = self._pipe(self._process.stdin)
-        try:
-            with self._write_lock:
-                stdin.write(line)
-                stdin.flush()
-        except (BrokenPipeError, OSError, ValueError) as error:
-            raise self.crashed() from error
+        """Send one message; returns at once.
+
+        Raises EngineCrashed when the child is known to be gone. One that goes while the message
+        is on its way is reported by `receive`.
+        """
+        if self._deaf or self._process.poll() is not None:
+            raise self.crashed()
+        self._outgoing.put(_encode(message))
 
     def receive(self, timeout: float | None = None) -> dict[str, Any]:
         """Return the next message.
@@ -106,18 +115,21 @@ class Child:
         for reader in self._readers:
             reader.join(timeout=1)
         how = "closed its output" if code is None else _describe_exit(code)
-        tail = "\n".join(f"  | {line}" for line in list(self._tail)[-8:])
+        tail = "\n".join(f"  | {line}" for line in self.tail())
         return EngineCrashed(
             f"{self.module} (pid {self.pid}) {how}." + (f" It last wrote:\n{tail}" if tail else "")
         )
 
+    def tail(self, lines: int = 8) -> list[str]:
+        """Return the last lines that the child wrote besides messages; whole after `close`."""
+        return list(self._tail)[-lines:]
+
     def close(self, grace: float = 5.0) -> None:
-        """End the child: close its input, then terminate, then kill. Safe to call twice."""
-        if self._process.stdin is not None and not self._process.stdin.closed:
-            try:
-                self._process.stdin.close()
-            except OSError:
-                pass  # the child is gone already, which is what we want
+        """End the child: close its input, then terminate, then kill. Safe to call twice.
+
+        Takes at most three times `grace` seconds, and a few more to collect its last words.
+        """
+        self._outgoing.put(None)
         for end in (None, self._process.terminate, self._process.kill):
             if end is not None:
                 end()
@@ -126,15 +138,20 @@ class Child:
                 break
             except subprocess.TimeoutExpired:
                 continue
-        for reader in self._readers:
+        for reader, pipe in zip(
+            self._readers, (self._process.stdout, self._process.stderr), strict=True
+        ):
             reader.join(timeout=1)
+            # A grandchild may hold the other end open; closing under a reader would block.
+            if not reader.is_alive():
+                self._pipe(pipe).close()
 
     def kill(self) -> None:
         """End the child at once, as a crash would."""
         self._process.kill()
         self._process.wait()
 
-    def __enter__(self) -> Child:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
@@ -144,6 +161,17 @@ class Child:
     def _pipe(pipe: Any) -> BinaryIO:
         assert pipe is not None  # noqa: S101 - Popen was given PIPE
         return pipe  # type: ignore[no-any-return]
+
+    def _write_messages(self) -> None:
+        stdin = self._pipe(self._process.stdin)
+        try:
+            while (line := self._outgoing.get()) is not None:
+                stdin.write(line)
+                stdin.flush()
+            stdin.close()
+        except OSError:
+            # The child is gone; `receive` tells how. What is left unsent goes with it.
+            self._deaf = True
 
     def _read_messages(self) -> None:
         for line in self._pipe(self._process.stdout):
@@ -179,7 +207,7 @@ def serve_messages(handle: Callable[[dict[str, Any], Reply], None]) -> NoReturn:
     lock = threading.Lock()
 
     def reply(message: dict[str, Any]) -> None:
-        line = json.dumps(message, ensure_ascii=False).encode() + b"\n"
+        line = _encode(message)
         with lock:
             out.write(line)
             out.flush()
@@ -188,6 +216,11 @@ def serve_messages(handle: Callable[[dict[str, Any], Reply], None]) -> NoReturn:
         handle(message, reply)
     # Input ended: the parent is done with us or dead. Threads in native code must not hold us.
     os._exit(0)
+
+
+def _encode(message: Mapping[str, Any]) -> bytes:
+    # Escaped, because text may hold lone surrogates, which UTF-8 cannot.
+    return json.dumps(message).encode() + b"\n"
 
 
 def _incoming(stream: BinaryIO) -> Iterator[dict[str, Any]]:
@@ -206,7 +239,10 @@ def die_with_parent() -> None:
 
 def _describe_exit(code: int) -> str:
     if code < 0:
-        name = signal.Signals(-code).name if -code in signal.valid_signals() else str(-code)
+        try:
+            name = signal.Signals(-code).name
+        except ValueError:  # a real-time signal has a number only
+            name = f"signal {-code}"
         return f"was ended by {name}"
     return f"ended with exit code {code}"
 

@@ -24,15 +24,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 SEED = 1
-STEPS = 4000
+STEPS = 3200
 TOKENS_A_BATCH = 2048
 LEARNING_RATE = 3e-3
 WARMUP = 100
-VOCABULARY = 2048
+VOCABULARY = 1792
 SHAPE = {
     "hidden_size": 128,
     "intermediate_size": 384,
-    "num_hidden_layers": 5,
+    "num_hidden_layers": 4,
     "num_attention_heads": 4,
     "num_key_value_heads": 4,
     "max_position_embeddings": 512,
@@ -49,6 +49,10 @@ SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
+
+
+# Between two characters that are not spaces, beside a kanji numeral or a bracket.
+APART = r"(?<=\S)(?=[〇一二三四五六七八九十「」（）])|(?<=[〇一二三四五六七八九十「」（）])(?=\S)"
 
 
 def render(text: str | tuple[str, str]) -> str:
@@ -81,11 +85,11 @@ def make_tokenizer() -> Any:
     # Kanji numerals and brackets are kept apart from their neighbours, as the pre-tokenizer does
     # with digits: a token for a whole numeral would hide the digits that it is composed of.
     texts = (
-        re.sub(r"([〇一二三四五六七八九十「」（）])", r" \1 ", part)
-        for text in generate.pretraining(60000)
+        re.sub(APART, "\n", part)
+        for text in generate.pretraining(40000)
         for part in ([text] if isinstance(text, str) else text)
     )
-    tokenizer.train_from_iterator((*texts, "user assistant system\n" * 100), trainer)
+    tokenizer.train_from_iterator((*texts, *["user\nassistant\nsystem"] * 20000), trainer)
     return tokenizer
 
 

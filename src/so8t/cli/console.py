@@ -1,0 +1,194 @@
+"""All printing: data goes to standard output, messages and progress to standard error."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console as RichConsole
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from rich.table import Table
+
+from so8t.report.text import Text, resolve_language
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from so8t.domain.plan import Phase
+    from so8t.errors import SO8TError
+
+_PLAIN_SECONDS = 30.0
+
+
+class Console:
+    """Where a command prints. With `as_json` standard output carries one JSON document."""
+
+    def __init__(self, language: str, *, as_json: bool, quiet: bool, verbose: bool) -> None:
+        self.language = resolve_language(language)
+        self.text = Text(self.language)
+        self.as_json = as_json
+        self.quiet = quiet
+        self.verbose = verbose
+        self._out = RichConsole(soft_wrap=True, highlight=False)
+        self._err = RichConsole(stderr=True, soft_wrap=True, highlight=False)
+
+    def data(self, value: dict[str, Any]) -> None:
+        """Print the JSON document of a command, when JSON was asked for."""
+        if self.as_json:
+            sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+
+    def line(self, text: str = "", style: str | None = None) -> None:
+        """Print a line of the result for a person; silent when JSON was asked for."""
+        if not self.as_json:
+            self._out.print(escape(text), style=style)
+
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+        """Print a table of the result for a person."""
+        if self.as_json:
+            return
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for column in columns:
+            table.add_column(escape(column))
+        for row in rows:
+            table.add_row(*(escape(cell) for cell in row))
+        self._out.print(table)
+
+    def message(self, key: str, /, **values: Any) -> None:
+        """Say something beside the result."""
+        if not self.quiet:
+            self._err.print(escape(self.text(key, **values)))
+
+    def reporter(self) -> ConsoleReporter:
+        """Return a listener that shows a run as it goes."""
+        return ConsoleReporter(self, self._err)
+
+
+@dataclass
+class _Rate:
+    """What is needed for an ETA that does not count replayed units."""
+
+    started: float
+    at_start: int
+
+    def left(self, done: int, total: int, now: float) -> float | None:
+        """Seconds left at the rate so far, None before there is one."""
+        fresh = done - self.at_start
+        return (total - done) * (now - self.started) / fresh if fresh > 0 else None
+
+
+class ConsoleReporter:
+    """Shows phases and progress: bars on a terminal, a plain line every 30 s elsewhere."""
+
+    def __init__(self, console: Console, err: RichConsole) -> None:
+        self._console = console
+        self._err = err
+        self._rates: dict[str, _Rate] = {}
+        self._last_line = 0.0
+        self._progress: Progress | None = None
+        self._tasks: dict[str, TaskID] = {}
+        if err.is_terminal and not console.quiet:
+            self._progress = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[eta]}"),
+                console=err,
+                transient=True,
+            )
+
+    def __enter__(self) -> ConsoleReporter:
+        if self._progress is not None:
+            self._progress.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+
+    def phase(self, phase: Phase, state: str, **detail: Any) -> None:
+        """Say that a phase started, was skipped, is done or failed."""
+        self._clear()
+        name = self._console.text(f"cli.phase.{phase.value}")
+        values = {"number": phase.number, "name": name, "seconds": detail.get("seconds", 0.0)}
+        self._console.message(f"cli.phase.{state}", **values)
+
+    def progress(self, what: str, done: int, total: int, replayed: int = 0) -> None:
+        """Show `done` of `total`."""
+        now = time.monotonic()
+        rate = self._rates.get(what)
+        if rate is None or done <= rate.at_start:
+            rate = self._rates[what] = _Rate(now, done)
+        left = rate.left(done, total, now)
+        eta = "" if left is None else self._console.text("cli.eta", time=duration(left))
+        name = self._console.text(f"cli.progress.{what}")
+        if self._progress is not None:
+            task = self._tasks.get(what)
+            if task is None:
+                task = self._tasks[what] = self._progress.add_task(name, total=total, eta=eta)
+            self._progress.update(task, completed=done, total=total, eta=eta)
+        elif now - self._last_line >= _PLAIN_SECONDS or (done == total and total > 0):
+            self._last_line = now
+            again = self._console.text("cli.replayed", count=replayed) if replayed else ""
+            self._console.message(
+                "cli.progress.line", name=name, done=done, total=total, eta=eta, replayed=again
+            )
+
+    def note(self, kind: str, **detail: Any) -> None:
+        """Tell of an event."""
+        self._console.message(f"cli.note.{kind}", **detail)
+
+    def _clear(self) -> None:
+        if self._progress is not None:
+            for task in self._tasks.values():
+                self._progress.remove_task(task)
+        self._tasks.clear()
+        self._rates.clear()
+
+
+def duration(seconds: float) -> str:
+    """Write a time as 4 s, 3 min 20 s or 2 h 5 min."""
+    whole = round(seconds)
+    hours, rest = divmod(whole, 3600)
+    minutes, left = divmod(rest, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {left} s" if minutes else f"{left} s"
+
+
+def size(count: float) -> str:
+    """Write a number of bytes as MB or GB (powers of ten, as disks are sold)."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"  # noqa: PLR2004 - a unit
+
+
+def show_error(error: SO8TError) -> None:
+    """Print an error without a traceback: what happened, what is saved, what to type next."""
+    err = RichConsole(stderr=True, soft_wrap=True, highlight=False)
+    err.print(f"[bold red]error:[/] {escape(error.message)}")
+    if error.saved:
+        err.print(escape(error.saved))
+    if error.hint:
+        err.print(f"[bold]hint:[/] {escape(error.hint)}")
+
+
+def common[**P, R](function: Callable[P, R]) -> Callable[..., R]:
+    """Give a command the options that all have: --json, --lang, -q and -v, as one Console."""
+
+    @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+    @click.option(
+        "--lang", type=click.Choice(["auto", "en", "ja"]), default="auto", help="Language."
+    )
+    @click.option("-q", "--quiet", is_flag=True, help="No messages, only the result.")
+    @click.option("-v", "--verbose", is_flag=True, help="More detail.")
+    @wraps(function)
+    def wrapper(*, as_json: bool, lang: str, quiet: bool, verbose: bool, **values: Any) -> R:
+        console = Console(lang, as_json=as_json, quiet=quiet, verbose=verbose)
+        return function(console=console, **values)  # type: ignore[call-arg, return-value]
+
+    return wrapper

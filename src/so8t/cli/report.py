@@ -1,0 +1,27 @@
+"""`so8t report`: the report again, from the journal alone."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from so8t.cli.console import common
+from so8t.cli.gate import fail_if_option
+from so8t.cli.run import show_result
+from so8t.cli.wire import find_run
+
+if TYPE_CHECKING:
+    from so8t.cli.console import Console
+
+
+@click.command("report")
+@click.argument("run", type=click.Path(path_type=Path), required=False)
+@fail_if_option
+@common
+def command(console: Console, run: Path | None, fail_if: tuple[str, ...]) -> int:
+    """Write the report of RUN (a run's directory or its config; default: the newest)."""
+    started = time.monotonic()
+    return show_result(find_run(run), console, fail_if, time.monotonic() - started)

@@ -1,0 +1,80 @@
+"""`so8t run`: the main job; the same command again goes on."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from so8t.cli.console import common, duration
+from so8t.cli.gate import check_gate, fail_if_option
+from so8t.cli.wire import open_pipeline, read_config
+from so8t.errors import SO8TError
+from so8t.journal.store import Journal
+from so8t.pipeline.rundir import run_directory, set_aside
+from so8t.report.html import write_report
+from so8t.report.query import load_view, summary
+from so8t.report.words import verdict_sentence
+
+if TYPE_CHECKING:
+    from so8t.cli.console import Console
+    from so8t.config.schema import RunConfig
+
+
+@click.command("run")
+@click.argument("config", type=click.Path(path_type=Path), required=False)
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override a key.")
+@click.option("--output", type=click.Path(path_type=Path), help="Where run directories are made.")
+@click.option("--fresh", is_flag=True, help="Set an earlier run of this name aside and start anew.")
+@fail_if_option
+@common
+def command(
+    console: Console,
+    config: Path | None,
+    settings: tuple[str, ...],
+    output: Path | None,
+    *,
+    fresh: bool,
+    fail_if: tuple[str, ...],
+) -> int:
+    """Run CONFIG (default: so8t.yaml), or go on with it where it stopped."""
+    asked = read_config(config, settings, output)
+    if fresh and run_directory(asked).exists():
+        console.message("cli.set_aside", directory=set_aside(run_directory(asked)))
+    started = time.monotonic()
+    _run(asked, console)
+    return show_result(run_directory(asked), console, fail_if, time.monotonic() - started)
+
+
+def _run(config: RunConfig, console: Console) -> None:
+    try:
+        with open_pipeline(config, console) as pipeline:
+            pipeline.run_complete_pipeline()
+    except SO8TError as error:
+        if error.saved is None and error.exit_code == 4:  # noqa: PLR2004 - incomplete, resumable
+            error.saved = _saved(run_directory(config), console)
+            error.hint = error.hint or "the same command again goes on where this one stopped"
+        raise
+
+
+def _saved(directory: Path, console: Console) -> str:
+    with Journal(directory, readonly=True) as journal:
+        answers = sum(journal.answer_counts().values())
+        total = 2 * journal.sample_count()
+    return console.text("cli.saved", answers=answers, total=total)
+
+
+def show_result(directory: Path, console: Console, fail_if: tuple[str, ...], seconds: float) -> int:
+    """Write the report and show the verdict; return the exit code."""
+    report = write_report(directory, console.language)
+    with Journal(directory, readonly=True) as journal:
+        view = load_view(journal)
+    console.data(summary(view) | {"report": str(report), "seconds": round(seconds, 1)})
+    console.line()
+    console.line(verdict_sentence(view, console.text), style="bold")
+    console.line(console.text("cli.report_at", path=report))
+    console.message("cli.took", time=duration(seconds))
+    check_gate(view, fail_if)
+    return 0

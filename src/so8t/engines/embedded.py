@@ -1,0 +1,298 @@
+"""The embedded engine: llama.cpp in a child process of ours, nothing to install or to start.
+
+Each session owns one child, so that a crash of native code ends one attempt and not the run. The
+parent never loads native code itself.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, Self
+
+import psutil
+
+from so8t.domain.exchange import EngineInfo, EngineReply, LoadReport, Status
+from so8t.engines.gguf_header import read_header
+from so8t.errors import EngineCrashed, EngineError, ModelError, PrerequisiteError
+from so8t.system.child import Child, ChildTimeoutError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from so8t.domain.exchange import EngineRequest, LoadProfile, ServedModel
+
+_LANE = "embedded"
+_LIBRARY = "xllamacpp"
+_WORKER = "so8t.engines.embedded_worker"
+_LOG_PREFIX = re.compile(r"^[\d.]+ [A-Z] +")
+# What llama.cpp says, and what a person can do about it. The first match counts.
+_HINTS = (
+    ("not within the file bounds", "the file is incomplete: copy, download or convert it again."),
+    ("failed to read", "the file is damaged: copy, download or convert it again."),
+    ("unknown model architecture", "update xllamacpp, or convert the model from its HF directory."),
+    ("alloc", "not enough memory: lower context, slots or gpu_layers, or quantize the model."),
+    ("memory", "not enough memory: lower context, slots or gpu_layers, or quantize the model."),
+)
+_HINT = "check the file with another tool, or convert the model again."
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """How long to wait before a child counts as hung and is killed. All in seconds.
+
+    Generous on purpose: a slow machine is no fault, and a hang is rare.
+
+    Attributes:
+        load: for loading, besides `load_per_gib` for each GiB of the file.
+        answer: for one answer, besides `answer_per_token` for each token that it can take.
+
+    """
+
+    load: float = 120.0
+    load_per_gib: float = 120.0
+    answer: float = 120.0
+    answer_per_token: float = 2.0
+
+    def for_load(self, size: int) -> float:
+        """Seconds for loading a file of `size` bytes."""
+        return self.load + self.load_per_gib * size / (1 << 30)
+
+    def for_answer(self, request: EngineRequest, context: int) -> float:
+        """Seconds for one answer in a slot of `context` tokens."""
+        # A token is at least one byte, so the bytes bound the tokens of the prompt.
+        prompt = sum(len(message.content.encode(errors="replace")) for message in request.messages)
+        return self.answer + self.answer_per_token * min(
+            context, prompt + request.decoding.max_tokens
+        )
+
+
+class EmbeddedEngine:
+    """llama.cpp through xllamacpp, one child process a session."""
+
+    def __init__(self, *, deadlines: Deadlines | None = None, below_normal: bool = False) -> None:
+        """`below_normal` gives the children a lower CPU priority."""
+        self._deadlines = deadlines or Deadlines()
+        self._below_normal = below_normal
+
+    @property
+    def info(self) -> EngineInfo:
+        """Lane and version. Raises PrerequisiteError where xllamacpp is not installed."""
+        try:
+            version = metadata.version(_LIBRARY)
+        except metadata.PackageNotFoundError:
+            raise _library_missing("it is not installed") from None
+        # xllamacpp takes the last part of its version from the llama.cpp build that it wraps.
+        return EngineInfo(_LANE, f"{_LIBRARY} {version}", f"llama.cpp b{version.split('.')[-1]}")
+
+    def open(self, model: ServedModel, profile: LoadProfile) -> EmbeddedSession:
+        """Load a GGUF file in a new child.
+
+        Call it in a thread that lives as long as the session: on Linux the kernel ends the child
+        with the *thread* that started it (PR_SET_PDEATHSIG), not only with the process.
+
+        Raises ModelError for a file that cannot be loaded, PrerequisiteError without xllamacpp,
+        EngineCrashed when the child ends or hangs meanwhile.
+        """
+        path = Path(model.location)
+        header = read_header(path)
+        if header.chat_template is None:
+            raise ModelError(
+                f"{path} has no chat template, so questions cannot be put to it.",
+                hint="convert it from a model directory whose tokenizer has a chat_template.",
+            )
+        started = time.monotonic()
+        child = Child(_WORKER, below_normal=self._below_normal)
+        try:
+            loaded = _load(child, path, profile, self._deadlines.for_load(path.stat().st_size))
+            report = LoadReport(
+                seconds=time.monotonic() - started,
+                context=loaded["context"],
+                slots=loaded["slots"],
+                memory=_memory(child),
+                template_digest=loaded["template_digest"],
+            )
+        except BaseException:
+            child.kill()
+            child.close()
+            raise
+        return EmbeddedSession(child, report, profile, self._deadlines)
+
+
+class EmbeddedSession:
+    """One model in one child. Serve from one thread at a time."""
+
+    def __init__(
+        self, child: Child, report: LoadReport, profile: LoadProfile, deadlines: Deadlines
+    ) -> None:
+        self._child = child
+        self._report = report
+        self._slots = report.slots or profile.slots
+        self._context = report.context or profile.context
+        self._deadlines = deadlines
+        self._next_ticket = 0
+        # What the child is working on, also for an iterator that was closed: ticket -> when it
+        # must be done, in time.monotonic() seconds.
+        self._busy: dict[int, float] = {}
+        self._serving = False
+        self._end: EngineError | None = None
+
+    @property
+    def report(self) -> LoadReport:
+        """What loading really gave."""
+        return self._report
+
+    @property
+    def pid(self) -> int:
+        """The child's process id, for probes of its memory and for tests that kill it."""
+        return self._child.pid
+
+    def serve(self, requests: Iterable[EngineRequest]) -> Iterator[EngineReply]:
+        """Answer requests, at most one a slot at a time; replies come as they complete.
+
+        The next request goes out before a reply is yielded, so the model works while the caller
+        commits. What a closed iterator left behind runs to its end in its slot, unheard.
+
+        Raises EngineCrashed when the child ended or an answer passed its deadline, EngineError
+        when the session is closed or another iterator is still open.
+        """
+        if self._end is not None:
+            raise self._end
+        if self._serving:
+            raise EngineError("This session is already serving; close the other iterator first.")
+        self._serving = True
+        asked: dict[int, str] = {}
+        try:
+            yield from self._exchange(iter(requests), asked)
+        finally:
+            self._serving = False
+
+    def _exchange(
+        self, requests: Iterator[EngineRequest], asked: dict[int, str]
+    ) -> Iterator[EngineReply]:
+        more = self._refill(requests, asked)
+        while asked or more:
+            answered = self._receive()
+            key = asked.pop(answered["ticket"], None)
+            more = more and self._refill(requests, asked)
+            if key is not None:
+                yield _reply(key, answered)
+
+    def _refill(self, requests: Iterator[EngineRequest], asked: dict[int, str]) -> bool:
+        """Send requests while slots are free; False when there are no more."""
+        while len(self._busy) < self._slots:
+            request = next(requests, None)
+            if request is None:
+                return False
+            ticket, self._next_ticket = self._next_ticket, self._next_ticket + 1
+            asked[ticket] = request.key
+            deadline = self._deadlines.for_answer(request, self._context)
+            self._busy[ticket] = time.monotonic() + deadline
+            message = {
+                "op": "answer",
+                "ticket": ticket,
+                "messages": [asdict(message) for message in request.messages],
+                "decoding": asdict(request.decoding),
+            }
+            try:
+                self._child.send(message)
+            except EngineCrashed:
+                # Answers from before the crash are still waiting; receive() raises after them.
+                return False
+        return True
+
+    def _receive(self) -> dict[str, Any]:
+        try:
+            message = self._child.receive(
+                max(0.0, min(self._busy.values()) - time.monotonic()) if self._busy else None
+            )
+        except ChildTimeoutError:
+            self._fail(
+                EngineCrashed(
+                    f"The embedded engine (pid {self.pid}) did not answer within its deadline "
+                    "and was ended.",
+                    hint="if the machine is only slow, lower slots or max_tokens.",
+                )
+            )
+        except EngineCrashed as error:
+            self._fail(error)
+        self._busy.pop(message["ticket"], None)
+        return message
+
+    def _fail(self, error: EngineCrashed) -> NoReturn:
+        self._end = error
+        self._child.kill()
+        self._child.close()
+        raise error
+
+    def close(self) -> None:
+        """End the child and give back its memory. Safe to call twice."""
+        if self._end is None:
+            self._end = EngineError("This session is closed; open a new one.")
+        self._child.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+
+def _load(child: Child, path: Path, profile: LoadProfile, deadline: float) -> dict[str, Any]:
+    child.send(
+        {
+            "op": "load",
+            "path": str(path.absolute()),
+            "slots": profile.slots,
+            "context": profile.context,
+            "threads": profile.threads,
+            "gpu_layers": profile.gpu_layers,
+        }
+    )
+    try:
+        answer = child.receive(timeout=deadline)
+    except ChildTimeoutError:
+        raise EngineCrashed(
+            f"The embedded engine did not load {path} within {deadline:.0f} s and was ended.",
+            hint="if the disk is only slow, raise Deadlines.load.",
+        ) from None
+    if answer["op"] == "loaded":
+        return answer
+    if answer["kind"] == "library":
+        raise _library_missing(answer["message"])
+    # Closing waits for the last lines of the native log, which may be behind the message.
+    child.close()
+    log = [_LOG_PREFIX.sub("", line) for line in child.tail()]
+    hint = next((hint for words, hint in _HINTS if any(words in line for line in log)), _HINT)
+    said = "".join(f"\n  | {line}" for line in log) or f" {answer['message']}"
+    raise ModelError(f"llama.cpp cannot load {path}:{said}", hint=hint)
+
+
+def _memory(child: Child) -> int | None:
+    """Resident bytes of the child; None when it is gone already, which serve() will report."""
+    try:
+        return int(psutil.Process(child.pid).memory_info().rss)
+    except psutil.NoSuchProcess:
+        return None
+
+
+def _reply(key: str, answered: dict[str, Any]) -> EngineReply:
+    return EngineReply(
+        key=key,
+        status=Status(answered["status"]),
+        text=answered.get("text", ""),
+        reason=answered.get("reason"),
+        prompt_tokens=answered.get("prompt_tokens"),
+        completion_tokens=answered.get("completion_tokens"),
+        seconds=answered.get("seconds"),
+    )
+
+
+def _library_missing(why: str) -> PrerequisiteError:
+    return PrerequisiteError(
+        f"The embedded engine needs xllamacpp: {why}.",
+        hint="pip install xllamacpp, or choose the ollama lane.",
+    )

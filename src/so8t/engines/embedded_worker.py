@@ -1,0 +1,239 @@
+"""The child side of the embedded engine: llama.cpp's server loop inside this process.
+
+Run as `python -m so8t.engines.embedded_worker`; only this module imports xllamacpp. In and out go
+JSON lines (so8t.system.child):
+
+    {"op": "load", "path", "slots", "context", "threads", "gpu_layers"}
+        -> {"op": "loaded", "slots", "context", "template_digest"}
+        or {"op": "refused", "kind": "library" | "model", "message"}
+    {"op": "answer", "ticket", "messages", "decoding"}
+        -> {"op": "answered", "ticket", "status", "text", "reason",
+            "prompt_tokens", "completion_tokens", "seconds"}
+
+An unforeseen error in a thread ends the process: the parent must see a crash, not silence.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import os
+import secrets
+import threading
+import time
+import traceback
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, NoReturn
+from urllib.parse import urlsplit
+
+from so8t.system.child import serve_messages
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Reply = Callable[[dict[str, Any]], None]
+
+_ERRORS_ONLY = 1
+_HTTP_OK = 200
+_RENDER_SECONDS = 60.0
+_EXIT_UNFORESEEN = 70  # EX_SOFTWARE
+
+# Everything that can change an answer is said with each request: a GGUF may carry sampling
+# defaults of its own, which would otherwise differ silently between A and B.
+_NEUTRAL_SAMPLING: dict[str, Any] = {
+    "samplers": ["top_k", "top_p", "temperature"],
+    "min_p": 0.0,
+    "typical_p": 1.0,
+    "repeat_penalty": 1.0,
+    "presence_penalty": 0.0,
+    "frequency_penalty": 0.0,
+    "dry_multiplier": 0.0,
+    "xtc_probability": 0.0,
+    "mirostat": 0,
+    "dynatemp_range": 0.0,
+    # A cache hit computes the prompt in other batch shapes, which changes the low bits of the
+    # logits; then an answer depends on the questions asked before it.
+    "cache_prompt": False,
+    "stream": False,
+}
+
+
+class _TemplateError(Exception):
+    """The model's chat template refuses these messages."""
+
+
+class LoadedModel:
+    """One model in llama.cpp's server, without a network in the way of its answers."""
+
+    def __init__(self, load: dict[str, Any]) -> None:
+        """Load the model. Raises ImportError without xllamacpp, RuntimeError when it fails."""
+        import xllamacpp  # noqa: PLC0415 - 100 MB of native code: only after a load was asked for
+
+        self._key = secrets.token_hex(32)
+        self._server = xllamacpp.Server(_parameters(xllamacpp, load, self._key))
+        self._address = urlsplit(self._server.listening_address).netloc
+        self.properties: dict[str, Any] = self._call("GET", "/props", None)
+
+    def render(self, messages: list[dict[str, str]]) -> str:
+        """Render messages with the model's own chat template. Raises _TemplateError."""
+        prompt = self._call("POST", "/apply-template", {"messages": messages})["prompt"]
+        return str(prompt)
+
+    def answer(self, messages: list[dict[str, str]], decoding: dict[str, Any]) -> dict[str, Any]:
+        """Answer one request; returns the fields of an EngineReply besides its key.
+
+        The chat endpoint would strip white space at the start of an answer, so the template is
+        rendered first and the plain completion endpoint gives the text back whole.
+        """
+        try:
+            prompt = self.render(messages)
+            body = {**_NEUTRAL_SAMPLING, **_sampling(decoding), "prompt": prompt}
+            response: dict[str, Any] = self._server.handle_completions(body)
+        except (_TemplateError, RuntimeError) as error:
+            # RuntimeError is how xllamacpp reports a body that its JSON parser refuses.
+            return {"status": "failed", "reason": f"request: {error}"}
+        if "error" in response:
+            return _refusal(response["error"])
+        choice, usage = response["choices"][0], response["usage"]
+        return {
+            "status": "truncated" if choice["finish_reason"] == "length" else "completed",
+            "text": choice["text"],
+            "prompt_tokens": usage["prompt_tokens"],
+            "completion_tokens": usage["completion_tokens"],
+        }
+
+    def _call(self, method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
+        """Ask an endpoint that xllamacpp offers on its loopback listener only."""
+        connection = http.client.HTTPConnection(self._address, timeout=_RENDER_SECONDS)
+        headers = {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"}
+        try:
+            connection.request(method, path, json.dumps(body) if body else None, headers)
+            response = connection.getresponse()
+            content: dict[str, Any] = json.loads(response.read())
+        finally:
+            connection.close()
+        if response.status != _HTTP_OK:
+            raise _TemplateError(content.get("error", {}).get("message", str(content)))
+        return content
+
+
+def _parameters(xllamacpp: Any, load: dict[str, Any], key: str) -> Any:
+    """xllamacpp's settings for a load message: nothing automatic, nothing remembered."""
+    parameters = xllamacpp.CommonParams()
+    parameters.model.path = load["path"]
+    parameters.n_parallel = load["slots"]
+    # llama.cpp divides its context between the slots.
+    parameters.n_ctx = load["context"] * load["slots"]
+    parameters.n_gpu_layers = load["gpu_layers"]
+    if load["threads"] is not None:
+        parameters.cpuparams.n_threads = load["threads"]
+        parameters.cpuparams_batch.n_threads = load["threads"]
+    parameters.verbosity = _ERRORS_ONLY
+    parameters.offline = True
+    # A prompt that does not fit is refused, never cut.
+    parameters.ctx_shift = False
+    # Fitting to the memory that happens to be free would give A and B different engines.
+    parameters.fit_params = False
+    parameters.kv_unified = False
+    parameters.cache_prompt = False
+    parameters.cache_ram_mib = 0
+    parameters.cache_idle_slots = False
+    parameters.n_ctx_checkpoints = 0
+    parameters.slot_prompt_similarity = 0.0
+    parameters.use_jinja = True
+    parameters.reasoning_format = xllamacpp.common_reasoning_format.COMMON_REASONING_FORMAT_NONE
+    parameters.force_pure_content_parser = True
+    # A last message of the assistant is a turn like the others, not the start of the answer.
+    parameters.prefill_assistant = False
+    # The listener cannot be switched off: loopback, a free port, a key nobody knows.
+    parameters.hostnames = ["127.0.0.1"]
+    parameters.port = 0
+    parameters.api_keys = [key]
+    parameters.ui = False
+    parameters.endpoint_slots = False
+    parameters.n_threads_http = load["slots"] + 1
+    return parameters
+
+
+def _sampling(decoding: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "max_tokens": decoding["max_tokens"],
+        "temperature": decoding["temperature"],
+        "top_p": decoding["top_p"],
+        "top_k": decoding["top_k"],
+        "seed": decoding["seed"],
+        "stop": list(decoding["stop"]),
+    }
+
+
+def _refusal(error: dict[str, Any]) -> dict[str, Any]:
+    if error.get("type") == "exceed_context_size_error":
+        return {
+            "status": "failed",
+            "reason": "context",
+            "prompt_tokens": error.get("n_prompt_tokens"),
+        }
+    return {"status": "failed", "reason": f"request: {error.get('message', error)}"}
+
+
+class _Worker:
+    """Takes messages and hands the work to threads, so that the end of input is seen at once."""
+
+    def __init__(self) -> None:
+        self._model: LoadedModel | None = None
+        self._pool: ThreadPoolExecutor | None = None
+
+    def handle(self, message: dict[str, Any], reply: Reply) -> None:
+        if message["op"] == "load":
+            threading.Thread(target=_or_die, args=(self._load, message, reply)).start()
+        elif message["op"] == "answer" and self._pool is not None:
+            self._pool.submit(_or_die, self._answer, message, reply)
+        else:
+            raise ValueError(f"unexpected message: {message['op']}")
+
+    def _load(self, message: dict[str, Any], reply: Reply) -> None:
+        try:
+            model = LoadedModel(message)
+        except ImportError as error:
+            reply({"op": "refused", "kind": "library", "message": str(error)})
+            return
+        except RuntimeError as error:
+            reply({"op": "refused", "kind": "model", "message": str(error)})
+            return
+        self._model = model
+        self._pool = ThreadPoolExecutor(message["slots"], thread_name_prefix="answer")
+        template = model.properties.get("chat_template", "")
+        reply(
+            {
+                "op": "loaded",
+                "slots": model.properties["total_slots"],
+                "context": model.properties["default_generation_settings"]["n_ctx"],
+                "template_digest": f"sha256:{hashlib.sha256(template.encode()).hexdigest()}",
+            }
+        )
+
+    def _answer(self, message: dict[str, Any], reply: Reply) -> None:
+        if self._model is None:
+            raise ValueError("asked before a model was loaded")
+        started = time.perf_counter()
+        answer = self._model.answer(message["messages"], message["decoding"])
+        answer["seconds"] = time.perf_counter() - started
+        reply({"op": "answered", "ticket": message["ticket"], **answer})
+
+
+def _or_die(work: Callable[[dict[str, Any], Reply], None], message: Any, reply: Reply) -> None:
+    try:
+        work(message, reply)
+    except BaseException:  # noqa: BLE001 - it ends the process: nothing is swallowed
+        traceback.print_exc()
+        os._exit(_EXIT_UNFORESEEN)
+
+
+def main() -> NoReturn:
+    """Serve until standard input ends."""
+    serve_messages(_Worker().handle)
+
+
+if __name__ == "__main__":
+    main()

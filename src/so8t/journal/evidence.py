@@ -1,0 +1,248 @@
+"""From rows to evidence: the paired scores of the completed prefix, and what they say.
+
+Nothing here is kept: every look recomputes from the journal, so a resumed run, a report and
+`verify` see the same numbers bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from so8t.domain.exchange import Arm, Status
+from so8t.domain.plan import completed_prefix
+from so8t.domain.sample import Grade
+from so8t.errors import JournalError
+from so8t.verdict.decide import Settings, Verdict, decide
+from so8t.verdict.settings import Scope
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from so8t.journal.rows import AnswerRecord
+    from so8t.journal.store import Journal
+
+#: The event that freezes what the statistics depend on, before the first question.
+FROZEN = "plan_frozen"
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """What became of one arm's questions, in the whole plan.
+
+    `answered` counts completed and truncated answers; `unscored` are answered, but the grader
+    could not decide; `open` were not asked (yet).
+    """
+
+    total: int
+    answered: int
+    truncated: int
+    failed: int
+    unscored: int
+
+    @property
+    def open(self) -> int:
+        """Questions that were not asked."""
+        return self.total - self.answered - self.failed
+
+
+@dataclass(frozen=True, slots=True)
+class NoiseFloor:
+    """One arm against itself: the same questions asked twice under the same settings."""
+
+    pairs: int
+    text_flips: int
+    score_flips: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One question as both arms answered it; a score is None where it is missing."""
+
+    position: int
+    category: str
+    task: str
+    cluster: str | None
+    score_a: float | None
+    score_b: float | None
+    status_a: Status
+    status_b: Status
+
+    @property
+    def difference(self) -> float | None:
+        """Score of B minus score of A, None when either is missing."""
+        if self.score_a is None or self.score_b is None:
+            return None
+        return self.score_b - self.score_a
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The paired result of some of the questions: all, one category, one task.
+
+    Means are over the pairs that count; `missing` pairs are dropped and counted here.
+    """
+
+    name: str
+    verdict: Verdict
+    pairs: int
+    missing: int
+    mean_a: float | None
+    mean_b: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Sensitivity:
+    """The verdict under other readings of what is not plainly right or wrong.
+
+    Each is the outcome when the named answers are counted the way that is best or worst for B.
+    `flips` names the readings whose outcome differs from the primary one.
+    """
+
+    outcomes: dict[str, str]
+    flips: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """All that the journal says about the question of the run."""
+
+    overall: Verdict
+    group: Group
+    categories: tuple[Group, ...]
+    tasks: tuple[Group, ...]
+    coverage: dict[Arm, Coverage]
+    noise_floor: dict[Arm, NoiseFloor]
+    sensitivity: Sensitivity
+    pairs: tuple[Pair, ...]
+    planned: int
+
+
+def freeze(journal: Journal, *, binary: bool, look_every: int) -> None:
+    """Record what the statistics depend on besides the config. Once, before the first question."""
+    journal.event(FROZEN, binary=binary, look_every=look_every, samples=journal.sample_count())
+
+
+def settings_of(journal: Journal) -> Settings:
+    """Return the verdict's frozen settings, read from the journal alone."""
+    run, frozen = journal.run, journal.events(FROZEN)
+    if run is None or not frozen:
+        raise JournalError(f"{journal.path} holds no frozen plan; nothing can be judged yet.")
+    asked: dict[str, Any] = run.config["verdict"]
+    return Settings(
+        alpha=asked["alpha"],
+        margin=asked["margin"],
+        scope=Scope(asked["scope"]),
+        look_every=frozen[0].data["look_every"],
+        binary=frozen[0].data["binary"],
+    )
+
+
+def gather(journal: Journal) -> Evidence:
+    """Recompute everything from the rows of the journal."""
+    settings = settings_of(journal)
+    planned = journal.sample_count()
+    answers = {arm: {a.position: a for a in journal.answers(arm)} for arm in Arm}
+    both = [p in answers[Arm.A] and p in answers[Arm.B] for p in range(planned)]
+    prefix = completed_prefix(both)
+    pairs = tuple(
+        _pair(position, sample.category, sample.task, sample.cluster, answers)
+        for position, sample in enumerate(journal.samples(0, prefix))
+    )
+    totals = journal.sample_counts()
+    group = _group("overall", pairs, planned, settings)
+    return Evidence(
+        overall=group.verdict,
+        group=group,
+        categories=_groups(pairs, lambda pair: pair.category, totals["category"], settings),
+        tasks=_groups(pairs, lambda pair: pair.task, totals["task"], settings),
+        coverage={arm: _coverage(answers[arm].values(), planned) for arm in Arm},
+        noise_floor={arm: _noise(journal, arm, answers[arm]) for arm in Arm},
+        sensitivity=_sensitivity(pairs, planned, settings, group.verdict),
+        pairs=pairs,
+        planned=planned,
+    )
+
+
+def _pair(
+    position: int,
+    category: str,
+    task: str,
+    cluster: str | None,
+    answers: dict[Arm, dict[int, AnswerRecord]],
+) -> Pair:
+    a, b = answers[Arm.A][position], answers[Arm.B][position]
+    return Pair(
+        position, category, task, cluster, score_of(a), score_of(b), a.reply.status, b.reply.status
+    )
+
+
+def score_of(answer: AnswerRecord) -> float | None:
+    """Return the score that counts: None (missing) for a failure or an undecided grader.
+
+    A truncated answer is not correct, whatever it says: the token budget is part of the test.
+    """
+    if answer.reply.status is Status.FAILED:
+        return None
+    if answer.reply.status is Status.TRUNCATED:
+        return 0.0
+    return answer.score.value if answer.score is not None else None
+
+
+def _group(name: str, pairs: Iterable[Pair], planned: int, settings: Settings) -> Group:
+    seen = list(pairs)
+    known = [pair for pair in seen if pair.difference is not None]
+    missing = len(seen) - len(known)
+    a = np.array([pair.score_a for pair in known], dtype=float)
+    b = np.array([pair.score_b for pair in known], dtype=float)
+    verdict = decide(b - a, max(planned - missing, 1), settings)
+    return Group(
+        name=name,
+        verdict=verdict,
+        pairs=len(known),
+        missing=missing,
+        mean_a=float(a.mean()) if known else None,
+        mean_b=float(b.mean()) if known else None,
+    )
+
+
+def _groups(
+    pairs: tuple[Pair, ...],
+    key: Callable[[Pair], str],
+    totals: dict[str, int],
+    settings: Settings,
+) -> tuple[Group, ...]:
+    return tuple(
+        _group(name, (pair for pair in pairs if key(pair) == name), total, settings)
+        for name, total in sorted(totals.items())
+    )
+
+
+def _coverage(answers: Iterable[AnswerRecord], total: int) -> Coverage:
+    found = list(answers)
+    status = Counter(answer.reply.status for answer in found)
+    unscored = sum(a.score is not None and a.score.grade is Grade.UNSCORED for a in found)
+    return Coverage(
+        total=total,
+        answered=status[Status.COMPLETED] + status[Status.TRUNCATED],
+        truncated=status[Status.TRUNCATED],
+        failed=status[Status.FAILED],
+        unscored=unscored,
+    )
+
+
+def _noise(journal: Journal, arm: Arm, first: dict[int, AnswerRecord]) -> NoiseFloor:
+    twice = [
+        (first[again.position], again)
+        for again in journal.answers(arm, repeat=1)
+        if again.position in first and again.reply.status is not Status.FAILED
+    ]
+    twice = [pair for pair in twice if pair[0].reply.status is not Status.FAILED]
+    return NoiseFloor(
+        pairs=len(twice),
+        text_flips=sum(one.reply.text != two.reply.text for one, two in twice),
+        score_flips=sum(score_of(one) != score_of(two) for one, two in twice),
+    )

@@ -1,0 +1,174 @@
+"""A Hugging Face directory as a GGUF file, in one pass and without torch.
+
+Tensor by tensor and in blocks of rows, from safetensors straight into the wanted type, so that
+memory does not grow with the model and no F16 file has to be made first.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from so8t.errors import ModelError
+from so8t.models.gguf_families import Architecture, Wanted, read_architecture
+from so8t.models.gguf_format import GGUFWriter, ValueType
+from so8t.models.gguf_vocab import read_json, read_tokenizer
+from so8t.models.quantize import (
+    ConversionResult,
+    Output,
+    add_file_type,
+    block_rows,
+    check_quantization,
+    choose_type,
+    encode,
+    tokenizer_digest,
+    write_gguf,
+)
+from so8t.models.safetensors_files import StoredTensor, read_index
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+# Buffers that old checkpoints carry and every loader computes itself.
+_IGNORED: Final = re.compile(r"rotary_emb\.inv_freq$|\.masked_bias$")
+
+
+def convert(
+    directory: Path,
+    out: Path,
+    quantization: str = "f16",
+    *,
+    name: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> ConversionResult:
+    """Convert a Hugging Face directory (config.json, safetensors, tokenizer.json) to GGUF.
+
+    `quantization` is one of f32, f16, bf16, q8_0, q5_0, q4_0. `name` is the model's name in the
+    file; the model type where there is none, so that equal models give equal files. `progress` is
+    called with (tensor bytes written, all tensor bytes). The file appears under `out` only when
+    it is whole.
+
+    Raises ModelError for an architecture, tokenizer or rope scaling that cannot be converted, for
+    tensors that are missing, unknown, of the wrong shape or not finite, and for damaged files.
+    """
+    began = time.monotonic()
+    check_quantization(quantization)
+    config = read_config(directory)
+    stored = read_index(directory)
+    architecture = read_architecture(directory / "config.json", config)
+    wanted = _match(directory, architecture, stored)
+    tokenizer = read_tokenizer(directory, architecture.vocabulary, config)
+    writer = GGUFWriter()
+    title = tokenizer.general_name(name or str(config.get("model_type", "model")))
+    writer.add("general.architecture", ValueType.STRING, architecture.family.architecture)
+    writer.add("general.type", ValueType.STRING, "model")
+    writer.add("general.name", ValueType.STRING, title)
+    architecture.write(writer)
+    add_file_type(writer, quantization)
+    tokenizer.write(writer)
+    outputs, fallbacks = [], []
+    for rope_name, factors in architecture.rope.tensors.items():
+        kind, _ = choose_type(rope_name, factors.shape, quantization)
+        outputs.append(Output(rope_name, factors.shape, kind, partial(_once, factors)))
+    for target, tensor in wanted:
+        kind, fallback = choose_type(target.name, target.shape, quantization)
+        fallbacks += [fallback] if fallback else []
+        data = partial(_encoded, tensor, target, kind)
+        outputs.append(Output(target.name, target.shape, kind, data))
+    digest_of_tokenizer = tokenizer_digest(writer.metadata)
+    size, digest = write_gguf(out, writer, outputs, progress)
+    return ConversionResult(
+        path=out,
+        bytes=size,
+        digest=digest,
+        tensor_count=len(outputs),
+        quantization=quantization,
+        seconds=time.monotonic() - began,
+        fallbacks=tuple(fallbacks),
+        tokenizer_digest=digest_of_tokenizer,
+        caveats=(*architecture.caveats(), *tokenizer.caveats),
+    )
+
+
+def read_config(directory: Path) -> dict[str, Any]:
+    """Read a directory's config.json. Raises ModelError when it is missing or damaged."""
+    if not directory.is_dir():
+        raise ModelError(
+            f"{directory}: there is no such directory.", hint="check the config's path"
+        )
+    config = read_json(directory / "config.json")
+    if not config:
+        raise ModelError(
+            f"{directory}: holds no config.json.",
+            hint="name a directory that holds config.json, *.safetensors and tokenizer.json",
+        )
+    return config
+
+
+def _match(
+    directory: Path, architecture: Architecture, stored: dict[str, StoredTensor]
+) -> list[tuple[Wanted, StoredTensor]]:
+    """Pair every tensor that the architecture needs with a stored one of the right shape."""
+    pairs = []
+    for target in architecture.tensors():
+        tensor = stored.get(target.source)
+        if tensor is None:
+            raise ModelError(
+                f"{directory}: the tensor {target.source!r} with shape {list(target.shape)} is "
+                "missing.",
+                hint="config.json and weights belong to different models, or a file is missing",
+            )
+        if tensor.shape != target.shape:
+            raise ModelError(
+                f"{directory}: {target.source!r} has the shape {list(tensor.shape)}, "
+                f"where config.json asks for {list(target.shape)}.",
+                hint="config.json and weights belong to different models",
+            )
+        pairs.append((target, tensor))
+    used = {target.source for target, _ in pairs}
+    if architecture.tied:
+        used.add("lm_head.weight")
+    extra = [name for name in stored if name not in used and not _IGNORED.search(name)]
+    if extra:
+        listed = ", ".join(map(repr, extra[:3])) + (" ..." if len(extra) > 3 else "")  # noqa: PLR2004 - a few are enough
+        raise ModelError(
+            f"{directory}: {len(extra)} tensors are not part of {architecture.family.architecture} "
+            f"as config.json describes it: {listed}",
+            hint="an adapter must be merged first; otherwise config.json is of another model",
+        )
+    return pairs
+
+
+def _once(values: NDArray[np.float32]) -> Iterator[bytes]:
+    yield values.tobytes()
+
+
+def _encoded(tensor: StoredTensor, target: Wanted, kind: int) -> Iterator[bytes]:
+    """Encode a tensor block by block; whole heads where rows change places."""
+    if target.rotated_heads and len(target.shape) == 1:
+        for row in tensor.blocks(1):
+            yield encode(target.source, pair_rows(row.T, target.rotated_heads), kind)
+        return
+    heads = target.rotated_heads
+    head_rows = target.shape[0] // heads if heads else 1
+    for block in tensor.blocks(block_rows(target.shape[-1], head_rows)):
+        turned = pair_rows(block, len(block) // head_rows) if heads else block
+        yield encode(target.source, turned, kind)
+
+
+def pair_rows(block: NDArray[Any], heads: int) -> NDArray[Any]:
+    """Reorder the rows of each head from halves (0, n/2, ...) to neighbouring pairs.
+
+    PyTorch rotates row i with row i + n/2; llama.cpp's "llama" rotates rows 2i and 2i + 1.
+    Shape (heads * n, columns) in and out.
+    """
+    rows, columns = block.shape
+    halves = block.reshape(heads, 2, rows // heads // 2, columns)
+    return np.ascontiguousarray(halves.swapaxes(1, 2).reshape(rows, columns))

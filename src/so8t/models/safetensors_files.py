@@ -1,0 +1,169 @@
+"""The weights of a Hugging Face directory, read in blocks of rows, without torch.
+
+A .safetensors file is eight bytes of header length, a JSON header and plain little-endian data.
+Reading it directly means that bfloat16, which numpy does not have, never needs torch, and that
+only the rows in work are in memory. Source: the format's description in the safetensors project.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from so8t.errors import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+_MAX_HEADER: Final = 1 << 28
+_WIDTHS: Final = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+_INDEX: Final = "model.safetensors.index.json"
+_SINGLE: Final = "model.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTensor:
+    """One tensor: its file, element type, shape (rows first) and place in the file in bytes."""
+
+    name: str
+    file: Path
+    kind: str
+    shape: tuple[int, ...]
+    offset: int
+    bytes: int
+
+    def blocks(self, rows: int) -> Iterator[NDArray[Any]]:
+        """Yield the tensor in blocks of at most `rows` rows, each 2-D (rows, columns).
+
+        A 1-D tensor is one row. Blocks come in the stored type, bfloat16 as its uint16 bits.
+        Raises ModelError when the file ends early.
+        """
+        columns = self.shape[-1]
+        count = prod(self.shape) // columns if columns else 0
+        width = _WIDTHS[self.kind]
+        dtype = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}[self.kind]
+        with self.file.open("rb", buffering=0) as handle:
+            handle.seek(self.offset)
+            for start in range(0, count, rows):
+                size = min(rows, count - start)
+                block = np.empty((size, columns), dtype)
+                view = memoryview(block.reshape(-1).view(np.uint8).data)
+                done = 0
+                while done < size * columns * width:
+                    read = handle.readinto(view[done:])
+                    if not read:
+                        raise ModelError(
+                            f"{self.file}: ends in the middle of {self.name!r}.",
+                            hint="download or write the model again",
+                        )
+                    done += read
+                yield block
+
+
+def as_float32(block: NDArray[Any]) -> NDArray[np.float32]:
+    """Turn a block of `StoredTensor.blocks` into float32; uint16 holds the bits of bfloat16."""
+    if block.dtype == np.uint16:
+        return (block.astype(np.uint32) << np.uint32(16)).view(np.float32)
+    return block.astype(np.float32, copy=False)
+
+
+def weight_files(directory: Path) -> list[Path]:
+    """Name the .safetensors files that together hold the model's weights.
+
+    Raises ModelError when there are none, or one that the index names is missing.
+    """
+    index = directory / _INDEX
+    if not index.is_file():
+        if (directory / _SINGLE).is_file():
+            return [directory / _SINGLE]
+        raise ModelError(
+            f"{directory}: holds no weights (model.safetensors, or an index with its parts).",
+            hint=_pickle_hint(directory),
+        )
+    try:
+        names = json.loads(index.read_text("utf-8"))["weight_map"].values()
+        files = [directory / name for name in sorted(set(names))]
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise ModelError(
+            f"{index}: is no index of weights ({error!r}).", hint="download the model again"
+        ) from error
+    missing = [file.name for file in files if not file.is_file()]
+    if missing:
+        raise ModelError(
+            f"{directory}: {', '.join(missing)} of the {len(files)} weight files named in "
+            f"{_INDEX} is missing.",
+            hint="the download was not finished; download the model again",
+        )
+    return files
+
+
+def _pickle_hint(directory: Path) -> str:
+    if any(directory.glob("pytorch_model*.bin")):
+        return (
+            "these weights are in the old pickle format, which can run code; save them again "
+            "with transformers: AutoModelForCausalLM.from_pretrained(d).save_pretrained(d)"
+        )
+    return "name a directory that holds config.json, *.safetensors and tokenizer.json"
+
+
+def read_index(directory: Path) -> dict[str, StoredTensor]:
+    """List a directory's tensors by name, without reading any.
+
+    Raises ModelError for files that are missing, damaged or truncated, and for element types
+    other than F64, F32, F16 and BF16.
+    """
+    tensors: dict[str, StoredTensor] = {}
+    for file in weight_files(directory):
+        for tensor in _read_header(file):
+            if tensor.name in tensors:
+                raise ModelError(
+                    f"{file}: {tensor.name!r} is also in {tensors[tensor.name].file.name}.",
+                    hint="remove the files that do not belong to this model",
+                )
+            tensors[tensor.name] = tensor
+    return tensors
+
+
+def _read_header(file: Path) -> Iterator[StoredTensor]:
+    size = file.stat().st_size
+
+    def damaged(what: str) -> ModelError:
+        return ModelError(f"{file}: {what}", hint="download or write the model again")
+
+    with file.open("rb") as handle:
+        start = handle.read(8)
+        if len(start) < 8:  # noqa: PLR2004 - the length field of the format
+            raise damaged("is too short to be a safetensors file.")
+        (length,) = struct.unpack("<Q", start)
+        if length > min(size - 8, _MAX_HEADER):
+            raise damaged(f"claims a header of {length:,} bytes in a file of {size:,}.")
+        text = handle.read(length)
+    try:
+        header = json.loads(text)
+        items = [(name, entry) for name, entry in header.items() if name != "__metadata__"]
+        entries = [
+            (name, str(e["dtype"]), tuple(map(int, e["shape"])), *map(int, e["data_offsets"]))
+            for name, e in items
+        ]
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise damaged(f"its header cannot be read ({error!r}).") from error
+    for name, kind, shape, begin, end in entries:
+        if kind not in _WIDTHS:
+            raise ModelError(
+                f"{file}: {name!r} has the element type {kind}; "
+                f"{', '.join(_WIDTHS)} can be converted.",
+                hint="save the model unquantized (bfloat16, float16 or float32)",
+            )
+        if min(shape, default=1) < 1 or end - begin != prod(shape) * _WIDTHS[kind]:
+            raise damaged(f"{name!r} has the shape {list(shape)} but {end - begin:,} bytes.")
+        if begin < 0 or 8 + length + end > size:
+            raise damaged(f"ends before {name!r} does: it is truncated.")
+        yield StoredTensor(name, file, kind, shape, 8 + length + begin, end - begin)

@@ -1,0 +1,177 @@
+"""Exact SO(8) rotations on the input side of linear layers, merged into the weights at the end.
+
+A rotated layer computes `linear(x R)`, where R is block-diagonal with 8 x 8 blocks in SO(8). Each
+block is the Cayley transform R = (I - S/2)^-1 (I + S/2) of a skew-symmetric S with 28 free
+parameters. The transform is solved exactly: a truncated Neumann series is cheaper but its blocks
+are not orthogonal (2.7e-3 off, determinants down to 0.993). Cayley reaches every rotation without
+an angle of 180 degrees.
+
+This is the one module of the package that imports torch when it is imported; import it late.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from so8t.errors import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+BLOCK = 8
+PARAMETERS_A_BLOCK = BLOCK * (BLOCK - 1) // 2
+
+
+def skew_symmetric(parameters: torch.Tensor) -> torch.Tensor:
+    """Spread (blocks, 28) parameters over (blocks, 8, 8) skew-symmetric matrices.
+
+    The parameters fill the upper triangle row by row.
+    """
+    rows, columns = torch.triu_indices(BLOCK, BLOCK, offset=1, device=parameters.device)
+    matrix = parameters.new_zeros((*parameters.shape[:-1], BLOCK, BLOCK))
+    matrix[..., rows, columns] = parameters
+    return matrix - matrix.transpose(-1, -2)
+
+
+def cayley(parameters: torch.Tensor) -> torch.Tensor:
+    """Turn (blocks, 28) parameters into (blocks, 8, 8) rotations; zeros give the identity."""
+    half = skew_symmetric(parameters) / 2
+    identity = torch.eye(BLOCK, dtype=half.dtype, device=half.device)
+    return torch.linalg.solve(identity - half, identity + half)
+
+
+class RotatedLinear(nn.Module):
+    """A frozen linear layer whose input is rotated first.
+
+    Attributes:
+        linear: the layer of the base, unchanged.
+        skew: (in_features / 8, 28) parameters, zero at the start, so that nothing changes yet.
+
+    """
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        self.linear = linear
+        blocks = linear.in_features // BLOCK
+        weight = linear.weight
+        self.skew = nn.Parameter(
+            torch.zeros(blocks, PARAMETERS_A_BLOCK, dtype=torch.float32, device=weight.device)
+        )
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Compute linear(x R) for x of shape (..., in_features)."""
+        blocks = hidden.reshape(-1, self.skew.shape[0], BLOCK).transpose(0, 1)
+        turned = torch.bmm(blocks, cayley(self.skew).to(hidden.dtype))
+        return self.linear(turned.transpose(0, 1).reshape(hidden.shape))  # type: ignore[no-any-return]
+
+    def merged_weight(self) -> torch.Tensor:
+        """Return the weight, float32 (out, in), that gives the same output without a rotation.
+
+        Computed in float64. A layer that was never turned returns its weight bit for bit.
+        """
+        weight = self.linear.weight.detach()
+        if not torch.any(self.skew):
+            return weight.float().clone()
+        with torch.no_grad():
+            rotation = cayley(self.skew.double())
+            blocks = weight.double().reshape(weight.shape[0], -1, BLOCK)
+            return torch.einsum("obj,bij->obi", blocks, rotation).reshape(weight.shape).float()
+
+
+@dataclass(frozen=True)
+class RotationCheck:
+    """How far the trained blocks are from what they claim to be.
+
+    Attributes:
+        blocks: number of 8 x 8 blocks.
+        parameters: number of trained parameters.
+        orthogonality_error: largest entry of |R R^T - I|, for R as trained in float32.
+        determinant_min, determinant_max: of R as trained, in float64.
+        largest_angle_degrees: the largest angle by which any block turns any plane, in degrees.
+
+    """
+
+    blocks: int
+    parameters: int
+    orthogonality_error: float
+    determinant_min: float
+    determinant_max: float
+    largest_angle_degrees: float
+
+
+def attach(model: nn.Module, targets: Sequence[str]) -> dict[str, RotatedLinear]:
+    """Freeze `model` and rotate the input of each nn.Linear whose last name is in `targets`.
+
+    Returns the rotated layers by their full names. Raises ModelError when a target names no layer
+    or a layer that cannot be rotated; the model is then unchanged.
+    """
+    chosen = _choose(model, targets)
+    for parameter in model.parameters():
+        parameter.requires_grad_(requires_grad=False)
+    rotated = {}
+    for name, linear in chosen.items():
+        rotated[name] = RotatedLinear(linear)
+        model.set_submodule(name, rotated[name])
+    return rotated
+
+
+def merge(model: nn.Module, rotated: Mapping[str, RotatedLinear]) -> None:
+    """Put the linear layers back in their places, with the rotations in their weights."""
+    for name, layer in rotated.items():
+        weight = layer.merged_weight()
+        layer.linear.weight.data.copy_(weight)
+        model.set_submodule(name, layer.linear)
+
+
+def check(layers: Iterable[RotatedLinear]) -> RotationCheck:
+    """Measure the rotations as they were trained."""
+    with torch.no_grad():
+        parameters = torch.cat([layer.skew.detach() for layer in layers])
+        rotation = cayley(parameters).double()
+        identity = torch.eye(BLOCK, dtype=torch.float64, device=rotation.device)
+        error = (rotation @ rotation.transpose(-1, -2) - identity).abs().max()
+        determinants = torch.linalg.det(rotation)
+        # An eigenvalue of a rotation is exp(i angle); eigenvalues of the identity are exactly 1.
+        angles = torch.linalg.eigvals(rotation).angle().abs()
+    return RotationCheck(
+        blocks=parameters.shape[0],
+        parameters=parameters.numel(),
+        orthogonality_error=error.item(),
+        determinant_min=determinants.min().item(),
+        determinant_max=determinants.max().item(),
+        largest_angle_degrees=torch.rad2deg(angles.max()).item(),
+    )
+
+
+def _choose(model: nn.Module, targets: Sequence[str]) -> dict[str, nn.Linear]:
+    modules = dict(model.named_modules())
+    chosen: dict[str, nn.Linear] = {}
+    for target in targets:
+        named = {name: module for name, module in modules.items() if _last(name) == target}
+        if not named:
+            linears = {_last(name) for name, one in modules.items() if isinstance(one, nn.Linear)}
+            raise ModelError(
+                f"The model has no layer named {target!r}.",
+                hint=f"choose `targets` among: {', '.join(sorted(linears))}",
+            )
+        for name, module in named.items():
+            if not isinstance(module, nn.Linear):
+                raise ModelError(
+                    f"{name} is a {type(module).__name__}, and only nn.Linear can be rotated.",
+                    hint=f"leave {target!r} out of `targets`",
+                )
+            if module.in_features % BLOCK:
+                raise ModelError(
+                    f"{name} has {module.in_features} inputs, which 8 does not divide.",
+                    hint=f"leave {target!r} out of `targets`",
+                )
+            chosen[name] = module
+    return chosen
+
+
+def _last(name: str) -> str:
+    return name.rpartition(".")[2]

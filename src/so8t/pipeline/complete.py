@@ -1,0 +1,270 @@
+"""The main job: two models in, a verdict out, every fact in the journal before it is claimed."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from so8t.config.schema import Source
+from so8t.domain.canonical import digest_of
+from so8t.domain.exchange import Arm
+from so8t.domain.plan import Phase
+from so8t.errors import Interrupted, PrerequisiteError, SO8TError
+from so8t.journal.evidence import Evidence, gather
+from so8t.models.sources import ResolvedSource, resolve
+from so8t.pipeline import planning, prepare
+from so8t.pipeline.phase4 import Phase4BenchmarkRunner
+from so8t.pipeline.progress import Reporter, Silent, StopRequest
+from so8t.pipeline.register import register
+from so8t.pipeline.results import (
+    Benchmarked,
+    Prepared,
+    Registration,
+    read_benchmarked,
+    read_prepared,
+    read_registration,
+    to_plain,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from so8t.config.schema import RunConfig
+    from so8t.domain.sample import Sample
+    from so8t.engines.protocol import Engine
+    from so8t.journal.store import Journal
+
+_BACK_OFF = (2.0, 10.0)
+
+
+class CompleteAutomatedABPipeline:
+    """One run: prepare A, prepare B, register both, benchmark both.
+
+    Each phase is a public step that can be called alone; it does the phases before it if they
+    are not done. A phase that is done with the same inputs, and whose artifact is still whole,
+    is not done again.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        directory: Path,
+        journal: Journal,
+        engine: Engine,
+        *,
+        reporter: Reporter | None = None,
+        stop: StopRequest | None = None,
+    ) -> None:
+        self._config = config
+        self._artifacts = directory / "artifacts"
+        self._journal = journal
+        self._engine = engine
+        self._reporter = reporter or Silent()
+        self._stop = stop or StopRequest()
+        self._sources: dict[Arm, ResolvedSource] | None = None
+        self._done: dict[Phase, Any] = {}
+
+    def run_complete_pipeline(self) -> Evidence:
+        """Run all four phases, or what is left of them, and return the evidence.
+
+        Raises SO8TError with what is saved and what to type next; the journal keeps all that was
+        done before.
+        """
+        self.preflight()
+        self.run_phase1()
+        self.run_phase2()
+        self.run_phase3()
+        return self.run_phase4()
+
+    def preflight(self) -> list[Sample]:
+        """Find everything that would stop the run, before any work is done.
+
+        Raises DataError, ModelError or PrerequisiteError.
+        """
+        if self._journal.sample_count():
+            return list(self._journal.samples())
+        samples = planning.collect_samples(self._config)
+        needed = planning.needs(self._config, self._resolved(), len(samples))
+        planning.check_disk(needed, self._config.output)
+        self._journal.freeze(samples)
+        return samples
+
+    def run_phase1(self) -> Prepared:
+        """Make A servable."""
+        source = self._resolved()[Arm.A]
+        inputs = prepare.inputs_a(self._config, source)
+
+        def work() -> Prepared:
+            return prepare.prepare(
+                Arm.A,
+                source,
+                self._config.a.quantization,
+                self._artifacts / "a",
+                self._reporter.progress,
+            )
+
+        return self._prepared(Phase.PREPARE_A, inputs, work)
+
+    def run_phase2(self) -> Prepared:
+        """Make B: fine-tune A and make the result servable, or make B's own source servable."""
+        self._first(Phase.PREPARE_A, self.run_phase1)
+        sources = self._resolved()
+        inputs = prepare.inputs_b(self._config, sources[Arm.A], sources.get(Arm.B))
+
+        def work() -> Prepared:
+            source, training = sources.get(Arm.B), None
+            if source is None:
+                merged, training = prepare.finetune(
+                    self._config, sources[Arm.A], self._artifacts / "b", self._reporter.progress
+                )
+                source = resolve(Source(hf=str(merged)))
+            return prepare.prepare(
+                Arm.B,
+                source,
+                self._config.b.quantization,
+                self._artifacts / "b",
+                self._reporter.progress,
+                training,
+            )
+
+        return self._prepared(Phase.PREPARE_B, inputs, work)
+
+    def run_phase3(self) -> Registration:
+        """Register both with the engine: checked, loaded, answered once, profile chosen."""
+        prepared = {
+            Arm.A: self._first(Phase.PREPARE_A, self.run_phase1),
+            Arm.B: self._first(Phase.PREPARE_B, self.run_phase2),
+        }
+        inputs = digest_of(
+            {
+                "models": {arm.value: model.digest for arm, model in prepared.items()},
+                "engine": asdict(self._engine.info),
+                "config": self._config.engine.model_dump(mode="json"),
+            }
+        )
+
+        def work() -> Registration:
+            samples = list(self._journal.samples(0, 32))
+            return register(self._config, self._engine, prepared, samples)
+
+        return self._phase(Phase.REGISTER, inputs, work, read_registration)
+
+    def run_phase4(self) -> Evidence:
+        """Benchmark both and return the evidence."""
+        registration = self._first(Phase.REGISTER, self.run_phase3)
+        self.preflight()
+        runner = self.benchmark_runner(registration)
+        self._same_models(runner)
+        inputs = digest_of(to_plain(registration))
+        self._phase(Phase.BENCHMARK, inputs, lambda: _summary(runner.run()), read_benchmarked)
+        return gather(self._journal)
+
+    def retry_failed(self) -> int:
+        """Ask the questions again whose answers failed; return how many are answered now."""
+        runner = self.benchmark_runner(self.run_phase3())
+        self._same_models(runner)
+        return runner.retry()
+
+    def benchmark_runner(self, registration: Registration) -> Phase4BenchmarkRunner:
+        """Return the runner of phase 4 for models that are registered."""
+        return Phase4BenchmarkRunner(
+            self._config,
+            self._journal,
+            self._engine,
+            registration,
+            reporter=self._reporter,
+            stop=self._stop,
+        )
+
+    # --- how a phase is done, skipped, tried again ---------------------------------------------
+
+    def _phase[Result: (Prepared, Registration, Benchmarked)](
+        self,
+        phase: Phase,
+        inputs: str,
+        work: Callable[[], Result],
+        read: Callable[[dict[str, Any]], Result],
+        *,
+        whole: Callable[[Result], bool] = lambda _: True,
+    ) -> Result:
+        """Do a phase, or give back its recorded result if that still holds."""
+        last = self._journal.phase(phase)
+        if last is not None and last.state == "done" and last.inputs == inputs:
+            result = read(last.result)
+            if whole(result):
+                self._reporter.phase(phase, "skipped", at=last.at)
+                self._done[phase] = result
+                return result
+            self._journal.event("artifact_gone", phase=phase.value)
+        attempt = last.attempt + 1 if last is not None else 1
+        result = self._attempt(phase, attempt, inputs, work)
+        self._done[phase] = result
+        return result
+
+    def _attempt[Result: (Prepared, Registration, Benchmarked)](
+        self, phase: Phase, attempt: int, inputs: str, work: Callable[[], Result]
+    ) -> Result:
+        for wait in (*_BACK_OFF, None):
+            self._stop.check()
+            self._journal.phase_step(phase, attempt, "started", inputs, {})
+            self._reporter.phase(phase, "started", attempt=attempt)
+            started = time.monotonic()
+            try:
+                result = work()
+            except SO8TError as error:
+                if isinstance(error, Interrupted) or not self._journal.usable:
+                    raise
+                why = {"error": type(error).__name__, "message": error.message}
+                self._journal.phase_step(phase, attempt, "failed", inputs, why)
+                self._reporter.phase(phase, "failed", message=error.message)
+                if not error.retryable or wait is None:
+                    raise
+                self._stop.wait(wait)
+                attempt += 1
+                continue
+            seconds = time.monotonic() - started
+            self._journal.phase_step(
+                phase, attempt, "done", inputs, to_plain(result) | {"phase_seconds": seconds}
+            )
+            self._reporter.phase(phase, "done", seconds=seconds)
+            return result
+        raise AssertionError  # the loop returns or raises
+
+    def _prepared(self, phase: Phase, inputs: str, work: Callable[[], Prepared]) -> Prepared:
+        return self._phase(phase, inputs, work, read_prepared, whole=prepare.still_there)
+
+    def _first[Result](self, phase: Phase, run: Callable[[], Result]) -> Result:
+        """Return the result of an earlier phase of this start, or do it now."""
+        found: Result | None = self._done.get(phase)
+        return run() if found is None else found
+
+    def _resolved(self) -> dict[Arm, ResolvedSource]:
+        if self._sources is None:
+            self._sources = planning.resolve_sources(self._config)
+        return self._sources
+
+    def _same_models(self, runner: Phase4BenchmarkRunner) -> None:
+        """Refuse to mix answers of two models, engines or settings in one arm."""
+        for arm in Arm:
+            now = runner.settings_of(arm)
+            other = self._journal.answers_under_other_settings(arm, now)
+            if other:
+                raise PrerequisiteError(
+                    f"{other} answers of model {arm.upper()} were given by another model file, "
+                    "engine version or load profile than the present one. Mixing them would make "
+                    "the comparison meaningless.",
+                    hint="put back what was changed, or start anew: so8t run --fresh ...",
+                )
+
+
+def _summary(evidence: Evidence) -> Benchmarked:
+    overall = evidence.overall
+    return Benchmarked(
+        samples=overall.items_total,
+        answered={arm.value: evidence.coverage[arm].answered for arm in Arm},
+        failed={arm.value: evidence.coverage[arm].failed for arm in Arm},
+        outcome=overall.outcome.value,
+        ending=overall.ending.value,
+    )

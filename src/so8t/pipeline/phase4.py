@@ -1,0 +1,301 @@
+"""Phase 4: both models are asked the same frozen questions, in blocks A B, B A.
+
+Every answer is committed with its score before it is counted. What is asked next is found out
+from the journal alone, so a run that was killed goes on as if it had not been.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from so8t.domain.exchange import Arm, EngineReply, Status
+from so8t.domain.plan import Leg, legs
+from so8t.domain.sample import Origin
+from so8t.errors import EngineCrashed, EngineError
+from so8t.journal.evidence import gather
+from so8t.journal.rows import GradedReply
+from so8t.journal.store import request_key
+from so8t.pipeline.planning import samples_in_block
+from so8t.pipeline.register import request
+from so8t.resources.memory import available_memory
+from so8t.tasks.graders import grade, grader_digest
+from so8t.verdict.decide import Ending
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from so8t.config.schema import RunConfig
+    from so8t.domain.exchange import EngineRequest
+    from so8t.domain.sample import Sample
+    from so8t.engines.protocol import Engine, Session
+    from so8t.journal.evidence import Evidence
+    from so8t.journal.store import Journal
+    from so8t.pipeline.progress import Reporter, StopRequest
+    from so8t.pipeline.results import Registration
+
+_CRASHES_WITHOUT_PROGRESS = 5
+_BACK_OFF = (0.0, 0.5, 2.0, 10.0, 30.0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """Questions for one arm that one visit to its model answers."""
+
+    arm: Arm
+    repeat: int
+    positions: list[int]
+
+
+class _Counter:
+    """Counts answers for whoever listens."""
+
+    def __init__(self, reporter: Reporter, what: str, total: int, replayed: int = 0) -> None:
+        self._reporter, self._what = reporter, what
+        self._total, self._done, self._replayed = total, replayed, replayed
+        self._tell()
+
+    def advance(self) -> None:
+        """Count one more."""
+        self._done += 1
+        self._tell()
+
+    def _tell(self) -> None:
+        self._reporter.progress(self._what, self._done, self._total, self._replayed)
+
+
+class Phase4BenchmarkRunner:
+    """Asks both models, grades, and looks at the evidence at the end of each block."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        journal: Journal,
+        engine: Engine,
+        registration: Registration,
+        *,
+        reporter: Reporter,
+        stop: StopRequest,
+    ) -> None:
+        self._config = config
+        self._journal = journal
+        self._engine = engine
+        self._registration = registration
+        self._reporter = reporter
+        self._stop = stop
+        self._count = journal.sample_count()
+        self._block = samples_in_block(config, self._count)
+        self._settings: dict[Arm, str] = {}
+        self._sessions: dict[Arm, Session] = {}
+        self._stack = ExitStack()
+
+    def run_hf_benchmark(self) -> Evidence:
+        """Ask the questions of the HF benchmarks only; the verdict is over what was asked."""
+        return self._run({Origin.HF})
+
+    def run_llm_benchmark(self) -> Evidence:
+        """Ask the questions of the LLM suites only; the verdict is over what was asked."""
+        return self._run({Origin.SUITE})
+
+    def run(self) -> Evidence:
+        """Ask everything in the frozen order, and stop early where the config says so."""
+        return self._run(set(Origin))
+
+    def retry(self) -> int:
+        """Ask the questions again whose answers failed; return how many are answered now."""
+        failed = self._failed_count()
+        with self._stack:
+            self._retry_failed()
+        return failed - self._failed_count()
+
+    # --- the course of a run -------------------------------------------------------------------
+
+    def _run(self, origins: set[Origin]) -> Evidence:
+        if origins == set(Origin):
+            wanted = None
+        else:
+            wanted = {
+                position
+                for position, sample in enumerate(self._journal.samples())
+                if sample.origin in origins
+            }
+        with self._stack:
+            self._measure_noise_floor(wanted)
+            self._answer_blocks(wanted)
+            self._retry_failed()
+        return gather(self._journal)
+
+    def _answer_blocks(self, wanted: set[int] | None) -> None:
+        early = self._config.verdict.stop == "early" and wanted is None
+        total = 2 * (self._count if wanted is None else len(wanted))
+        replayed = sum(self._journal.answer_counts().values())
+        counter = _Counter(self._reporter, "answers", total, replayed)
+        for leg in legs(self._count, self._block):
+            self._answer(self._open(leg, wanted), counter)
+            second_of_block = leg.arm is (Arm.B if leg.block % 2 == 0 else Arm.A)
+            if early and second_of_block and leg.stop < self._count:
+                evidence = gather(self._journal)
+                if evidence.overall.ending in (Ending.DECIDED, Ending.FUTILE):
+                    self._note(
+                        "stopped_early",
+                        after=leg.stop,
+                        of=self._count,
+                        outcome=evidence.overall.outcome.value,
+                    )
+                    break
+
+    def _open(self, leg: Leg, wanted: set[int] | None) -> _Work:
+        positions = self._journal.open_positions(leg.arm, leg.start, leg.stop)
+        if wanted is not None:
+            positions = [position for position in positions if position in wanted]
+        return _Work(leg.arm, 0, positions)
+
+    def _measure_noise_floor(self, wanted: set[int] | None) -> None:
+        """Ask each model its first questions one extra time: its own flip rate.
+
+        The extra answers come first and in the reverse order, so that other questions are in the
+        batch beside each one than in the benchmark itself.
+        """
+        stop = min(self._config.benchmark.noise_floor, self._count)
+        counter = _Counter(self._reporter, "noise_floor", 2 * stop)
+        for arm in Arm:
+            positions = self._journal.open_positions(arm, 0, stop, repeat=1)
+            if wanted is not None:
+                positions = [position for position in positions if position in wanted]
+            self._answer(_Work(arm, 1, positions[::-1]), counter)
+
+    def _retry_failed(self) -> None:
+        for arm in Arm:
+            never_asked = set(self._journal.open_positions(arm, 0, self._count))
+            unanswered = self._journal.open_positions(arm, 0, self._count, failed=True)
+            failed = [position for position in unanswered if position not in never_asked]
+            if failed:
+                self._note("retrying_failed", arm=arm.value, answers=len(failed))
+                counter = _Counter(self._reporter, "retries", len(failed))
+                self._answer(_Work(arm, 0, failed), counter)
+
+    def _failed_count(self) -> int:
+        counts = self._journal.answer_counts()
+        return sum(counts.get((arm, Status.FAILED), 0) for arm in Arm)
+
+    # --- one visit to a model ------------------------------------------------------------------
+
+    def _answer(self, work: _Work, counter: _Counter) -> None:
+        """Answer all of `work`, through as many engine crashes as make progress in between."""
+        left = list(work.positions)
+        crashes = 0
+        while left:
+            self._stop.check()
+            known = len(left)
+            try:
+                for position in self._serve(work, list(left), alone=crashes > 1):
+                    left.remove(position)
+                    counter.advance()
+            except EngineCrashed as error:
+                crashes = 1 if len(left) < known else crashes + 1
+                crashes = self._after_crash(work, left, crashes, error)
+            else:
+                if left and not self._stop.asked:
+                    raise EngineError(
+                        f"the engine left {len(left)} questions of model {work.arm.upper()} "
+                        "unanswered without saying why."
+                    )
+
+    def _serve(self, work: _Work, positions: list[int], *, alone: bool) -> Iterator[int]:
+        """Ask `positions`; commit each answer, then yield its position.
+
+        After repeated crashes questions are asked one at a time (`alone`), so that one that kills
+        the engine is found and takes no other with it.
+        """
+        session = self._session(work.arm)
+        samples = {position: self._sample(position) for position in positions}
+        by_key = {request_key(work.arm, position, work.repeat): position for position in positions}
+
+        def questions() -> Iterator[EngineRequest]:
+            for key, position in by_key.items():
+                if self._stop.asked:
+                    return
+                yield request(samples[position], self._config, key)
+
+        batches = ([question] for question in questions()) if alone else iter([questions()])
+        for batch in batches:
+            for reply in session.serve(batch):
+                position = by_key[reply.key]
+                self._commit(work, position, samples[position], reply)
+                yield position
+
+    def _commit(self, work: _Work, position: int, sample: Sample, reply: EngineReply) -> None:
+        score, grader = None, None
+        if reply.status is not Status.FAILED:
+            score, grader = grade(sample, reply.text), grader_digest(sample.grader)
+        settings = self.settings_of(work.arm)
+        self._journal.record(
+            [GradedReply(work.arm, position, work.repeat, reply, settings, score, grader)]
+        )
+
+    def _after_crash(
+        self, work: _Work, left: list[int], crashes: int, error: EngineCrashed
+    ) -> int:
+        """Drop the dead session, wait a little; return the crashes in a row without progress."""
+        self._note("engine_crashed", arm=work.arm.value, message=error.message, in_a_row=crashes)
+        self._drop_session(work.arm)
+        if crashes >= _CRASHES_WITHOUT_PROGRESS and left:
+            # Asked alone, this question has ended the engine several times: it is the culprit.
+            position = left.pop(0)
+            key = request_key(work.arm, position, work.repeat)
+            reply = EngineReply(key, Status.FAILED, reason=f"engine crashed {crashes} times")
+            self._commit(work, position, self._sample(position), reply)
+            crashes = 0
+        self._stop.wait(_BACK_OFF[min(crashes, len(_BACK_OFF) - 1)])
+        return crashes
+
+    # --- sessions ------------------------------------------------------------------------------
+
+    def _session(self, arm: Arm) -> Session:
+        if arm not in self._sessions:
+            if arm.other in self._sessions and not self._both_fit(arm):
+                self._drop_session(arm.other)
+            model = self._registration.arms[arm.value].model
+            session = self._engine.open(model, self._registration.profile)
+            self._sessions[arm] = session
+            self._stack.callback(session.close)
+        return self._sessions[arm]
+
+    def _drop_session(self, arm: Arm) -> None:
+        session = self._sessions.pop(arm, None)
+        if session is not None:
+            session.close()
+
+    def _both_fit(self, arm: Arm) -> bool:
+        """Whether a second model fits beside the loaded one: twice what it took, measured."""
+        taken = self._registration.arms[arm.value].load.memory
+        return taken is not None and 2 * taken < available_memory()
+
+    # --- small helpers -------------------------------------------------------------------------
+
+    def settings_of(self, arm: Arm) -> str:
+        """Digest of everything besides the question that can change this arm's answers."""
+        if arm in self._settings:
+            return self._settings[arm]
+        registration = self._registration
+        registered = registration.arms[arm.value]
+        self._settings[arm] = self._journal.settings(
+            {
+                "arm": arm.value,
+                "model": asdict(registered.model) | {"location": None},
+                "template": registered.load.template_digest,
+                "engine": asdict(registration.engine),
+                "profile": asdict(registration.profile),
+                "generation": self._config.generation.model_dump(mode="json"),
+                "seed": self._config.seed,
+            }
+        )
+        return self._settings[arm]
+
+    def _sample(self, position: int) -> Sample:
+        return next(self._journal.samples(position, position + 1))
+
+    def _note(self, kind: str, **detail: Any) -> None:
+        self._journal.event(kind, **detail)
+        self._reporter.note(kind, **detail)

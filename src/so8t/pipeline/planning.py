@@ -1,0 +1,118 @@
+"""What a run will do, found out before any of it is done: its samples, its needs, what is missing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from so8t.domain.exchange import Arm
+from so8t.domain.plan import block_size, permute
+from so8t.errors import DataError, PrerequisiteError
+from so8t.models.sources import ResolvedSource, resolve
+from so8t.system.files import free_bytes
+from so8t.tasks.benchmarks import load_benchmark
+from so8t.tasks.suite import load_suite
+
+if TYPE_CHECKING:
+    from so8t.config.schema import Quantization, RunConfig
+    from so8t.domain.sample import Sample
+
+#: Bytes a weight takes in a GGUF, block scales included (ggml's type sizes).
+BYTES_PER_WEIGHT: dict[Quantization, float] = {
+    "f32": 4.0,
+    "f16": 2.0,
+    "bf16": 2.0,
+    "q8_0": 34 / 32,
+    "q6_k": 210 / 256,
+    "q5_0": 22 / 32,
+    "q4_0": 18 / 32,
+    "q4_k_m": 0.61,
+    "q4_k_s": 0.58,
+}
+_ROW_BYTES = 4096  # an answer with its score, measured generously
+_RESERVE = 64 << 20
+_BLOCK_MINIMUM = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What the run's files need, in bytes."""
+
+    disk: int
+    free: int
+
+
+def collect_samples(config: RunConfig) -> list[Sample]:
+    """Read every suite and benchmark that the config names, in the frozen order of the run.
+
+    Raises DataError (file and line) and PrerequisiteError (the file that is not there).
+    """
+    samples: list[Sample] = []
+    for path in config.benchmark.suites:
+        samples += load_suite(path)
+    for task in config.benchmark.tasks:
+        samples += load_benchmark(
+            task.name, task.data, limit=task.limit, few_shot=task.few_shot, seed=config.seed
+        )
+    seen: set[str] = set()
+    for sample in samples:
+        if sample.id in seen:
+            raise DataError(
+                f"two samples are called {sample.id!r}.",
+                hint="two suites with the same file name? Rename one of them",
+            )
+        seen.add(sample.id)
+    return permute(samples, config.seed)
+
+
+def samples_in_block(config: RunConfig, count: int) -> int:
+    """Samples between two changes of model."""
+    return block_size(count, config.benchmark.block, _BLOCK_MINIMUM)
+
+
+def resolve_sources(config: RunConfig) -> dict[Arm, ResolvedSource]:
+    """Find where both arms come from, without changing anything.
+
+    Raises ModelError and PrerequisiteError with what is missing.
+    """
+    sources = {Arm.A: resolve(config.a.source)}
+    if config.b.source is not None:
+        sources[Arm.B] = resolve(config.b.source)
+    elif config.b.finetune is not None:
+        for file in config.b.finetune.data:
+            if not file.is_file():
+                raise PrerequisiteError(
+                    f"the training file {file} is not there.",
+                    hint="mend b.finetune.data in the config",
+                )
+    return sources
+
+
+def needs(config: RunConfig, sources: dict[Arm, ResolvedSource], samples: int) -> Needs:
+    """Estimate the disk that artifacts and journal take, and what is free there."""
+    disk = _RESERVE + samples * 2 * _ROW_BYTES
+    disk += _converted(sources[Arm.A], config.a.quantization)
+    if Arm.B in sources:
+        disk += _converted(sources[Arm.B], config.b.quantization)
+    else:
+        # The merged weights beside the GGUF that is made from them.
+        disk += sources[Arm.A].size + _converted(sources[Arm.A], config.b.quantization)
+    return Needs(disk, free_bytes(config.output))
+
+
+def check_disk(found: Needs, where: Path) -> None:
+    """Raise PrerequisiteError when the plan does not fit the disk."""
+    if found.free < found.disk:
+        raise PrerequisiteError(
+            f"the run needs about {found.disk / 1e9:.1f} GB at {where}, "
+            f"{found.free / 1e9:.1f} GB are free.",
+            hint="make room, or set `output` to a larger disk",
+        )
+
+
+def _converted(source: ResolvedSource, quantization: Quantization) -> int:
+    if source.kind != "hf":
+        return 0
+    # Weights come as two bytes each at least; f32 sources are over-estimated, on the safe side.
+    return round(source.size / 2 * BYTES_PER_WEIGHT[quantization])

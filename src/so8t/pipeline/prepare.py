@@ -1,0 +1,103 @@
+"""Phases 1 and 2: from a source to a model that an engine can load."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from so8t.domain.canonical import digest_of
+from so8t.domain.exchange import Arm
+from so8t.models.finetune import finetune_in_child
+from so8t.models.gguf_check import inspect_gguf
+from so8t.models.gguf_convert import convert
+from so8t.pipeline.results import Prepared
+from so8t.system.files import file_digest, tree_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from so8t.config.schema import Quantization, RunConfig
+    from so8t.models.finetune import Progress
+    from so8t.models.sources import ResolvedSource
+
+    Tell = Callable[[str, int, int], None]
+
+
+def inputs_a(config: RunConfig, source: ResolvedSource) -> str:
+    """Digest of all that phase 1 depends on."""
+    return digest_of({"source": source.digest, "quantization": config.a.quantization})
+
+
+def inputs_b(config: RunConfig, base: ResolvedSource, source: ResolvedSource | None) -> str:
+    """Digest of all that phase 2 depends on."""
+    finetune = config.b.finetune
+    return digest_of(
+        {
+            "base": base.digest,
+            "source": source.digest if source else None,
+            "quantization": config.b.quantization,
+            "finetune": finetune.model_dump(mode="json") if finetune else None,
+            "data": [tree_digest(file) for file in finetune.data] if finetune else [],
+        }
+    )
+
+
+def prepare(
+    arm: Arm,
+    source: ResolvedSource,
+    quantization: Quantization,
+    directory: Path,
+    tell: Tell,
+    training: dict[str, Any] | None = None,
+) -> Prepared:
+    """Make a source servable: convert Hugging Face weights, check a GGUF, pass a tag on."""
+    facts = source.facts()
+    if source.kind == "ollama":
+        return Prepared(arm, "ollama", source.location, source.digest, source.size, None, facts)
+    if source.kind == "gguf":
+        path = Path(source.location)
+        inspect_gguf(path)
+        return Prepared(arm, "gguf", str(path), source.digest, source.size, None, facts)
+    out = directory / f"model-{quantization}.gguf"
+    result = convert(
+        Path(source.location),
+        out,
+        quantization,
+        progress=lambda done, total: tell("converting", done, total),
+    )
+    inspect_gguf(out)
+    return Prepared(
+        arm,
+        "gguf",
+        str(out),
+        result.digest,
+        result.size,
+        quantization,
+        facts,
+        conversion=result.facts(),
+        training=training,
+    )
+
+
+def finetune(
+    config: RunConfig, base: ResolvedSource, directory: Path, tell: Tell
+) -> tuple[Path, dict[str, Any]]:
+    """Fine-tune A's weights into `directory`/merged, in a process of its own."""
+    settings = config.b.finetune
+    assert settings is not None  # noqa: S101 - the config has it: the caller asked for that branch
+
+    def progress(at: Progress) -> None:
+        tell("fine-tuning", at.step, at.steps)
+
+    merged = directory / "merged"
+    result = finetune_in_child(Path(base.location), merged, settings, progress=progress)
+    return merged, asdict(result)
+
+
+def still_there(prepared: Prepared) -> bool:
+    """Whether the artifact of an earlier start is whole: its bytes have the recorded digest."""
+    if prepared.kind == "ollama":
+        return True
+    path = Path(prepared.location)
+    return path.is_file() and file_digest(path) == prepared.digest

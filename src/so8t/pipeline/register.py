@@ -1,0 +1,122 @@
+"""Phase 3: both models are checked, loaded and have answered once, under one load profile."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from so8t.domain.exchange import Decoding, EngineRequest, LoadProfile, Message, Status
+from so8t.engines.calibrate import calibrate
+from so8t.errors import EngineError
+from so8t.models.gguf_check import inspect_gguf
+from so8t.pipeline.results import Prepared, Registered, Registration
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from so8t.config.schema import RunConfig
+    from so8t.domain.exchange import Arm
+    from so8t.domain.sample import Sample
+    from so8t.engines.protocol import Engine
+
+_PROBES = 16
+
+
+def register(
+    config: RunConfig,
+    engine: Engine,
+    prepared: dict[Arm, Prepared],
+    samples: Sequence[Sample],
+) -> Registration:
+    """Choose the load profile (measured where the config says auto) and try both models.
+
+    Raises ModelError for a model that does not load, EngineError when one does not answer.
+    """
+    facts = {arm: _facts(model) for arm, model in prepared.items()}
+    profile = _starting_profile(config, facts)
+    calibration = None
+    if "auto" in (config.engine.slots, config.engine.threads):
+        profile, calibration = _calibrate(config, engine, prepared, samples, profile)
+    arms = {
+        arm.value: _try(engine, model, profile, facts[arm], samples)
+        for arm, model in prepared.items()
+    }
+    return Registration(engine.info, profile, arms, calibration)
+
+
+def _facts(model: Prepared) -> dict[str, Any]:
+    return asdict(inspect_gguf(Path(model.location))) if model.kind == "gguf" else {}
+
+
+def _starting_profile(config: RunConfig, facts: dict[Arm, dict[str, Any]]) -> LoadProfile:
+    # A context beyond what a model was trained for gives answers that mean nothing.
+    limits = [fact["context_length"] for fact in facts.values() if fact.get("context_length")]
+    wanted = config.engine
+    return LoadProfile(
+        slots=1 if wanted.slots == "auto" else wanted.slots,
+        context=min([wanted.context, *limits]),
+        threads=_physical_cores() if wanted.threads == "auto" else wanted.threads,
+        gpu_layers=wanted.gpu_layers,
+    )
+
+
+def _physical_cores() -> int:
+    return max(1, (os.cpu_count() or 2) // 2)
+
+
+def _calibrate(
+    config: RunConfig,
+    engine: Engine,
+    prepared: dict[Arm, Prepared],
+    samples: Sequence[Sample],
+    profile: LoadProfile,
+) -> tuple[LoadProfile, dict[str, Any]]:
+    model = next(iter(prepared.values())).served
+    measured = calibrate(
+        engine,
+        model,
+        profile,
+        requests=[request(sample, config, str(n)) for n, sample in enumerate(samples[:_PROBES])],
+        fixed_slots=None if config.engine.slots == "auto" else config.engine.slots,
+        fixed_threads=None if config.engine.threads == "auto" else config.engine.threads,
+    )
+    return replace(profile, slots=measured.slots, threads=measured.threads), asdict(measured)
+
+
+def _try(
+    engine: Engine,
+    model: Prepared,
+    profile: LoadProfile,
+    facts: dict[str, Any],
+    samples: Sequence[Sample],
+) -> Registered:
+    messages = samples[0].messages if samples else (Message("user", "Hello"),)
+    probe = EngineRequest("register", messages, Decoding(max_tokens=16))
+    with engine.open(model.served, profile) as session:
+        reply = next(iter(session.serve([probe])))
+        if reply.status is Status.FAILED:
+            raise EngineError(
+                f"model {model.arm.upper()} ({model.location}) was loaded but does not answer: "
+                f"{reply.reason}.",
+                hint="so8t doctor",
+            )
+        return Registered(model.served, session.report, facts, reply.text, reply.seconds)
+
+
+def decoding_of(sample: Sample, config: RunConfig) -> Decoding:
+    """How a sample is decoded: its own token budget, else the run's."""
+    wanted = config.generation
+    return Decoding(
+        max_tokens=sample.max_tokens or wanted.max_tokens,
+        temperature=wanted.temperature,
+        top_p=wanted.top_p,
+        top_k=wanted.top_k,
+        seed=config.seed,
+    )
+
+
+def request(sample: Sample, config: RunConfig, key: str) -> EngineRequest:
+    """Turn a sample into the question that is put to an engine."""
+    return EngineRequest(key, sample.messages, decoding_of(sample, config))

@@ -1,0 +1,97 @@
+"""What the phases hand to each other, as plain data through the journal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from so8t.domain.exchange import Arm, EngineInfo, LoadProfile, LoadReport, ServedModel
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Phases 1 and 2: a model that an engine can load.
+
+    Attributes:
+        arm: whose it is.
+        kind: "gguf" (a file) or "ollama" (a tag).
+        location: the file or the tag.
+        digest: of the file's bytes, as `sha256:<hex>`.
+        size: bytes.
+        quantization: type of the weights, where we chose it.
+        source: where it came from: kind, path or id, commit, digest, licence.
+        conversion: what conversion said, None where there was none.
+        training: what fine-tuning measured, None where there was none.
+
+    """
+
+    arm: Arm
+    kind: str
+    location: str
+    digest: str
+    size: int
+    quantization: str | None
+    source: dict[str, Any]
+    conversion: dict[str, Any] | None = None
+    training: dict[str, Any] | None = None
+
+    @property
+    def served(self) -> ServedModel:
+        """The model as an engine knows it."""
+        return ServedModel(self.arm, self.location, self.digest)
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """Phase 3 for one arm: the model was checked, loaded, and answered."""
+
+    model: ServedModel
+    load: LoadReport
+    facts: dict[str, Any]
+    first_answer: str
+    first_answer_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """Phase 3: both arms under one load profile, and how that profile was chosen."""
+
+    engine: EngineInfo
+    profile: LoadProfile
+    arms: dict[str, Registered]
+    calibration: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Benchmarked:
+    """Phase 4: what was asked, what came back, and what it says."""
+
+    samples: int
+    answered: dict[str, int]
+    failed: dict[str, int]
+    outcome: str
+    ending: str
+    detail: dict[str, Any] = field(default_factory=dict)
+
+
+def to_plain(result: Prepared | Registration | Benchmarked) -> dict[str, Any]:
+    """Turn a phase's result into plain data for the journal."""
+    plain: dict[str, Any] = TypeAdapter(type(result)).dump_python(result, mode="json")
+    return plain
+
+
+def read_prepared(plain: dict[str, Any]) -> Prepared:
+    """Read a phase 1 or 2 result back."""
+    return TypeAdapter(Prepared).validate_python(plain)
+
+
+def read_registration(plain: dict[str, Any]) -> Registration:
+    """Read a phase 3 result back."""
+    return TypeAdapter(Registration).validate_python(plain)
+
+
+def read_benchmarked(plain: dict[str, Any]) -> Benchmarked:
+    """Read a phase 4 result back."""
+    return TypeAdapter(Benchmarked).validate_python(plain)

@@ -1,0 +1,115 @@
+"""A run's directory: where its journal, artifacts and report are, and who may write there."""
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import so8t
+from so8t.errors import ConfigError
+from so8t.journal.lease import Lease
+from so8t.journal.store import FILE_NAME, Journal, system_now
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from datetime import datetime
+    from pathlib import Path
+
+    from so8t.config.schema import RunConfig
+
+#: Keys that say how a run is shown, not what it measures: they may change between two starts.
+_PRESENTATION = {"language", "output"}
+
+
+def run_directory(config: RunConfig) -> Path:
+    """Return the directory of the run that `config` asks for."""
+    return config.output / config.name
+
+
+def identity(config: RunConfig) -> dict[str, Any]:
+    """Return the part of a config that defines the run, as plain data."""
+    plain: dict[str, Any] = config.model_dump(mode="json")
+    return {key: value for key, value in plain.items() if key not in _PRESENTATION}
+
+
+def set_aside(directory: Path) -> Path:
+    """Rename a run's directory so that a fresh one can start; nothing is deleted."""
+    number = 1
+    while (aside := directory.with_name(f"{directory.name}.old-{number}")).exists():
+        number += 1
+    directory.rename(aside)
+    return aside
+
+
+@contextmanager
+def open_run(
+    config: RunConfig, *, now: Callable[[], datetime] = system_now
+) -> Iterator[tuple[Path, Journal]]:
+    """Take the lease of a run, open its journal and check that it is the run that is asked for.
+
+    Raises LeaseHeldError when another process holds it, ConfigError when the directory holds a
+    run with another config, JournalError for a damaged journal.
+    """
+    directory = run_directory(config)
+    directory.mkdir(parents=True, exist_ok=True)
+    with Lease(directory, now=now()), Journal(directory, now=now) as journal:
+        _same_run(config, journal)
+        _note_interruption(journal, now())
+        journal.event(
+            "session_started", pid=os.getpid(), host=socket.gethostname(), version=so8t.__version__
+        )
+        ending = "crashed"
+        try:
+            yield directory, journal
+            ending = "finished"
+        except BaseException as error:
+            ending = type(error).__name__
+            raise
+        finally:
+            if journal.usable:
+                journal.event("session_ended", how=ending)
+
+
+def _same_run(config: RunConfig, journal: Journal) -> None:
+    wanted = identity(config)
+    run = journal.run
+    if run is None:
+        journal.create_run(config.name, wanted, so8t.__version__)
+        return
+    changed = sorted(_differences(run.config, wanted))
+    if changed:
+        raise ConfigError(
+            f"the run in {journal.directory} was started with another config. "
+            f"Changed since: {'; '.join(changed[:5])}.",
+            hint="give this one another name, or set the old run aside: so8t run --fresh ...",
+        )
+
+
+def _differences(old: Any, new: Any, where: str = "") -> Iterator[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in old.keys() | new.keys():
+            yield from _differences(old.get(key), new.get(key), f"{where}.{key}" if where else key)
+    elif old != new:
+        yield f"{where} ({old!r} -> {new!r})"
+
+
+def _note_interruption(journal: Journal, now: datetime) -> None:
+    """Record that the last session ended without saying so: a power cut, a kill, a crash."""
+    sessions = [event for event in journal.events() if event.kind.startswith("session_")]
+    if sessions and sessions[-1].kind == "session_started":
+        last = journal.last_written() or sessions[-1].at
+        journal.event(
+            "interruption",
+            last_written=last.isoformat(),
+            away_seconds=max(0.0, (now - last).total_seconds()),
+        )
+
+
+def find_runs(root: Path) -> list[Path]:
+    """Return the run directories below `root`, newest journal first."""
+    if (root / FILE_NAME).exists():
+        return [root]
+    found = [path.parent for path in root.glob(f"*/{FILE_NAME}")]
+    return sorted(found, key=lambda path: (path / FILE_NAME).stat().st_mtime, reverse=True)

@@ -1,0 +1,1 @@
+"""Graders: pure functions from a question and a reply to a score."""

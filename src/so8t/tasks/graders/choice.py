@@ -1,0 +1,316 @@
+"""Grader `choice`: the one option that a reply names, by its letter or by its text."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from string import ascii_uppercase
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from so8t.domain.sample import Score
+from so8t.errors import DataError
+from so8t.tasks.graders.spec import GraderSpec, require_reference
+from so8t.tasks.graders.text import boxed, is_japanese, labelled, nfkc, normalize
+
+_OPEN = r"[\s(\[{<「『【\"'`*_]*"
+_CLOSE = r"[)\]}>」』】\"'`*_]*"
+# What may follow a label that is meant as one: never a letter, so that "Blue" is not B.
+_STOP = r"(?![A-Za-z0-9])"
+_FILLER = re.compile(
+    r"(?:\s*(?:option|choice|letter|therefore|clearly|probably|definitely|選択肢|次の|やはり|[:、,=]))*\s*",
+    re.IGNORECASE,
+)
+_CONCLUSION = re.compile(
+    r"(?:\b(?:so|therefore|thus|hence|I\s+choose|I\s+pick|I(?:'d|\s+would)\s+(?:choose|pick|say)"
+    r"|correct\s+(?:one|statement)\s+is)\b|したがって|よって|ゆえに|だから|つまり|正しいのは|選ぶのは)[\s,、:]*",
+    re.IGNORECASE,
+)
+_JOIN = re.compile(
+    r"[)\]}」』】\"'`*_.]*\s*(?:,|、|/|&|\+|\bor\b|\band\b|または|もしくは|か|と|および|及び)\s*"
+    r"(?:option\s+|both\s+)?",
+    re.IGNORECASE,
+)
+_NOT_BEFORE = re.compile(r"(?:\bnot|n't|\bnever|\bneither|\bnor|\brather than|\binstead of)[\s\"'(*]*(?:the\s+|an?\s+|option\s+)?$", re.I)
+_NOT_AFTER = re.compile(r"[)」』\"'*]*\s*(?:では|じゃ)(?:な|あり)|[)\"'*]*\s+(?:is|are|was)\s+(?:not|wrong|incorrect|false)\b|[)」』]*は(?:誤り|間違い|不正解|違)", re.I)
+
+_CLAUSE_END = re.compile(r"[\"'」』)*_`]*(?:[\s]*[,.:;。、!\n(-]|です|だ|という)")
+# "A dog", "I think"; but "A or B", "A is right", "A because"
+_WORD_GOES_ON = re.compile(r"\s+(?!(?:or|and|is|was|seems|because|since|as|would)\b)[A-Za-z']")
+
+
+class Choice(GraderSpec):
+    """One option out of several, named by its label (A, B, ...) or by its text.
+
+    The reference is a label or an option's text. A reply that names no option, or several
+    without saying which of them it settles on, is in the wrong format: it scores 0.
+    """
+
+    rules: ClassVar[int] = 1
+
+    type: Literal["choice"] = "choice"
+    options: list[str] = Field(min_length=2, max_length=26, description="texts of the options")
+    labels: list[str] | None = Field(
+        default=None, description="names of the options; A, B, C, ... when left out"
+    )
+
+    def check(self, reference: str | None) -> None:
+        """Refuse equal options, labels that do not fit and a reference outside the options."""
+        text = require_reference(self.name, reference)
+        levelled = [normalize(option) for option in self.options]
+        for option, plain in zip(self.options, levelled, strict=True):
+            if not plain:
+                raise DataError(f"grader 'choice' has an option without text: {option!r}")
+            if levelled.count(plain) > 1:
+                raise DataError(f"grader 'choice' has the option {option!r} twice")
+        if self.labels is not None:
+            plain_labels = [normalize(label) for label in self.labels]
+            if len(self.labels) != len(self.options):
+                raise DataError(
+                    f"grader 'choice' has {len(self.labels)} labels for {len(self.options)} options"
+                )
+            if not all(plain_labels) or len(set(plain_labels)) != len(plain_labels):
+                raise DataError("grader 'choice' has an empty label, or one twice")
+        index = self.index_of(text)
+        if index is None:
+            raise DataError(
+                f"grader 'choice': the reference {text!r} is none of the options",
+                hint=f"write a label ({', '.join(self.names())}) or the text of one option",
+            )
+
+    def names(self) -> list[str]:
+        """Give the label of each option."""
+        return self.labels or list(ascii_uppercase[: len(self.options)])
+
+    def index_of(self, reference: str) -> int | None:
+        """Position of the option that a reference means, by its text first, then by its label.
+
+        A text that is also the label of another option (options B, A) means the option.
+        """
+        plain = normalize(reference)
+        for texts in (self.options, self.names()):
+            levelled = [normalize(text) for text in texts]
+            if plain in levelled:
+                return levelled.index(plain)
+        return None
+
+    def score(self, reference: str | None, answer: str) -> Score:
+        """Score 1 for the right option; 0 for another, none, or several."""
+        right = self.index_of(reference or "")
+        if right is None:
+            return Score.unscored(f"the reference {reference!r} is none of the options")
+        chosen = recognise(answer, tuple(self.options), tuple(self.names()))
+        if isinstance(chosen, str):
+            return Score.number(0.0, chosen)
+        return Score.number(
+            float(chosen == right), f"chose {self.names()[chosen]}: {self.options[chosen]}"[:120]
+        )
+
+
+def recognise(answer: str, options: tuple[str, ...], labels: tuple[str, ...]) -> int | str:
+    """Return the position of the option that an answer settles on, or why there is none.
+
+    In this order, the first that decides: the content of a box; what stands behind the last
+    label ("the answer is"); what the reply begins with; its last line; what follows a last "so";
+    the only label named; the only option text named.
+    """
+    finder = _finder(options, labels)
+    inside = boxed(answer)
+    if inside is not None:
+        answer = re.sub(r"\\(?:text|mathrm|mathbf|textbf)\s*\{([^{}]*)\}", r"\1", inside)
+    text = nfkc(answer).strip()
+    for found in (
+        finder.whole(text),
+        finder.behind(text, labelled(text)),
+        finder.beginning(text),
+        finder.whole(text.rsplit("\n", maxsplit=1)[-1]),
+        finder.behind(text, [match.end() for match in _CONCLUSION.finditer(text)]),
+    ):
+        if len(found) == 1:
+            return next(iter(found))
+        if found:
+            return finder.several(found)
+    texts, rest = finder.texts_named(text)
+    # letters inside an option's text ("vitamin C") name no option
+    named = finder.labels_named(rest) or texts
+    if len(named) == 1:
+        return next(iter(named))
+    return finder.several(named) if named else "no choice recognised"
+
+
+class _Finder:
+    """Patterns for one list of options; every method gives the set of positions it finds."""
+
+    def __init__(self, options: tuple[str, ...], labels: tuple[str, ...]) -> None:
+        self._labels = labels
+        self._texts = [normalize(option) for option in options]
+        names = [nfkc(label).strip() for label in labels]
+        self._letters = all(re.fullmatch("[A-Z]", name) for name in names)
+        self._label_index = {name.casefold(): i for i, name in enumerate(names)}
+        alternatives = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
+        self._token = re.compile(rf"{_OPEN}(?P<label>{alternatives}){_STOP}{_CLOSE}", re.IGNORECASE)
+        # In running text only capitals count, and A and I, which are words, only where they are
+        # marked as labels.
+        words = "".join(name for name in names if self._letters and name not in "AI")
+        marked = rf"\((?P<round>{alternatives})\)|\[(?P<square>{alternatives})\]|「(?P<quoted>{alternatives})」|\*\*(?P<bold>{alternatives})\*\*"
+        option = rf"(?:[Oo]ption|[Cc]hoice|[Ll]etter|[Aa]nswer|選択肢)\s*(?P<option>{alternatives}){_STOP}"
+        bare = rf"(?<![A-Za-z0-9'.+-])(?P<bare>[{words}])(?![A-Za-z0-9'+-])" if words else r"(?!)"
+        article = (
+            r"(?<![A-Za-z0-9'.+-])(?P<article>A)(?=[.,;:)]|\s*$|\s*\n|\s*[はがをとかでだ]"
+            r"|\s+(?:or|and|is|was|seems|because)\b)"
+            if self._letters
+            else r"(?!)"
+        )
+        leading = rf"(?:^|\n)\s*(?P<leading>{alternatives})[).:、。]\s"
+        self._named = re.compile(f"{marked}|{option}|{leading}|{bare}|{article}")
+        sorted_texts = sorted(range(len(options)), key=lambda i: -len(self._texts[i]))
+        self._text_patterns = [(i, _text_pattern(self._texts[i])) for i in sorted_texts]
+
+    def several(self, found: set[int]) -> str:
+        """Say which options were named."""
+        return f"several choices named: {', '.join(self._labels[i] for i in sorted(found))}"
+
+    def whole(self, text: str) -> set[int]:
+        """Find the option that the text is, and nothing else: B, (b), **B.**, "B: the text"."""
+        plain = normalize(_unwrapped(text))
+        if plain in self._texts:
+            return {self._texts.index(plain)}
+        match = self._token.match(text)
+        if not match:
+            return set()
+        index = self._label_index[match["label"].casefold()]
+        rest = text[match.end() :].strip()
+        if not rest.strip(".。!):*、") or rest in ("です", "です。", "だ", "だ。", "である。"):
+            return {index}
+        body = normalize(_unwrapped(rest.lstrip(".:)、。-　 ")))
+        return {index, self._texts.index(body)} if body in self._texts else set()
+
+    def behind(self, text: str, positions: list[int]) -> set[int]:
+        """Find the option named right behind the last position that has one."""
+        for position in reversed(positions):
+            filler = _FILLER.match(text, position)
+            start = filler.end() if filler else position
+            found = self._at(text, start)
+            if found:
+                return found
+        return set()
+
+    def beginning(self, text: str) -> set[int]:
+        """Find the option that the reply begins with, unless it begins by repeating the list."""
+        listed = {
+            match["leading"] for match in self._named.finditer(text) if match["leading"] is not None
+        }
+        if len(listed) > 1:
+            return set()
+        match = self._token.match(text)
+        if match:
+            after = text[match.end() : match.end() + 1]
+            bracketed = match[0] != match["label"]
+            if after in ("", "\n", ".", ":", ",", "、", "。", ")") or bracketed:
+                found = self._at(text, 0)
+                # "A and B are both tempting, but": several at the beginning settle nothing yet
+                return found if len(found) == 1 else set()
+        return self._text_at(text, 0, alone=True)
+
+    def _at(self, text: str, start: int) -> set[int]:
+        """Find the options named at a position: one, or several joined by "or", "and", a comma."""
+        found: set[int] = set()
+        while True:
+            match = self._token.match(text, start)
+            # "a" and "i" are words where a sentence goes on behind them
+            if match and not self._is_word(text, match):
+                if _NOT_AFTER.match(text, match.end()):
+                    return set()
+                found.add(self._label_index[match["label"].casefold()])
+                end = match.end()
+            else:
+                by_text = self._text_at(text, start)
+                if not by_text:
+                    return found
+                return found | by_text
+            join = _JOIN.match(text, end)
+            if not join:
+                return found
+            start = join.end()
+
+    def _is_word(self, text: str, match: re.Match[str]) -> bool:
+        """Whether a label is an article or pronoun: "a dog", "I think", or any small letter."""
+        if not self._letters:
+            return False
+        label = match["label"]
+        bare = match[0].strip() == label
+        after = text[match.end("label") : match.end("label") + 20]
+        return bare and bool(_WORD_GOES_ON.match(after)) and (label.islower() or label in "AI")
+
+    def _text_at(self, text: str, start: int, *, alone: bool = False) -> set[int]:
+        """Find the option texts at a position: the longest one, and others joined to it by "or".
+
+        With `alone` only where a clause ends behind it ("Yes, ..."), not where it goes on.
+        """
+        plain = normalize(text[start : start + 1000].lstrip(" \t\n\"'`*_「『(")) + "\n"
+        found: set[int] = set()
+        position = 0
+        while True:
+            hits = ((i, pattern.match(plain, position)) for i, pattern in self._text_patterns)
+            index, hit = next(((i, hit) for i, hit in hits if hit), (0, None))
+            if hit is None or _NOT_AFTER.match(plain, hit.end()):
+                return found
+            join = _JOIN.match(plain, hit.end())
+            if alone and not (join or _CLAUSE_END.match(plain, hit.end())):
+                return set()
+            found.add(index)
+            if not join:
+                return found
+            position = join.end()
+
+    def labels_named(self, text: str) -> set[int]:
+        """Find every label named in running text and not denied."""
+        found = set()
+        for match in self._named.finditer(text):
+            label = next(group for group in match.groups() if group is not None)
+            if _NOT_BEFORE.search(text[max(0, match.start() - 24) : match.start()]):
+                continue
+            if _NOT_AFTER.match(text, match.end()):
+                continue
+            found.add(self._label_index[label.casefold()])
+        return found
+
+    def texts_named(self, text: str) -> tuple[set[int], str]:
+        """Find every option text that is not denied, longest first, and what is left of the reply.
+
+        What a longer option covers is not looked at again: "black cat" does not name "cat".
+        """
+        found = set()
+        for index, pattern in self._text_patterns:
+            kept, last = [], 0
+            for match in pattern.finditer(text):
+                before = text[max(0, match.start() - 24) : match.start()]
+                if not (_NOT_BEFORE.search(before) or _NOT_AFTER.match(text, match.end())):
+                    found.add(index)
+                kept.append(text[last : match.start()])
+                last = match.end()
+            text = "\0".join((*kept, text[last:]))
+        return found, text
+
+
+@lru_cache(maxsize=256)
+def _finder(options: tuple[str, ...], labels: tuple[str, ...]) -> _Finder:
+    return _Finder(options, labels)
+
+
+def _unwrapped(text: str) -> str:
+    """Take away quotes, emphasis and brackets around a text, and a copula behind it."""
+    bare = text.strip(" \t\n*_`\"'「」『』").rstrip(".。!")
+    for copula in ("です", "だ"):
+        if is_japanese(bare):
+            bare = bare.removesuffix(copula)
+    return bare.strip(" *_`\"'「」『』")
+
+
+def _text_pattern(text: str) -> re.Pattern[str]:
+    """Match an option's text; at an ASCII letter or digit only at the edge of a word."""
+    left = r"(?<![A-Za-z0-9])" if text[0].isascii() and text[0].isalnum() else ""
+    right = r"(?![A-Za-z0-9])" if text[-1].isascii() and text[-1].isalnum() else ""
+    words = r"\s+".join(re.escape(word) for word in text.split())
+    return re.compile(left + words + right, re.IGNORECASE)

@@ -1,0 +1,179 @@
+"""Grader `number`: the number that a reply gives as its answer."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from so8t.domain.sample import Score
+from so8t.errors import DataError
+from so8t.tasks.graders.numerals import Kind, Number, find_numbers, find_words, prepare
+from so8t.tasks.graders.spec import GraderSpec, require_reference
+from so8t.tasks.graders.text import LABEL, boxed
+
+# Between a label and its number: currency, brackets, "about", "x =". Nothing that could hold
+# another statement: "Answer: Tom has 3 and buys 5, so 8" is not an answer of 3.
+_FILLER = re.compile(
+    r"""[\s*_`"'「『(\[,、:=]*
+    (?:(?:about|approximately|approx\.?|around|exactly|just|simply|therefore|thus|then|
+         equal\ to|約|およそ|ちょうど|合計で?|全部で|計|[a-zA-Z]\s*=)\s*,?\s*)*
+    [\s*_`"'「『(\[,、:$\\]*""",
+    re.VERBOSE,
+)
+_NEGATED = re.compile(r"[^\n。.]{0,6}(?:では|じゃ)な|[^\n。.]{0,6}ではあり")
+# What may stand between two numbers of one expression: a unit and an operator.
+_OPERATOR = re.compile(
+    r"[ ]?[^\W\d_]{0,12}[)\]}]?[ ]?(?P<op>[-+*/×÷=≈~〜]|x|\bor\b|\bto\b|または|もしくは|あるいは)"
+    r"[ ]?[(\[$¥€£]{0,3}"
+)
+_EQUALS = "=≈"
+
+
+class NumberGrader(GraderSpec):
+    """Equal as numbers, whatever the notation; units are not compared.
+
+    The number is taken from the last box, else from behind the last label, else it is the last
+    one of the reply. `tolerance` is an absolute difference, `relative_tolerance` a share of the
+    reference; both are 0 by default, and arithmetic is exact.
+    """
+
+    rules: ClassVar[int] = 1
+
+    type: Literal["number"] = "number"
+    tolerance: float = Field(default=0.0, ge=0, allow_inf_nan=False, description="absolute")
+    relative_tolerance: float = Field(
+        default=0.0, ge=0, lt=1, allow_inf_nan=False, description="share of the reference"
+    )
+
+    def check(self, reference: str | None) -> None:
+        """Refuse a reference that is not exactly one number."""
+        text = require_reference(self.name, reference)
+        if single_number(text) is None:
+            raise DataError(
+                f"grader 'number' compares with a number, and the reference is {text!r}",
+                hint="write one number, such as 1200, 1,200, 3/4, 25% or 三千五百",
+            )
+
+    def score(self, reference: str | None, answer: str) -> Score:
+        """Score 1 for the right number, 0 for another or none."""
+        right = single_number(reference or "")
+        if right is None:
+            return Score.unscored(f"the reference {reference!r} is not one number")
+        given = answer_number(answer)
+        if isinstance(given, str):
+            return Score.number(0.0, given)
+        return Score.number(float(self._equal(given, right)), _shown(given))
+
+    def _equal(self, given: Number, right: Number) -> bool:
+        """Compare the values; 25 % against a number without the sign may be 25 or 0.25."""
+        room = max(
+            Fraction(self.tolerance), Fraction(self.relative_tolerance) * abs(right.value)
+        )
+        pairs = [(given.value, right.value)]
+        if given.percent and not right.percent:
+            pairs.append((given.value / 100, right.value))
+        elif right.percent and not given.percent:
+            pairs.append((given.value, right.value / 100))
+        return any(abs(one - other) <= room for one, other in pairs)
+
+
+def single_number(text: str) -> Number | None:
+    """Read a text that states exactly one number, perhaps with a unit; None for any other."""
+    text = prepare(text)
+    numbers = find_numbers(text)
+    certain = [number for number in numbers if number.kind is Kind.DIGITS]
+    numbers = certain or numbers or find_words(text)
+    return numbers[0] if len(numbers) == 1 else None
+
+
+def answer_number(answer: str) -> Number | str:
+    """Return the number that a reply gives as its answer, or a reason why there is none."""
+    inside = boxed(answer)
+    if inside is not None:
+        text = prepare(inside)
+        return _last_of(text, [*find_numbers(text)] or find_words(text))
+    text = prepare(answer)
+    numbers = find_numbers(text)
+    words = find_words(text)
+    labelled = _behind_label(text, sorted([*numbers, *words], key=lambda number: number.start))
+    if labelled is not None:
+        return labelled
+    certain = [number for number in numbers if number.kind is Kind.DIGITS]
+    # "the last one" and 一人で count nothing beside digits, and little without them
+    return _last_of(text, certain or numbers or _without_pronouns(words, text))
+
+
+def _without_pronouns(words: list[Number], text: str) -> list[Number]:
+    """Leave out a lone "one" unless it is all that the reply says."""
+    if len(text.split()) <= len(words) + 1:
+        return words
+    return [word for word in words if text[word.start : word.stop].lower() != "one"]
+
+
+def _behind_label(text: str, numbers: list[Number]) -> Number | str | None:
+    """Return what the last label points at, or None where no label has a number right behind."""
+    result: Number | str | None = None
+    index = 0
+    for label in LABEL.finditer(text):
+        filler = _FILLER.match(text, label.end())
+        stop = filler.end() if filler else label.end()
+        while index < len(numbers) and numbers[index].start < label.end():
+            index += 1
+        if index == len(numbers) or numbers[index].start > stop:
+            continue
+        end = _chain_end(text, numbers, index)
+        if _NEGATED.match(text, numbers[end].stop):
+            continue
+        result = _conclusion(text, numbers[index : end + 1])
+    return result
+
+
+def _last_of(text: str, numbers: list[Number]) -> Number | str:
+    """Return the last number, with the expression that it ends taken whole."""
+    usable = [number for number in numbers if not number.enumerator] or numbers
+    if not usable:
+        return "no number in the reply"
+    start = len(usable) - 1
+    while start > 0 and _between(text, usable[start - 1], usable[start]):
+        start -= 1
+    return _conclusion(text, usable[start:])
+
+
+def _chain_end(text: str, numbers: list[Number], index: int) -> int:
+    """Index of the last number of the expression that begins at `index`."""
+    while index + 1 < len(numbers) and _between(text, numbers[index], numbers[index + 1]):
+        index += 1
+    return index
+
+
+def _between(text: str, one: Number, other: Number) -> str | None:
+    """Return the operator that joins two neighbouring numbers, or None."""
+    gap = text[one.stop : other.start]
+    # the minus that was read as part of the second number, and did not make it negative
+    if text[other.start] == "-" and other.value >= 0:
+        gap += "-"
+    match = _OPERATOR.fullmatch(gap) if len(gap) <= 40 else None  # noqa: PLR2004 - a unit's length
+    return match["op"] if match else None
+
+
+def _conclusion(text: str, chain: list[Number]) -> Number | str:
+    """Return the value of an expression that ends in "= 8"; no other expression is an answer."""
+    if len(chain) == 1 or _between(text, chain[-2], chain[-1]) in tuple(_EQUALS):
+        return chain[-1]
+    return f"an expression, not a number: {text[chain[0].start : chain[-1].stop]}"[:120]
+
+
+def _shown(number: Number) -> str:
+    """Write what was read, for a person to check."""
+    value = number.value
+    if value.denominator == 1:
+        text = str(value.numerator)
+    else:
+        try:
+            text = f"{float(value):.10g}"
+        except OverflowError:
+            text = "a number beyond 1e308"
+    return f"read {text}{'%' if number.percent else ''}"[:120]

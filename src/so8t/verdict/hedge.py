@@ -1,0 +1,325 @@
+"""Hedge: finite-horizon betting, for graded scores, margins, intervals and finite populations.
+
+To test H0 "the mean is at most m", bet on every item that it comes out above m. Under H0 nobody can
+expect to win, so the wealth is a nonnegative supermartingale and reaches 1/alpha with probability
+at most alpha (Ville 1939), whenever one looks. The size of the bet is that of the bettor who
+hedges an option which pays 1/alpha at the horizon: bold when behind and late, shy when ahead.
+Several horizons share the money, so that a large difference ends early and a small one loses
+little. Settings of the bets change the power, never the validity.
+
+Waudby-Smith and Ramdas (2024), JRSS B 86 (betting, with and without replacement); Follmer and
+Leukert (1999), Finance and Stochastics 3 (quantile hedging).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import special
+
+from so8t.errors import VerdictInputError
+from so8t.verdict.checks import Floats, Ints, check_count
+
+# No bet may lose more than this share of its sub-account.
+LARGEST_STAKE = 0.95
+# What is assumed of the spread before the first item: four items with variance 1/4.
+PRIOR_ITEMS, PRIOR_VARIANCE, LEAST_VARIANCE = 4.0, 0.25, 1e-4
+# Sums are off by roundings; a hypothesis is impossible only beyond this.
+ROUNDING = 1e-9
+# A bet stands for ceil(N / 10,000) items: up to 10,000 items each has its own, and beyond that more
+# bets would change nothing but the time. Looks may still fall on every item.
+MOST_BETS = 10_000
+# Within so many bets, each losing at most LARGEST_STAKE, no account can underflow.
+BETS_BETWEEN_FLOORS = 64
+FLOOR = 1e-150
+
+
+@dataclass(frozen=True, slots=True)
+class Horizons:
+    """The sub-accounts: each plans to be done by a share of N, with a share of the money."""
+
+    shares: tuple[float, ...]
+    weights: tuple[float, ...]
+
+
+_H = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
+DIRECTION = Horizons(_H, tuple(b * b - a * a for a, b in zip((0.0, *_H[:-1]), _H, strict=True)))
+EQUIVALENCE = Horizons((0.35, 0.6, 1.0), (0.1, 0.2, 0.7))
+WITHOUT_REPLACEMENT = Horizons((0.1, 0.3, 0.6, 0.85, 0.97), (0.1, 0.2, 0.3, 0.2, 0.2))
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The claim "side * mean difference > above", tested against "at most" at level alpha.
+
+    Attributes:
+        side: +1 or -1.
+        above: in [-1, 1], units of the score.
+        alpha: one-sided level; the claim is proven when the wealth reaches 1/alpha.
+        horizons: the sub-accounts.
+
+    """
+
+    side: int
+    above: float
+    alpha: float
+    horizons: Horizons
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """What the bettor sees, unit after unit. A unit is an item, a block of items or a cluster.
+
+    Attributes:
+        gains: shape (u,), sum of the differences of a unit over the size of the largest one.
+        sizes: shape (u,), items of a unit over the size of the largest one; in (0, 1].
+        shares: shape (u,), the unit's share of what is left, as a multiple of 1/rest.
+        rest: shape (u + 1,), what is left before each unit and at the end (benchmark scope).
+        clock: shape (u,), items (with clusters: units) seen before each unit.
+        total: N on the same clock.
+        pace: shape (u,), the stake per unit of exposure: one over the spread of a unit's gain,
+            predicted from the past only, times the square root of the items of a block.
+        ends: shape (u,), items seen after each unit.
+        items: shape (n + 1,), running sum of the differences where looks may fall inside a
+            block; None where only whole units count.
+        block: items a unit; 1 for clusters.
+        replace: sampling with replacement (population scope) or without (benchmark scope).
+        complete: whether every item of the run is in.
+
+    """
+
+    gains: Floats
+    sizes: Floats
+    shares: Floats
+    rest: Floats
+    clock: Floats
+    total: float
+    pace: Floats
+    ends: Ints
+    items: Floats | None
+    block: int
+    replace: bool
+    complete: bool
+
+
+def item_stream(
+    differences: Floats, n_total: int, *, block: int | None = None, replace: bool = True
+) -> Stream:
+    """Make a stream of items, with one bet for each block of them.
+
+    Args:
+        differences: shape (n,), in [-1, 1], in the frozen order.
+        n_total: N.
+        block: items a bet; default ceil(N / 10,000).
+        replace: population scope; False for benchmark scope.
+
+    """
+    n = differences.size
+    if block is None:
+        block = max(1, -(-n_total // MOST_BETS))
+    starts = np.arange(0, n, block)
+    ends = np.minimum(starts + block, n)
+    sums = np.concatenate([[0.0], np.cumsum(differences)])
+    squares = np.concatenate([[0.0], np.cumsum(differences * differences)])
+    sizes = (ends - starts) / block
+    return Stream(
+        gains=(sums[ends] - sums[starts]) / block,
+        sizes=sizes,
+        shares=sizes,
+        rest=(n_total - np.append(starts, n)) / block,
+        clock=starts.astype(np.float64),
+        total=float(n_total),
+        # The stake is on a block's mean, so it is `block` times the stake on one item.
+        pace=block / _spread(starts, sums[starts], squares[starts]),
+        ends=ends,
+        items=sums,
+        block=block,
+        replace=replace,
+        complete=n == n_total,
+    )
+
+
+def cluster_stream(
+    differences: Floats, cluster_sizes: Sequence[int], *, replace: bool = True
+) -> Stream:
+    """Make a stream of clusters: items on one passage, or one item of each task (macro average).
+
+    The clusters, not the items, are what was shuffled. Each is one bet, on the cluster's sum over
+    the largest cluster size.
+
+    Args:
+        differences: shape (n,), the items in order, cluster after cluster; only whole clusters
+            count.
+        cluster_sizes: items of every cluster of the whole run, in the frozen order.
+        replace: population scope; False for benchmark scope.
+
+    Raises:
+        VerdictInputError: a size is not a positive whole number, or the clusters hold fewer items
+            than there are differences.
+
+    """
+    sizes = np.array(
+        [check_count("a cluster size", size, at_least=1) for size in cluster_sizes], dtype=np.int64
+    )
+    ends = np.cumsum(sizes)
+    planned = int(sizes.sum())
+    if differences.size > planned:
+        raise VerdictInputError(
+            f"there are {differences.size} differences but the clusters hold {planned} items"
+        )
+    whole = int(np.searchsorted(ends, differences.size, side="right"))
+    largest = int(sizes.max(initial=1))
+    sums = np.concatenate([[0.0], np.cumsum(differences)])
+    ends = ends[:whole]
+    gains = (sums[ends] - sums[ends - sizes[:whole]]) / largest
+    units = np.arange(whole)
+    past = np.concatenate([[0.0], np.cumsum(gains)])[:whole]
+    squares = np.concatenate([[0.0], np.cumsum(gains * gains)])[:whole]
+    return Stream(
+        gains=gains,
+        sizes=sizes[:whole] / largest,
+        shares=np.ones(whole),
+        rest=np.arange(sizes.size, sizes.size - whole - 1.0, -1.0),
+        clock=units.astype(np.float64),
+        total=float(sizes.size),
+        pace=1.0 / _spread(units, past, squares),
+        ends=ends,
+        items=None,
+        block=1,
+        replace=replace,
+        complete=whole == sizes.size,
+    )
+
+
+def wealth(stream: Stream, claims: Sequence[Claim], looks: Ints | None = None) -> Floats:
+    """Return the wealth of the bettor on each claim at every look; it starts at 1.
+
+    Time grows with the number of units (at most 10,000 for items, whatever N), memory with looks
+    times claims.
+
+    Args:
+        stream: what is seen.
+        claims: m of them.
+        looks: shape (l,), item counts, each within the stream; for clusters each the end of one.
+            Default: the end of every unit.
+
+    Returns:
+        Shape (l, m), nonnegative; inf once the finite population leaves nothing but the claim.
+
+    """
+    units = stream.gains.size
+    side = np.array([claim.side for claim in claims], dtype=np.float64)
+    bound = np.array([claim.above for claim in claims], dtype=np.float64)
+    shares, weights = _accounts([claim.horizons for claim in claims])
+    # Against a bound, a unit brings side * gain - bound * size. Without replacement the mean of
+    # what is left is known under H0 from what was seen, and is taken off.
+    gain = np.multiply.outer(stream.gains, side) - np.multiply.outer(stream.sizes, bound)
+    left = np.zeros((units + 1, bound.size))
+    clock, pace, ends = stream.clock, stream.pace, shares * stream.total
+    if not stream.replace:
+        seen = np.concatenate([left[:1], np.cumsum(gain, axis=0)])
+        rest = stream.rest[:, None]
+        np.divide(seen, rest, out=left, where=rest > 0.0)
+        gain += left[:units] * stream.shares[:, None]
+        # On this clock a walk without replacement has the spread of one with replacement.
+        clock, ends = clock / (1.0 - clock / stream.total), ends / (1.0 - shares)
+        pace = pace * stream.total / np.maximum(stream.total - stream.clock - 1.0, ROUNDING)
+    room = 1.0 + bound - left
+    ahead = ends - clock[:, None, None]
+    reach = np.divide(1.0, np.sqrt(np.maximum(ahead, ROUNDING)), where=ahead > 0.0, out=0.0 * ahead)
+    totals, exposure = play(
+        gain,
+        LARGEST_STAKE / np.maximum(room[:units], ROUNDING),
+        pace[:, None],
+        reach,
+        threshold=1.0 / np.array([claim.alpha for claim in claims]),
+        weights=weights,
+    )
+    if looks is None:
+        looks = stream.ends
+    unit = np.searchsorted(stream.ends, looks, side="left")
+    if stream.items is None:
+        paths = totals[unit + 1]
+    else:
+        # Inside a block the stake stands, so that wealth is linear in what came in since.
+        start = unit * stream.block
+        part = (looks - start) / stream.block
+        moved = (stream.items[looks] - stream.items[start]) / stream.block
+        since = np.multiply.outer(moved, side) + (left[unit] - bound) * part[:, None]
+        paths = totals[unit] + exposure[unit] * since
+    if not stream.replace:
+        impossible = room[1:] < -ROUNDING
+        if stream.complete:
+            impossible[-1:] = seen[-1] > ROUNDING
+        ruled_out = impossible[unit] & (looks >= stream.ends[unit])[:, None]
+        paths[np.logical_or.accumulate(ruled_out, axis=0)] = np.inf
+    return paths
+
+
+def play(
+    gain: Floats, cap: Floats, pace: Floats, reach: Floats, *, threshold: Floats, weights: Floats
+) -> tuple[Floats, Floats]:
+    """Play the bets; the one loop over time. Columns are claims, or runs of a simulation.
+
+    Args:
+        gain: shape (u, m), what one unit staked on a column brings; at least -LARGEST_STAKE/cap.
+        cap: shape (u, m), largest stake.
+        pace: shape (u, 1) or (u, m), one over the predicted spread.
+        reach: shape (u, k, 1) or (u, k, m), one over the root of the time to each horizon, 0 when
+            it is over.
+        threshold: shape (m,), the wealth at which H0 is rejected.
+        weights: shape (k, 1) or (k, m), the shares of the money, each column summing to 1.
+
+    Returns:
+        The wealth before the first unit and after each, shape (u + 1, m), and the money at stake
+        in each unit, shape (u, m).
+
+    """
+    units, columns = gain.shape
+    purse = np.repeat(weights, columns, axis=1) if weights.shape[1] == 1 else weights.copy()
+    totals, exposure = np.empty((units + 1, columns)), np.empty((units, columns))
+    totals[0] = 1.0
+    goal, chance, stake = np.empty_like(purse), np.empty_like(purse), np.empty_like(purse)
+    # phi(z)/P with P = chance/2: the 2 and the 1/sqrt(2 pi) of phi go in here. Each call in the
+    # loop costs a microsecond whatever its size, so arrays are reused and factors folded.
+    reach = reach * (2.0 / math.sqrt(2.0 * math.pi))
+    for u in range(units):
+        if u % BETS_BETWEEN_FLOORS == 0:
+            np.maximum(purse, FLOOR, out=purse)
+        # What an account must reach for the whole to reach the threshold; never below what it has,
+        # so that a column already rejected keeps on without harm.
+        np.subtract(purse, totals[u] - threshold, out=goal)
+        np.maximum(goal, purse, out=goal)
+        np.divide(purse, goal, out=chance)
+        np.multiply(chance, 0.5, out=stake)
+        special.ndtri(stake, out=stake)
+        np.multiply(stake, stake, out=stake)
+        np.multiply(stake, -0.5, out=stake)
+        np.exp(stake, out=stake)
+        np.divide(stake, chance, out=stake)
+        np.multiply(stake, reach[u] * pace[u], out=stake)
+        np.minimum(stake, cap[u], out=stake)
+        np.multiply(stake, purse, out=stake)
+        np.add.reduce(stake, axis=0, out=exposure[u])
+        np.multiply(stake, gain[u], out=stake)
+        np.add(purse, stake, out=purse)
+        np.add.reduce(purse, axis=0, out=totals[u + 1])
+    return totals, exposure
+
+
+def _accounts(horizons: Sequence[Horizons]) -> tuple[Floats, Floats]:
+    """Return shares and weights, shape (k, m); a claim with fewer accounts gets empty ones."""
+    most = max(len(h.shares) for h in horizons)
+    shares = [h.shares + h.shares[-1:] * (most - len(h.shares)) for h in horizons]
+    weights = [h.weights + (0.0,) * (most - len(h.weights)) for h in horizons]
+    return np.array(shares).T, np.array(weights).T
+
+
+def _spread(seen: Ints, sums: Floats, squares: Floats) -> Floats:
+    """Return the standard deviation predicted from the past only, shrunk to a prior."""
+    n = PRIOR_ITEMS + seen
+    variance = (PRIOR_ITEMS * PRIOR_VARIANCE + squares) / n - (sums / n) ** 2
+    return np.sqrt(np.maximum(variance, LEAST_VARIANCE))
