@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import click
 from rich.console import Console as RichConsole
@@ -19,11 +18,12 @@ from rich.table import Table
 from so8t.report.text import Text, resolve_language
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from so8t.domain.plan import Phase
     from so8t.errors import SO8TError
 
+R = TypeVar("R")
 _PLAIN_SECONDS = 30.0
 
 
@@ -103,7 +103,7 @@ class ConsoleReporter:
                 transient=True,
             )
 
-    def __enter__(self) -> ConsoleReporter:
+    def __enter__(self) -> Self:
         if self._progress is not None:
             self._progress.start()
         return self
@@ -177,7 +177,7 @@ def show_error(error: SO8TError) -> None:
         err.print(f"[bold]hint:[/] {escape(error.hint)}")
 
 
-def common[**P, R](function: Callable[P, R]) -> Callable[..., R]:
+def common(function: Callable[..., R]) -> Callable[..., R]:
     """Give a command the options that all have: --json, --lang, -q and -v, as one Console."""
 
     @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
@@ -189,6 +189,6 @@ def common[**P, R](function: Callable[P, R]) -> Callable[..., R]:
     @wraps(function)
     def wrapper(*, as_json: bool, lang: str, quiet: bool, verbose: bool, **values: Any) -> R:
         console = Console(lang, as_json=as_json, quiet=quiet, verbose=verbose)
-        return function(console=console, **values)  # type: ignore[call-arg, return-value]
+        return function(console=console, **values)
 
     return wrapper

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 DEFAULT_CONFIG = Path("so8t.yaml")
 
 
-def read_config(path: Path | None, settings: tuple[str, ...] = (), output: Path | None = None) -> RunConfig:
+def read_config(
+    path: Path | None, settings: tuple[str, ...] = (), output: Path | None = None
+) -> RunConfig:
     """Read a config with `--set key=value` and `--output` on top."""
     overrides: dict[str, Any] = {}
     for setting in settings:

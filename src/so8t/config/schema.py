@@ -187,7 +187,9 @@ class RunConfig(_Strict):
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
         if self.b.finetune is not None and self.a.source.hf is None:
-            raise ValueError("b.finetune needs a.source.hf: only Hugging Face weights can be trained")
+            raise ValueError(
+                "b.finetune needs a.source.hf: only Hugging Face weights can be trained"
+            )
         for arm, source in (("a", self.a.source), ("b", self.b.source)):
             if source is not None and source.ollama is not None and self.engine.kind != "ollama":
                 raise ValueError(f"{arm}.source.ollama needs engine.kind: ollama")

@@ -130,4 +130,3 @@ class LoadReport:
     memory: int | None = None
     gpu_memory: int | None = None
     template_digest: str | None = None
-

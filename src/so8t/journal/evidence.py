@@ -7,7 +7,7 @@ Nothing here is kept: every look recomputes from the journal, so a resumed run, 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,12 +16,13 @@ from so8t.domain.exchange import Arm, Status
 from so8t.domain.plan import completed_prefix
 from so8t.domain.sample import Grade
 from so8t.errors import JournalError
-from so8t.verdict.decide import Settings, Verdict, decide
-from so8t.verdict.settings import Scope
+from so8t.verdict.decide import Verdict, decide
+from so8t.verdict.settings import Scope, Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
+    from so8t.domain.sample import Sample
     from so8t.journal.rows import AnswerRecord
     from so8t.journal.store import Journal
 
@@ -148,12 +149,11 @@ def gather(journal: Journal) -> Evidence:
     answers = {arm: {a.position: a for a in journal.answers(arm)} for arm in Arm}
     both = [p in answers[Arm.A] and p in answers[Arm.B] for p in range(planned)]
     prefix = completed_prefix(both)
-    pairs = tuple(
-        _pair(position, sample.category, sample.task, sample.cluster, answers)
-        for position, sample in enumerate(journal.samples(0, prefix))
-    )
+    samples = list(journal.samples())
+    pairs = tuple(_pair(position, samples[position], answers) for position in range(prefix))
+    clusters = [sample.cluster for sample in samples]
     totals = journal.sample_counts()
-    group = _group("overall", pairs, planned, settings)
+    group = _group("overall", pairs, planned, settings, clusters=clusters)
     return Evidence(
         overall=group.verdict,
         group=group,
@@ -161,22 +161,23 @@ def gather(journal: Journal) -> Evidence:
         tasks=_groups(pairs, lambda pair: pair.task, totals["task"], settings),
         coverage={arm: _coverage(answers[arm].values(), planned) for arm in Arm},
         noise_floor={arm: _noise(journal, arm, answers[arm]) for arm in Arm},
-        sensitivity=_sensitivity(pairs, planned, settings, group.verdict),
+        sensitivity=_sensitivity(pairs, planned, settings, group.verdict, clusters),
         pairs=pairs,
         planned=planned,
     )
 
 
-def _pair(
-    position: int,
-    category: str,
-    task: str,
-    cluster: str | None,
-    answers: dict[Arm, dict[int, AnswerRecord]],
-) -> Pair:
+def _pair(position: int, sample: Sample, answers: dict[Arm, dict[int, AnswerRecord]]) -> Pair:
     a, b = answers[Arm.A][position], answers[Arm.B][position]
     return Pair(
-        position, category, task, cluster, score_of(a), score_of(b), a.reply.status, b.reply.status
+        position,
+        sample.category,
+        sample.task,
+        sample.cluster,
+        score_of(a),
+        score_of(b),
+        a.reply.status,
+        b.reply.status,
     )
 
 
@@ -192,21 +193,83 @@ def score_of(answer: AnswerRecord) -> float | None:
     return answer.score.value if answer.score is not None else None
 
 
-def _group(name: str, pairs: Iterable[Pair], planned: int, settings: Settings) -> Group:
-    seen = list(pairs)
-    known = [pair for pair in seen if pair.difference is not None]
+def as_scored(pair: Pair) -> tuple[float | None, float | None]:
+    """Read a pair as it was scored."""
+    return pair.score_a, pair.score_b
+
+
+def _truncated(pair: Pair, if_a: float, if_b: float) -> tuple[float | None, float | None]:
+    return (
+        if_a if pair.status_a is Status.TRUNCATED else pair.score_a,
+        if_b if pair.status_b is Status.TRUNCATED else pair.score_b,
+    )
+
+
+def _missing(pair: Pair, if_a: float, if_b: float) -> tuple[float | None, float | None]:
+    return (
+        if_a if pair.score_a is None else pair.score_a,
+        if_b if pair.score_b is None else pair.score_b,
+    )
+
+
+_READINGS: dict[str, Callable[[Pair], tuple[float | None, float | None]]] = {
+    "truncated_best_for_b": lambda pair: _truncated(pair, 0.0, 1.0),
+    "truncated_worst_for_b": lambda pair: _truncated(pair, 1.0, 0.0),
+    "missing_best_for_b": lambda pair: _missing(pair, 0.0, 1.0),
+    "missing_worst_for_b": lambda pair: _missing(pair, 1.0, 0.0),
+}
+
+
+def _group(
+    name: str,
+    pairs: Iterable[Pair],
+    planned: int,
+    settings: Settings,
+    *,
+    clusters: Sequence[str | None] = (),
+    read: Callable[[Pair], tuple[float | None, float | None]] = as_scored,
+) -> Group:
+    """Judge some of the pairs. `clusters` are those of all planned samples in their order."""
+    seen = [(pair, *read(pair)) for pair in pairs]
+    known = [(pair, a, b) for pair, a, b in seen if a is not None and b is not None]
     missing = len(seen) - len(known)
-    a = np.array([pair.score_a for pair in known], dtype=float)
-    b = np.array([pair.score_b for pair in known], dtype=float)
-    verdict = decide(b - a, max(planned - missing, 1), settings)
+    scores_a = np.array([a for _, a, _ in known], dtype=float)
+    scores_b = np.array([b for _, _, b in known], dtype=float)
+    binary = settings.binary is not False
+    verdict = decide(
+        scores_b - scores_a,
+        planned,
+        settings,
+        dropped=missing,
+        cluster_sizes=_cluster_sizes(
+            clusters, {pair.position for pair, a, b in seen if a is None or b is None}
+        ),
+        scores_a=scores_a if binary else None,
+    )
     return Group(
         name=name,
         verdict=verdict,
         pairs=len(known),
         missing=missing,
-        mean_a=float(a.mean()) if known else None,
-        mean_b=float(b.mean()) if known else None,
+        mean_a=float(scores_a.mean()) if known else None,
+        mean_b=float(scores_b.mean()) if known else None,
     )
+
+
+def _cluster_sizes(clusters: Sequence[str | None], dropped: set[int]) -> list[int] | None:
+    """Sizes of the clusters in the frozen order, dropped items left out; None without clusters."""
+    if not any(clusters):
+        return None
+    sizes: list[int] = []
+    previous: str | None = None
+    for position, cluster in enumerate(clusters):
+        if position in dropped:
+            continue
+        if cluster is None or cluster != previous:
+            sizes.append(0)
+        sizes[-1] += 1
+        previous = cluster
+    return sizes
 
 
 def _groups(
@@ -215,10 +278,29 @@ def _groups(
     totals: dict[str, int],
     settings: Settings,
 ) -> tuple[Group, ...]:
+    """Judge each category or task by itself, with looks at each of its items."""
+    alone = replace(settings, look_every=1)
     return tuple(
-        _group(name, (pair for pair in pairs if key(pair) == name), total, settings)
+        _group(name, (pair for pair in pairs if key(pair) == name), total, alone)
         for name, total in sorted(totals.items())
     )
+
+
+def _sensitivity(
+    pairs: tuple[Pair, ...],
+    planned: int,
+    settings: Settings,
+    primary: Verdict,
+    clusters: Sequence[str | None],
+) -> Sensitivity:
+    """Judge again with truncated and with missing answers read the best and the worst way for B."""
+    outcomes: dict[str, str] = {}
+    for name, read in _READINGS.items():
+        if any(read(pair) != as_scored(pair) for pair in pairs):
+            found = _group(name, pairs, planned, settings, clusters=clusters, read=read)
+            outcomes[name] = found.verdict.outcome.value
+    flips = tuple(name for name, outcome in outcomes.items() if outcome != primary.outcome.value)
+    return Sensitivity(outcomes, flips)
 
 
 def _coverage(answers: Iterable[AnswerRecord], total: int) -> Coverage:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import Any
 
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from so8t.domain.exchange import Arm, EngineReply
-    from so8t.domain.plan import Phase
-    from so8t.domain.sample import Score
+from so8t.domain.exchange import Arm, EngineReply
+from so8t.domain.plan import Phase
+from so8t.domain.sample import Score
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,7 +103,11 @@ class Journal:
             self._connection.execute("INSERT INTO run VALUES (1, ?, ?, ?, ?, ?, ?)", row)
             # The row itself is no link of the chain; this one holds its digest.
             self._append(
-                "event", at, time.monotonic(), "run_created", canonical_json({"row": digest_of(row)})
+                "event",
+                at,
+                time.monotonic(),
+                "run_created",
+                canonical_json({"row": digest_of(row)}),
             )
         run = self.run
         if run is None:
@@ -319,7 +323,8 @@ class Journal:
         """How many answers of an arm were given under other settings than these."""
         return int(
             self._one(
-                "SELECT count(*) FROM answer WHERE arm = ? AND settings <> ? AND status <> 'failed'",
+                "SELECT count(*) FROM answer "
+                "WHERE arm = ? AND settings <> ? AND status <> 'failed'",
                 arm.value,
                 settings,
             )

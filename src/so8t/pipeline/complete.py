@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from so8t.config.schema import Source
 from so8t.domain.canonical import digest_of
 from so8t.domain.exchange import Arm
 from so8t.domain.plan import Phase
 from so8t.errors import Interrupted, PrerequisiteError, SO8TError
-from so8t.journal.evidence import Evidence, gather
+from so8t.journal.evidence import Evidence, freeze, gather
 from so8t.models.sources import ResolvedSource, resolve
 from so8t.pipeline import planning, prepare
 from so8t.pipeline.phase4 import Phase4BenchmarkRunner
@@ -26,6 +26,7 @@ from so8t.pipeline.results import (
     read_registration,
     to_plain,
 )
+from so8t.tasks.graders import is_binary
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from so8t.journal.store import Journal
 
 _BACK_OFF = (2.0, 10.0)
+Result = TypeVar("Result", Prepared, Registration, Benchmarked)
 
 
 class CompleteAutomatedABPipeline:
@@ -89,6 +91,11 @@ class CompleteAutomatedABPipeline:
         needed = planning.needs(self._config, self._resolved(), len(samples))
         planning.check_disk(needed, self._config.output)
         self._journal.freeze(samples)
+        freeze(
+            self._journal,
+            binary=all(is_binary(sample.grader) for sample in samples),
+            look_every=planning.samples_in_block(self._config, len(samples)),
+        )
         return samples
 
     def run_phase1(self) -> Prepared:
@@ -180,7 +187,7 @@ class CompleteAutomatedABPipeline:
 
     # --- how a phase is done, skipped, tried again ---------------------------------------------
 
-    def _phase[Result: (Prepared, Registration, Benchmarked)](
+    def _phase(
         self,
         phase: Phase,
         inputs: str,
@@ -203,7 +210,7 @@ class CompleteAutomatedABPipeline:
         self._done[phase] = result
         return result
 
-    def _attempt[Result: (Prepared, Registration, Benchmarked)](
+    def _attempt(
         self, phase: Phase, attempt: int, inputs: str, work: Callable[[], Result]
     ) -> Result:
         for wait in (*_BACK_OFF, None):
@@ -235,7 +242,7 @@ class CompleteAutomatedABPipeline:
     def _prepared(self, phase: Phase, inputs: str, work: Callable[[], Prepared]) -> Prepared:
         return self._phase(phase, inputs, work, read_prepared, whole=prepare.still_there)
 
-    def _first[Result](self, phase: Phase, run: Callable[[], Result]) -> Result:
+    def _first(self, phase: Phase, run: Callable[[], Result]) -> Result:
         """Return the result of an earlier phase of this start, or do it now."""
         found: Result | None = self._done.get(phase)
         return run() if found is None else found

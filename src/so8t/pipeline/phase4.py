@@ -21,7 +21,7 @@ from so8t.pipeline.planning import samples_in_block
 from so8t.pipeline.register import request
 from so8t.resources.memory import available_memory
 from so8t.tasks.graders import grade, grader_digest
-from so8t.verdict.decide import Ending
+from so8t.verdict.settings import Ending
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -234,9 +234,7 @@ class Phase4BenchmarkRunner:
             [GradedReply(work.arm, position, work.repeat, reply, settings, score, grader)]
         )
 
-    def _after_crash(
-        self, work: _Work, left: list[int], crashes: int, error: EngineCrashed
-    ) -> int:
+    def _after_crash(self, work: _Work, left: list[int], crashes: int, error: EngineCrashed) -> int:
         """Drop the dead session, wait a little; return the crashes in a row without progress."""
         self._note("engine_crashed", arm=work.arm.value, message=error.message, in_a_row=crashes)
         self._drop_session(work.arm)

@@ -1,9 +1,8 @@
-"""What a run will do, found out before any of it is done: its samples, its needs, what is missing."""
+"""What a run will do, found out before any of it is done: samples, needs, what is missing."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from so8t.domain.exchange import Arm
@@ -15,6 +14,8 @@ from so8t.tasks.benchmarks import load_benchmark
 from so8t.tasks.suite import load_suite
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from so8t.config.schema import Quantization, RunConfig
     from so8t.domain.sample import Sample
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from so8t.domain.canonical import digest_of
-from so8t.domain.exchange import Arm
 from so8t.models.finetune import finetune_in_child
 from so8t.models.gguf_check import inspect_gguf
 from so8t.models.gguf_convert import convert
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from so8t.config.schema import Quantization, RunConfig
+    from so8t.domain.exchange import Arm
     from so8t.models.finetune import Progress
     from so8t.models.sources import ResolvedSource
 

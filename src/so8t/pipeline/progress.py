@@ -1,4 +1,4 @@
-"""What a run tells while it works, and how it is asked to stop. Who listens decides how it looks."""
+"""What a run tells while it works, and how it is asked to stop."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class StopRequest:
 
     @contextmanager
     def on_signals(self) -> Iterator[StopRequest]:
-        """Turn SIGINT, SIGTERM and Windows' CTRL_BREAK into a request; a second one ends at once."""
+        """Turn SIGINT, SIGTERM and CTRL_BREAK into a request; a second one ends at once."""
         if threading.current_thread() is not threading.main_thread():
             yield self  # only the main thread may set handlers; a caller in a thread asks directly
             return

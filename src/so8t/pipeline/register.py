@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from so8t.domain.exchange import Decoding, EngineRequest, LoadProfile, Message, Status
-from so8t.engines.calibrate import calibrate
+import psutil
+
+from so8t.domain.exchange import Arm, Decoding, EngineRequest, LoadProfile, Message, Status
+from so8t.engines.calibrate import SLOTS, Calibration, calibrate, candidates
 from so8t.errors import EngineError
 from so8t.models.gguf_check import inspect_gguf
 from so8t.pipeline.results import Prepared, Registered, Registration
@@ -17,11 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from so8t.config.schema import RunConfig
-    from so8t.domain.exchange import Arm
     from so8t.domain.sample import Sample
     from so8t.engines.protocol import Engine
 
-_PROBES = 16
+_BUDGET_SECONDS = 20.0
 
 
 def register(
@@ -36,9 +36,10 @@ def register(
     """
     facts = {arm: _facts(model) for arm, model in prepared.items()}
     profile = _starting_profile(config, facts)
-    calibration = None
+    calibration: dict[str, Any] | None = None
     if "auto" in (config.engine.slots, config.engine.threads):
-        profile, calibration = _calibrate(config, engine, prepared, samples, profile)
+        measured = _calibrate(config, engine, prepared[Arm.A], samples, profile)
+        profile, calibration = measured.applied_to(profile), asdict(measured)
     arms = {
         arm.value: _try(engine, model, profile, facts[arm], samples)
         for arm, model in prepared.items()
@@ -63,26 +64,32 @@ def _starting_profile(config: RunConfig, facts: dict[Arm, dict[str, Any]]) -> Lo
 
 
 def _physical_cores() -> int:
-    return max(1, (os.cpu_count() or 2) // 2)
+    return psutil.cpu_count(logical=False) or 1
 
 
 def _calibrate(
     config: RunConfig,
     engine: Engine,
-    prepared: dict[Arm, Prepared],
+    model: Prepared,
     samples: Sequence[Sample],
     profile: LoadProfile,
-) -> tuple[LoadProfile, dict[str, Any]]:
-    model = next(iter(prepared.values())).served
-    measured = calibrate(
-        engine,
-        model,
-        profile,
-        requests=[request(sample, config, str(n)) for n, sample in enumerate(samples[:_PROBES])],
-        fixed_slots=None if config.engine.slots == "auto" else config.engine.slots,
-        fixed_threads=None if config.engine.threads == "auto" else config.engine.threads,
+) -> Calibration:
+    """Measure threads and slots on this machine, those that the config leaves open."""
+    wanted = config.engine
+    tried = candidates(
+        cores=profile.threads or 1, slots=SLOTS if wanted.slots == "auto" else [wanted.slots]
     )
-    return replace(profile, slots=measured.slots, threads=measured.threads), asdict(measured)
+    if wanted.threads != "auto":
+        tried = tuple(replace(one, threads=wanted.threads) for one in tried if one.threads == 1)
+    probes = samples[: 2 * max(one.slots for one in tried)]
+    return calibrate(
+        engine,
+        model.served,
+        candidates=tried,
+        requests=[request(sample, config, str(n)) for n, sample in enumerate(probes)],
+        budget_seconds=_BUDGET_SECONDS,
+        profile=profile,
+    )
 
 
 def _try(

@@ -50,7 +50,7 @@ _PIECE = 1 << 20
 
 
 def server_url(text: str) -> str:
-    """Return the address in full; `localhost`, `:11434` and `0.0.0.0` mean what they mean to Ollama.
+    """Return the address in full; short forms mean what they mean to Ollama itself.
 
     Raises UsageError for what is no address.
     """
@@ -183,6 +183,9 @@ class OllamaClient:
         Raises OllamaError.
 
         """
+        if not messages:
+            # Without a message the server loads the model and says `done`.
+            raise OllamaError(Fault.REFUSED, "no message: that asks for a load, not for an answer")
         body: dict[str, Any] = {"model": name, "messages": _plain(messages), "stream": True}
         if think is not None:
             body["think"] = think

@@ -1,0 +1,78 @@
+"""`so8t plan`: a dry run. What will be done, what it needs, what it will be able to tell."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from so8t.cli.console import common, duration, size
+from so8t.cli.wire import read_config
+from so8t.pipeline import planning
+from so8t.pipeline.estimate import estimate_memory, estimate_time
+from so8t.verdict.power import minimal_detectable_difference
+
+if TYPE_CHECKING:
+    from so8t.cli.console import Console
+
+_DISCORDANCES = (0.1, 0.2, 0.4)
+
+
+@click.command("plan")
+@click.argument("config", type=click.Path(path_type=Path), required=False)
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override a key.")
+@click.option("--output", type=click.Path(path_type=Path), help="Where run directories are made.")
+@common
+def command(
+    console: Console, config: Path | None, settings: tuple[str, ...], output: Path | None
+) -> None:
+    """Show what `so8t run CONFIG` will do, without doing it."""
+    asked = read_config(config, settings, output)
+    samples = planning.collect_samples(asked)
+    sources = planning.resolve_sources(asked)
+    needed = planning.needs(asked, sources, len(samples))
+    memory = estimate_memory(asked, sources)
+    time = estimate_time(asked, sources, samples)
+    alpha = asked.verdict.alpha
+    detectable = {
+        str(share): minimal_detectable_difference(len(samples), share, alpha=alpha)
+        for share in _DISCORDANCES
+    }
+    plan: dict[str, Any] = {
+        "samples": len(samples),
+        "categories": dict(sorted(Counter(sample.category for sample in samples).items())),
+        "tasks": dict(sorted(Counter(sample.task for sample in samples).items())),
+        "calls": 2 * len(samples) + 2 * min(asked.benchmark.noise_floor, len(samples)),
+        "samples_in_block": planning.samples_in_block(asked, len(samples)),
+        "disk_needed": needed.disk,
+        "disk_free": needed.free,
+        "memory_needed": memory.needed,
+        "memory_available": memory.available,
+        "fits": memory.fits,
+        "seconds_low": time.low,
+        "seconds_high": time.high,
+        "seconds_basis": time.basis,
+        "detectable_difference": detectable,
+    }
+    console.data(plan)
+    text = console.text
+    for name, count in plan["categories"].items():
+        console.line(f"  {name}: {count}")
+    console.line(text("cli.plan.calls", samples=len(samples), calls=plan["calls"]))
+    console.line(text("cli.plan.disk", needed=size(needed.disk), free=size(needed.free)))
+    console.line(text("cli.plan.memory", needed=size(memory.needed), free=size(memory.available)))
+    if not memory.fits:
+        console.line(text("cli.plan.too_large"), style="bold red")
+    console.line(
+        text(
+            "cli.plan.time",
+            low=duration(time.low),
+            high=duration(time.high),
+            basis=text(f"cli.plan.basis.{time.basis}"),
+        )
+    )
+    for share, difference in detectable.items():
+        shown = text("cli.plan.out_of_reach") if difference is None else f"{difference:.1%}"
+        console.line(text("cli.plan.detectable", share=f"{float(share):.0%}", difference=shown))

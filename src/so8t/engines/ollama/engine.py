@@ -1,0 +1,283 @@
+"""The engine: which model is loaded when, and whether both may stay."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+from so8t.domain.exchange import EngineInfo
+from so8t.engines.ollama.client import DEFAULT_URL, OllamaClient
+from so8t.engines.ollama.degradation import SHARE_TOLERANCE, Finding, Notice
+from so8t.engines.ollama.faults import MODEL_FAULTS, OllamaError
+from so8t.engines.ollama.keeper import Keeper, unload_and_wait
+from so8t.engines.ollama.options import load_options, stops_of
+from so8t.engines.ollama.records import LoadedModel, bare_digest, full_name
+from so8t.engines.ollama.session import Findings, OllamaSession
+from so8t.errors import EngineError, ModelError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from so8t.domain.exchange import LoadProfile, ServedModel
+    from so8t.engines.ollama.records import LocalModel, Shown
+    from so8t.engines.ollama.session import CountTokens
+    from so8t.engines.ollama.timing import Timing
+
+LANE = "ollama"
+_MARGIN = 1.3  # loaded size over file size, where the loaded size was not yet measured
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What a model that this engine loaded was measured to need."""
+
+    loaded: LoadedModel
+    weights: str | None
+
+
+class OllamaEngine:
+    """Ollama over its native API, as one Engine.
+
+    Args:
+        url: the server.
+        timing: every deadline and retry; the defaults suit a real server.
+        parallel: what the server was started with as OLLAMA_NUM_PARALLEL; no API tells it, and
+            requests above it would wait inside the server.
+        num_batch: prompt tokens a step, a load-time option and so fixed for the whole run.
+        keep_alive: how long an idle model stays, sent with every request; longer than any pause.
+        think: None leaves thinking to the model; False asks a thinking model not to.
+        stay_loaded: keep both arms' models loaded where that is measured to work.
+        available_memory: bytes of RAM that are free for models, needed to try that without a GPU.
+        gpu_expected: a model that is not on the GPU at all is then a finding.
+        count_tokens: our own count of a conversation's rendered tokens, given the model's name.
+        on_finding: hears of every finding, in the thread that uses the engine.
+        restart: starts the server again when it is gone; `ManagedServer.ensure` is one.
+
+    """
+
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        *,
+        timing: Timing | None = None,
+        parallel: int = 1,
+        num_batch: int = 512,
+        keep_alive: str | int = "30m",
+        think: bool | str | None = None,
+        stay_loaded: bool = True,
+        available_memory: Callable[[], int | None] | None = None,
+        gpu_expected: bool = False,
+        count_tokens: CountTokens | None = None,
+        on_finding: Callable[[Finding], None] | None = None,
+        restart: Callable[[], None] | None = None,
+    ) -> None:
+        if parallel < 1:
+            raise UsageError(f"parallel is {parallel}; a server has at least one slot.")
+        self.client = OllamaClient(url, timing=timing)
+        self._parallel = parallel
+        self._num_batch = num_batch
+        self._keep_alive = keep_alive
+        self._think = think
+        self._stay_loaded = stay_loaded
+        self._available_memory = available_memory
+        self._gpu_expected = gpu_expected
+        self._count_tokens = count_tokens
+        self._on_finding = on_finding
+        self._restart = restart
+        self._version: str | None = None
+        self._known: dict[str, _Known] = {}
+        self._fit: dict[frozenset[str], bool] = {}
+
+    @property
+    def info(self) -> EngineInfo:
+        """Lane, server version and the fixed settings. Raises OllamaError without a server."""
+        if self._version is None:
+            self._version = self.client.version()
+        return EngineInfo(
+            LANE, self._version, f"chat, num_batch {self._num_batch}, no truncation, no shift"
+        )
+
+    def open(self, model: ServedModel, profile: LoadProfile) -> OllamaSession:
+        """Load a model and check what was loaded.
+
+        Other models are unloaded first, unless both are measured to fit. Raises ModelError for a
+        model that is missing, another one or cannot be loaded, else OllamaError (an EngineError).
+        """
+        findings = Findings(self._on_finding)
+        try:
+            return self._open(model, profile, findings)
+        except OllamaError as error:
+            if error.fault in MODEL_FAULTS:
+                raise ModelError(
+                    f"{model.location} cannot be loaded: {error.detail}", hint=error.hint
+                ) from error
+            raise
+        finally:
+            findings.tell()
+
+    def close(self) -> None:
+        """Unload what this engine left loaded and give back its connections. Safe to call twice.
+
+        A server that is gone has nothing loaded; that is no error here.
+        """
+        try:
+            names = [m.name for m in self.client.loaded() if m.name in self._known]
+            unload_and_wait(self.client, names)
+        except OllamaError as error:
+            if not error.retryable:
+                raise
+        finally:
+            self._known.clear()
+            self.client.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    # Inside
+
+    def _open(self, model: ServedModel, profile: LoadProfile, findings: Findings) -> OllamaSession:
+        slots = max(1, min(profile.slots, self._parallel))
+        version = self._checked_version()
+        name = full_name(model.location)
+        local = self._registered(model)
+        described = self.client.show(name)
+        keeper = Keeper(
+            self.client,
+            model,
+            profile,
+            options=load_options(profile, self._num_batch),
+            keep_alive=self._keep_alive,
+            version=version,
+            note=findings.note,
+            restart=self._restart,
+            gpu_expected=self._gpu_expected,
+        )
+        known = self._known.get(name)
+        if known is not None:
+            keeper.share = known.loaded.gpu_share
+        beside = self._make_room(name, local, described, findings)
+        report = keeper.load(slots)
+        if beside and not self._fits(name, beside):
+            # Measured: they do not fit together. This one again, alone.
+            self._fit |= {frozenset({name, other}): False for other in beside}
+            unload_and_wait(self.client, [*beside, name])
+            keeper.share = None if known is None else known.loaded.gpu_share
+            report = keeper.load(slots)
+        elif beside:
+            self._fit |= {frozenset({name, other}): True for other in beside}
+            findings.note(
+                Finding(
+                    Notice.BOTH_FIT,
+                    f"{name} is loaded beside {', '.join(beside)}.",
+                    data={"models": [name, *beside]},
+                )
+            )
+        if keeper.loaded is not None:
+            self._known[name] = _Known(keeper.loaded, described.weights)
+        return OllamaSession(
+            keeper,
+            report,
+            slots=slots,
+            model_stops=stops_of(described.parameters),
+            findings=findings,
+            think=self._think,
+            count_tokens=self._count_tokens,
+            on_close=lambda: self._release(name),
+        )
+
+    def _checked_version(self) -> str:
+        version = self.client.version()
+        if self._version not in {None, version}:
+            raise EngineError(
+                f"The server is version {version} now, this run began with {self._version}.",
+                hint="answers of two versions are not comparable; start a new run",
+            )
+        self._version = version
+        return version
+
+    def _registered(self, model: ServedModel) -> LocalModel:
+        local = self.client.find(model.location)
+        if local is None:
+            raise ModelError(
+                f"The server at {self.client.url} has no model {full_name(model.location)}.",
+                hint="register it again; `ollama list` shows what is there",
+            )
+        if local.digest != bare_digest(model.digest):
+            raise ModelError(
+                f"{local.name} is another model now: its digest is {local.digest[:12]}, "
+                f"registered was {bare_digest(model.digest)[:12]}.",
+                hint="someone replaced it on the server; register it again",
+            )
+        return local
+
+    def _make_room(
+        self, name: str, local: LocalModel, described: Shown, findings: Findings
+    ) -> list[str]:
+        """Unload what may not stay; return the names of the models that stay beside ours."""
+        others = [loaded for loaded in self.client.loaded() if loaded.name != name]
+        stay = [o.name for o in others if self._may_stay(o, name, local, described)]
+        go = [other.name for other in others if other.name not in stay]
+        if go:
+            unload_and_wait(self.client, go)
+            findings.note(
+                Finding(
+                    Notice.EVICTED,
+                    f"Unloaded to make room for {name}: {', '.join(go)}.",
+                    data={"models": go},
+                )
+            )
+        return stay
+
+    def _may_stay(self, other: LoadedModel, name: str, local: LocalModel, described: Shown) -> bool:
+        known = self._known.get(other.name)
+        if not self._stay_loaded or known is None:
+            return False
+        if self._fit.get(frozenset({name, other.name})) is False:
+            return False
+        # Two names on one blob can share a model process, and with it the wrong template.
+        if known.weights is None or described.weights in {None, known.weights}:
+            return False
+        if other.gpu_size:
+            return True  # the GPU's memory is measured by trying, after the load
+        return self._enough_memory(name, local)
+
+    def _enough_memory(self, name: str, local: LocalModel) -> bool:
+        """Whether RAM is free for one more model. Unknown is no."""
+        free = self._available_memory() if self._available_memory is not None else None
+        known = self._known.get(name)
+        if known is not None and known.loaded.size is not None:
+            need: float | None = known.loaded.size
+        else:
+            need = None if local.size is None else local.size * _MARGIN
+        return free is not None and need is not None and need <= free
+
+    def _fits(self, name: str, beside: list[str]) -> bool:
+        """Whether all are loaded, and each as much on the GPU as when it was alone."""
+        now = {loaded.name: loaded for loaded in self.client.loaded()}
+        for one in [name, *beside]:
+            loaded = now.get(one)
+            if loaded is None:
+                return False
+            known = self._known.get(one)
+            alone = 1.0 if known is None else known.loaded.gpu_share
+            share = loaded.gpu_share
+            if share and alone and share < alone - SHARE_TOLERANCE:
+                return False
+        return True
+
+    def _release(self, name: str) -> None:
+        """At the end of a session: unload, unless staying is possible and was not ruled out."""
+        known = self._known.get(name)
+        ruled_out = any(not fits for pair, fits in self._fit.items() if name in pair)
+        on_gpu = known is not None and bool(known.loaded.gpu_size)
+        if self._stay_loaded and not ruled_out and (on_gpu or self._available_memory is not None):
+            return
+        try:
+            unload_and_wait(self.client, [name])
+        except OllamaError as error:
+            if not error.retryable:
+                raise
+            # The server is gone, and the model's memory with it.

@@ -1,0 +1,26 @@
+"""What all tests share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def absent(what: str) -> None:
+    """Skip a test visibly for want of something; in CI that is a failure, not a skip."""
+    if os.environ.get("CI"):
+        pytest.fail(f"{what}: CI must not skip this test")
+    pytest.skip(what)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The real benchmark sets (`SO8T_SHARED_DATA`, else `../shared/data` beside the checkout)."""
+    path = Path(os.environ.get("SO8T_SHARED_DATA", ROOT.parent / "shared" / "data"))
+    if not path.is_dir():
+        absent(f"the benchmark sets are not at {path}")
+    return path

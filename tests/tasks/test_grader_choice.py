@@ -1,0 +1,184 @@
+# ruff: noqa: RUF001 - full-width characters are what these cases are about
+"""The choice grader."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from so8t.errors import DataError
+from so8t.tasks.graders.choice import Choice
+
+ANIMALS = ["cat", "black cat", "dog", "bird"]
+JAPANESE = ["世界", "写真集", "絵本", "論文", "図鑑"]
+YES_NO = ["Yes", "No"]
+HAI = ["はい", "いいえ"]
+NUMBERS = ["2500", "2", "50", "25"]
+PLANETS = ["Mars", "Venus", "Iris", "Ariel", "Bestla", "Calypso", "Dione", "Enceladus", "Io"]
+
+# options, reference, reply, score
+HARD_CASES = [
+    # the letter
+    (ANIMALS, "C", "C", 1),
+    (ANIMALS, "C", "c", 1),
+    (ANIMALS, "C", "C.", 1),
+    (ANIMALS, "C", "(C)", 1),
+    (ANIMALS, "C", "**C**", 1),
+    (ANIMALS, "C", "Ｃ", 1),
+    (ANIMALS, "C", "「C」", 1),
+    (ANIMALS, "C", "[[C]]", 1),
+    (ANIMALS, "C", "C: dog", 1),
+    (ANIMALS, "C", "C. dog\n\nA is wrong, since it is a cat.", 1),
+    (ANIMALS, "C", "C)", 1),
+    (ANIMALS, "C", "B", 0),
+    (ANIMALS, "C", "E", 0),
+    (ANIMALS, "C", r"\boxed{C}", 1),
+    (ANIMALS, "C", r"It may be A or B, but \boxed{\text{C}}.", 1),
+    # the text
+    (ANIMALS, "C", "dog", 1),
+    (ANIMALS, "C", "The dog.", 1),
+    (ANIMALS, "dog", "C", 1),
+    (ANIMALS, "C", "DOG", 1),
+    (ANIMALS, "B", "It is a black cat.", 1),
+    (ANIMALS, "A", "It is a black cat.", 0),
+    (ANIMALS, "C", "dogma", 0),
+    (ANIMALS, "C", "It is not a dog.", 0),
+    (ANIMALS, "C", "It is not a bird, it is a dog.", 1),
+    # labels
+    (ANIMALS, "C", "The answer is C.", 1),
+    (ANIMALS, "C", "The correct answer is (C) dog, not (A).", 1),
+    (ANIMALS, "C", "Answer: C", 1),
+    (ANIMALS, "C", "The answer is: option C", 1),
+    (ANIMALS, "C", "**Answer:** **C**", 1),
+    (ANIMALS, "C", "The answer is a dog.", 1),
+    (ANIMALS, "C", "A is tempting and B too, but the answer is C", 1),
+    (ANIMALS, "C", "The answer is A. No: the answer is C.", 1),
+    (ANIMALS, "C", "The answer is A or C.", 0),
+    (ANIMALS, "C", "A is a cat. B is a black cat. So C.", 1),
+    (ANIMALS, "C", "A does not bark and B does not either.\n\nC", 1),
+    # articles and pronouns
+    (ANIMALS, "C", "A dog barks.", 1),
+    (ANIMALS, "A", "A dog barks.", 0),
+    (PLANETS, "A", "I think it is Mars.", 1),
+    (PLANETS, "I", "I think it is Mars.", 0),
+    (PLANETS, "I", "(I)", 1),
+    (PLANETS, "B", "I choose B", 1),
+    (ANIMALS, "A", "Option A seems best", 1),
+    # none, several
+    (ANIMALS, "C", "", 0),
+    (ANIMALS, "C", "I don't know", 0),
+    (ANIMALS, "C", "A, B, C", 0),
+    (ANIMALS, "C", "B and C are both right", 0),
+    (ANIMALS, "C", "dog or bird", 0),
+    (ANIMALS, "C", "A. cat\nB. black cat\nC. dog\nD. bird", 0),
+    (ANIMALS, "C", "A. cat\nB. black cat\nC. dog\nD. bird\nAnswer: C", 1),
+    (ANIMALS, "C", "C. cat", 0),
+    (ANIMALS, "C", "Because", 0),
+    (ANIMALS, "C", "I think A is right", 0),
+    (ANIMALS, "C", "A and B are tempting, but the answer is C", 1),
+    (ANIMALS, "C", "A and B are tempting. So C", 1),
+    (ANIMALS, "B", "B, C is wrong", 1),
+    (ANIMALS, "A", "I think A is right", 1),
+    (["Vitamin C", "Vitamin A", "Vitamin B"], "A", "Vitamin C helps here.", 1),
+    (["Vitamin C", "Vitamin A", "Vitamin B"], "C", "Vitamin C helps here.", 0),
+    # Japanese
+    (JAPANESE, "C", "C", 1),
+    (JAPANESE, "C", "Ｃです。", 1),
+    (JAPANESE, "C", "答えはCです。", 1),
+    (JAPANESE, "C", "答え：Ｃ", 1),
+    (JAPANESE, "C", "正解はC「絵本」です。", 1),
+    (JAPANESE, "C", "正解は「絵本」です。", 1),
+    (JAPANESE, "C", "絵本です。", 1),
+    (JAPANESE, "C", "イラストのある物語は絵本といいます。", 1),
+    (JAPANESE, "C", "図鑑ではなく絵本です。", 1),
+    (JAPANESE, "C", "絵本ではありません。", 0),
+    (JAPANESE, "C", "絵本または図鑑", 0),
+    (JAPANESE, "C", "答えはCかEです。", 0),
+    (JAPANESE, "C", "AとBは違います。したがってC", 1),
+    (JAPANESE, "C", "選択肢Cだと思います。", 1),
+    (JAPANESE, "C", "わかりません。", 0),
+    (JAPANESE, "C", "答えはDです。", 0),
+    # yes and no
+    (YES_NO, "Yes", "Yes, there is no doubt.", 1),
+    (YES_NO, "No", "No.", 1),
+    (YES_NO, "No", "The answer is no", 1),
+    (YES_NO, "No", "Nobody", 0),
+    (HAI, "いいえ", "いいえ、「はい」とは言えません。", 1),
+    (HAI, "はい", "はい。", 1),
+    # options that are numbers
+    (NUMBERS, "C", "50", 1),
+    (NUMBERS, "C", "The answer is 50.", 1),
+    (NUMBERS, "C", "The answer is 2500.", 0),
+    (NUMBERS, "B", "2", 1),
+]
+
+
+@pytest.mark.parametrize(("options", "reference", "reply", "score"), HARD_CASES)
+def test_hard_cases(options: list[str], reference: str, reply: str, score: int) -> None:
+    """Every reply in the table names the option that a careful person reads in it, or none."""
+    grader = Choice(options=options)
+    grader.check(reference)
+    assert grader.score(reference, reply).value == score, grader.score(reference, reply)
+
+
+def test_own_labels() -> None:
+    """Options can be named by digits or kana instead of letters."""
+    grader = Choice(options=["春", "夏", "秋"], labels=["ア", "イ", "ウ"])
+    assert grader.score("イ", "答えはイです").value == 1.0
+    assert grader.score("イ", "ウ").value == 0.0
+    grader = Choice(options=["spring", "summer", "autumn"], labels=["1", "2", "3"])
+    assert grader.score("2", "2.").value == 1.0
+    assert grader.score("summer", "Answer: 2").value == 1.0
+    assert grader.score("2", "Answer: 3").value == 0.0
+
+
+def test_several_options_are_said_in_the_reason() -> None:
+    """The reason names what was recognised, so that a person can check it."""
+    assert Choice(options=ANIMALS).score("C", "A or C").reason == "several choices named: A, C"
+    assert Choice(options=ANIMALS).score("C", "Hm.").reason == "no choice recognised"
+    assert Choice(options=ANIMALS).score("C", "C").reason == "chose C: dog"
+
+
+@pytest.mark.parametrize(
+    ("options", "reference"),
+    [
+        (ANIMALS, "E"),
+        (ANIMALS, "fish"),
+        (ANIMALS, ""),
+        (ANIMALS, None),
+        (["one", "ONE"], "A"),
+        (["one", " "], "A"),
+    ],
+)
+def test_a_reference_outside_the_options_is_refused(
+    options: list[str], reference: str | None
+) -> None:
+    """A label outside the set, an empty one and equal options are the suite author's mistake."""
+    with pytest.raises(DataError):
+        Choice(options=options).check(reference)
+
+
+def test_an_invalid_reference_at_grading_time_is_unscored() -> None:
+    """Only a grader that itself cannot decide says unscored."""
+    assert Choice(options=ANIMALS).score("fish", "C").value is None
+
+
+@given(
+    options=st.lists(
+        st.text(alphabet="abcdefghijあいうえお漢字 ", min_size=3, max_size=12).filter(
+            lambda text: len(text.strip()) > 2
+        ),
+        min_size=2,
+        max_size=6,
+        unique_by=lambda text: " ".join(text.split()),
+    ),
+    data=st.data(),
+)
+def test_a_plain_letter_always_names_its_option(options: list[str], data: st.DataObject) -> None:
+    """Whatever the options are, a bare letter and a labelled one name the option."""
+    index = data.draw(st.integers(0, len(options) - 1))
+    letter = "ABCDEF"[index]
+    grader = Choice(options=options)
+    for reply in (letter, f"({letter})", f"{letter}.", f"The answer is {letter}.", f"答え：{letter}"):
+        assert grader.score(letter, reply).value == 1.0, reply
