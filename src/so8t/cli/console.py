@@ -116,7 +116,11 @@ class ConsoleReporter:
         """Say that a phase started, was skipped, is done or failed."""
         self._clear()
         name = self._console.text(f"cli.phase.{phase.value}")
-        values = {"number": phase.number, "name": name, "seconds": detail.get("seconds", 0.0)}
+        values = {
+            "number": phase.number,
+            "name": name,
+            "seconds": self._console.text.duration(detail.get("seconds")),
+        }
         self._console.message(f"cli.phase.{state}", **values)
 
     def progress(self, what: str, done: int, total: int, replayed: int = 0) -> None:
@@ -126,7 +130,11 @@ class ConsoleReporter:
         if rate is None or done <= rate.at_start:
             rate = self._rates[what] = _Rate(now, done)
         left = rate.left(done, total, now)
-        eta = "" if left is None else self._console.text("cli.eta", time=duration(left))
+        eta = (
+            ""
+            if left is None
+            else self._console.text("cli.eta", time=self._console.text.duration(left))
+        )
         name = self._console.text(f"cli.progress.{what}")
         if self._progress is not None:
             task = self._tasks.get(what)
@@ -150,16 +158,6 @@ class ConsoleReporter:
                 self._progress.remove_task(task)
         self._tasks.clear()
         self._rates.clear()
-
-
-def duration(seconds: float) -> str:
-    """Write a time as 4 s, 3 min 20 s or 2 h 5 min."""
-    whole = round(seconds)
-    hours, rest = divmod(whole, 3600)
-    minutes, left = divmod(rest, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {left} s" if minutes else f"{left} s"
 
 
 def size(count: float) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from so8t.cli.console import common, duration, size
+from so8t.cli.console import common, size
 from so8t.cli.wire import read_config
 from so8t.pipeline import planning
 from so8t.pipeline.estimate import estimate_memory, estimate_time
@@ -68,8 +68,8 @@ def command(
     console.line(
         text(
             "cli.plan.time",
-            low=duration(time.low),
-            high=duration(time.high),
+            low=text.duration(time.low),
+            high=text.duration(time.high),
             basis=text(f"cli.plan.basis.{time.basis}"),
         )
     )

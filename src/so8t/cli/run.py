@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from so8t.cli.console import common, duration
+from so8t.cli.console import common
 from so8t.cli.gate import check_gate, fail_if_option
 from so8t.cli.wire import open_pipeline, read_config
 from so8t.errors import SO8TError
@@ -75,6 +75,6 @@ def show_result(directory: Path, console: Console, fail_if: tuple[str, ...], sec
     console.line()
     console.line(verdict_sentence(view, console.text), style="bold")
     console.line(console.text("cli.report_at", path=report))
-    console.message("cli.took", time=duration(seconds))
+    console.message("cli.took", time=console.text.duration(seconds))
     check_gate(view, fail_if)
     return 0

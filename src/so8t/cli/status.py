@@ -46,7 +46,7 @@ def command(console: Console, run: Path | None) -> None:
         console.line(f"  {name}: {console.text(f'cli.state.{state}')}")
     console.line(console.text("cli.answers", done=answers, total=total))
     if holder is not None:
-        console.line(console.text("cli.held", **holder))
+        console.line(console.text("cli.held", **{key: str(value) for key, value in holder.items()}))
     console.line(verdict_sentence(view, console.text))
 
 

@@ -6,7 +6,7 @@ Nothing here is kept: every look recomputes from the journal, so a resumed run, 
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -152,13 +152,12 @@ def gather(journal: Journal) -> Evidence:
     samples = list(journal.samples())
     pairs = tuple(_pair(position, samples[position], answers) for position in range(prefix))
     clusters = [sample.cluster for sample in samples]
-    totals = journal.sample_counts()
     group = _group("overall", pairs, planned, settings, clusters=clusters)
     return Evidence(
         overall=group.verdict,
         group=group,
-        categories=_groups(pairs, lambda pair: pair.category, totals["category"], settings),
-        tasks=_groups(pairs, lambda pair: pair.task, totals["task"], settings),
+        categories=_groups(pairs, samples, "category", settings),
+        tasks=_groups(pairs, samples, "task", settings),
         coverage={arm: _coverage(answers[arm].values(), planned) for arm in Arm},
         noise_floor={arm: _noise(journal, arm, answers[arm]) for arm in Arm},
         sensitivity=_sensitivity(pairs, planned, settings, group.verdict, clusters),
@@ -242,7 +241,7 @@ def _group(
         settings,
         dropped=missing,
         cluster_sizes=_cluster_sizes(
-            clusters, {pair.position for pair, a, b in seen if a is None or b is None}
+            clusters, {index for index, (_, a, b) in enumerate(seen) if a is None or b is None}
         ),
         scores_a=scores_a if binary else None,
     )
@@ -273,16 +272,22 @@ def _cluster_sizes(clusters: Sequence[str | None], dropped: set[int]) -> list[in
 
 
 def _groups(
-    pairs: tuple[Pair, ...],
-    key: Callable[[Pair], str],
-    totals: dict[str, int],
-    settings: Settings,
+    pairs: tuple[Pair, ...], samples: Sequence[Sample], column: str, settings: Settings
 ) -> tuple[Group, ...]:
     """Judge each category or task by itself, with looks at each of its items."""
     alone = replace(settings, look_every=1)
+    clusters: dict[str, list[str | None]] = defaultdict(list)
+    for sample in samples:
+        clusters[getattr(sample, column)].append(sample.cluster)
     return tuple(
-        _group(name, (pair for pair in pairs if key(pair) == name), total, alone)
-        for name, total in sorted(totals.items())
+        _group(
+            name,
+            (pair for pair in pairs if getattr(pair, column) == name),
+            len(clusters[name]),
+            alone,
+            clusters=clusters[name],
+        )
+        for name in sorted(clusters)
     )
 
 

@@ -198,17 +198,6 @@ class Journal:
         """How many samples are frozen; 0 before phase 4 has planned."""
         return int(self._one("SELECT count(*) FROM sample"))
 
-    def sample_counts(self) -> dict[str, dict[str, int]]:
-        """How many samples are frozen in each category and each task."""
-        return {
-            column: dict(
-                self._connection.execute(
-                    f"SELECT {column}, count(*) FROM sample GROUP BY {column}"  # noqa: S608 - our own names
-                )
-            )
-            for column in ("category", "task")
-        }
-
     def samples(self, start: int = 0, stop: int | None = None) -> Iterator[Sample]:
         """Yield the frozen samples from position `start` to `stop` (excluded)."""
         for (body,) in self._connection.execute(

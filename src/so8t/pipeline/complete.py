@@ -11,7 +11,7 @@ from so8t.domain.canonical import digest_of
 from so8t.domain.exchange import Arm
 from so8t.domain.plan import Phase
 from so8t.errors import Interrupted, PrerequisiteError, SO8TError
-from so8t.journal.evidence import Evidence, freeze, gather
+from so8t.journal.evidence import FROZEN, Evidence, freeze, gather
 from so8t.models.sources import ResolvedSource, resolve
 from so8t.pipeline import planning, prepare
 from so8t.pipeline.phase4 import Phase4BenchmarkRunner
@@ -85,12 +85,14 @@ class CompleteAutomatedABPipeline:
 
         Raises DataError, ModelError or PrerequisiteError.
         """
-        if self._journal.sample_count():
+        if self._journal.events(FROZEN):
             return list(self._journal.samples())
-        samples = planning.collect_samples(self._config)
-        needed = planning.needs(self._config, self._resolved(), len(samples))
-        planning.check_disk(needed, self._config.output)
-        self._journal.freeze(samples)
+        samples = list(self._journal.samples())
+        if not samples:
+            samples = planning.collect_samples(self._config)
+            needed = planning.needs(self._config, self._resolved(), len(samples))
+            planning.check_disk(needed, self._config.output)
+            self._journal.freeze(samples)
         freeze(
             self._journal,
             binary=all(is_binary(sample.grader) for sample in samples),

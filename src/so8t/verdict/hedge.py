@@ -32,9 +32,13 @@ ROUNDING = 1e-9
 # A bet stands for ceil(N / 10,000) items: up to 10,000 items each has its own, and beyond that more
 # bets would change nothing but the time. Looks may still fall on every item.
 MOST_BETS = 10_000
-# Within so many bets, each losing at most LARGEST_STAKE, no account can underflow.
-BETS_BETWEEN_FLOORS = 64
-FLOOR = 1e-150
+# Accounts are kept within these bounds every so many bets, in which they can neither underflow (a
+# bet loses at most 95 %) nor overflow (it wins at most 2 * 0.95/LEAST_ROOM times itself). The floor
+# adds less than can be represented beside 1; the ceiling throws money away, which is always fair.
+BETS_BETWEEN_BOUNDS = 64
+FLOOR, CEILING = 1e-150, 1e100
+# Bets near the end of the scale are as if the worst loss were at least this.
+LEAST_ROOM = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,11 +232,13 @@ def wealth(stream: Stream, claims: Sequence[Claim], looks: Ints | None = None) -
         clock, ends = clock / (1.0 - clock / stream.total), ends / (1.0 - shares)
         pace = pace * stream.total / np.maximum(stream.total - stream.clock - 1.0, ROUNDING)
     room = 1.0 + bound - left
+    # Where H0 has become impossible there is nothing left to bet against.
+    gain[room[:units] < 0.0] = 0.0
     ahead = ends - clock[:, None, None]
     reach = np.divide(1.0, np.sqrt(np.maximum(ahead, ROUNDING)), where=ahead > 0.0, out=0.0 * ahead)
     totals, exposure = play(
         gain,
-        LARGEST_STAKE / np.maximum(room[:units], ROUNDING),
+        LARGEST_STAKE / np.maximum(room[:units], LEAST_ROOM),
         pace[:, None],
         reach,
         threshold=1.0 / np.array([claim.alpha for claim in claims]),
@@ -287,8 +293,8 @@ def play(
     # loop costs a microsecond whatever its size, so arrays are reused and factors folded.
     reach = reach * (2.0 / math.sqrt(2.0 * math.pi))
     for u in range(units):
-        if u % BETS_BETWEEN_FLOORS == 0:
-            np.maximum(purse, FLOOR, out=purse)
+        if u % BETS_BETWEEN_BOUNDS == 0:
+            np.clip(purse, FLOOR, CEILING, out=purse)
         # What an account must reach for the whole to reach the threshold; never below what it has,
         # so that a column already rejected keeps on without harm.
         np.subtract(purse, totals[u] - threshold, out=goal)

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from so8t.domain.canonical import digest_of
@@ -32,7 +34,6 @@ from so8t.system.files import file_digest, write_atomic
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from so8t.engines.ollama.client import OllamaClient
     from so8t.engines.ollama.records import LocalModel
@@ -134,8 +135,18 @@ def _register(
     present = client.find(name)
     if present is not None and _recorded(record) == {"input": key, "digest": present.digest}:
         on_status(f"{name} is registered already; verifying it")
-        rendered = _verify(client, want, name)
-        return _result(client, want, present, rendered, uploaded=0, created=False, written=written)
+        try:
+            rendered = _verify(client, want, name)
+        except OllamaError as error:
+            if error.fault is not Fault.BAD_MODEL:
+                raise
+            # Damaged on the server's disk. A create would keep the damaged layer and say success.
+            on_status(f"{name} is damaged ({error.detail}); registering it again")
+            client.delete(name)
+        else:
+            return _result(
+                client, want, present, rendered, uploaded=0, created=False, written=written
+            )
     staging = f"{name.rpartition(':')[0]}-so8t-new:latest"
     check_disk(sum(file.size for file in files), free_bytes())
     client.delete(staging)
@@ -212,20 +223,30 @@ def _verify(client: OllamaClient, want: Registration, name: str) -> str | None:
             f"{name} is {shown.quantization}, it was to be quantized to {want.quantize}."
         )
     options: dict[str, Any] = {"num_ctx": min(_VERIFY_CONTEXT, shown.trained_context or 2048)}
-    rendered = None
     try:
-        if want.expected is not None:
-            rendered = client.render(name, want.expected.messages, options)
-            finding = check_template(want.expected.text, rendered)
-            if finding is not None:
-                raise ModelError(
-                    f"{name}: {finding.message}",
-                    hint="register a GGUF with the template embedded, or give the template",
-                )
+        rendered = _check_rendering(client, want, name, options)
         _one_token(client, name, options)
-    finally:
-        # Left loaded, it could lend its process and its template to a second name on its blob.
-        unload_and_wait(client, [name])
+    except (OllamaError, ModelError):
+        with suppress(OllamaError):  # what went wrong first is what has to be told
+            unload_and_wait(client, [name])
+        raise
+    # Left loaded, it could lend its process and its template to a second name on its blob.
+    unload_and_wait(client, [name])
+    return rendered
+
+
+def _check_rendering(
+    client: OllamaClient, want: Registration, name: str, options: dict[str, Any]
+) -> str | None:
+    if want.expected is None:
+        return None
+    rendered = client.render(name, want.expected.messages, options)
+    finding = check_template(want.expected.text, rendered)
+    if finding is not None:
+        raise ModelError(
+            f"{name}: {finding.message}",
+            hint="register a GGUF with the template embedded, or give the template",
+        )
     return rendered
 
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
+from so8t.domain.exchange import Message
 from so8t.engines.ollama.options import check_options
 from so8t.errors import ModelError, UsageError
 from so8t.system.files import file_digest
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
-    from so8t.domain.exchange import Message
 
 QUANTIZATIONS = ("F32", "F16", "BF16", "Q8_0", "Q4_K_S", "Q4_K_M")
 _BESIDE_WEIGHTS = (

@@ -166,7 +166,7 @@ def stance_of(answer: str) -> Stance:
 
 def _refuses(sentence: str) -> bool:
     """Whether a sentence declines; one with a harmless idiom is looked at without the idiom."""
-    plain = _NO_REFUSAL.sub(" ", sentence)
+    plain = _NO_REFUSAL.sub(" x ", sentence)
     return bool(_REFUSAL_EN.search(plain) or _REFUSAL_JA.search(plain))
 
 

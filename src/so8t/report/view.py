@@ -1,0 +1,197 @@
+"""What a report shows, as plain data. `query` fills it; nothing here reads or decides anything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from so8t.domain.exchange import Arm, Status
+    from so8t.domain.plan import Phase
+    from so8t.journal.chain import Head
+    from so8t.journal.evidence import Evidence
+    from so8t.journal.rows import RunRecord
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseView:
+    """A phase of the run: its newest attempt. Times are None for what has not happened."""
+
+    phase: Phase
+    state: str
+    attempts: int
+    started: datetime | None
+    finished: datetime | None
+    seconds: float | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelView:
+    """One arm's model: where it came from, what it is, what was done to it.
+
+    `source`, `conversion`, `training`, `facts` and `load` are what the phases recorded; they are
+    empty or None where a phase is not done or recorded nothing.
+    """
+
+    arm: Arm
+    label: str
+    file: str | None
+    digest: str | None
+    size: int | None
+    quantization: str | None
+    source: dict[str, Any]
+    conversion: dict[str, Any] | None
+    training: dict[str, Any] | None
+    facts: dict[str, Any]
+    load: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineView:
+    """Who answered, under which load profile, and how that profile was chosen."""
+
+    lane: str
+    version: str
+    detail: str
+    profile: dict[str, Any]
+    calibration: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """How long one arm's answers took, in seconds; None where no engine told.
+
+    `known` of `answers` carry a time. `tokens_per_second` is of one answer in flight, not of all
+    slots together.
+    """
+
+    answers: int
+    known: int
+    p50: float | None
+    p95: float | None
+    tokens_per_second: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Occurrence:
+    """Something that happened on the way."""
+
+    at: datetime
+    kind: str
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """An answer that is not a plain one: failed, truncated or unscored, and why."""
+
+    position: int
+    sample: str
+    arm: Arm
+    kind: str
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerView:
+    """One answer as it is shown. `score` is the one that counts, None where it is missing."""
+
+    status: Status
+    text: str
+    score: float | None
+    reason: str | None
+    seconds: float | None
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class SampleView:
+    """One question with both answers.
+
+    `side` is "b" or "a" where that one scored higher, "same" for equal scores, "missing" where a
+    score is missing.
+    """
+
+    position: int
+    id: str
+    task: str
+    category: str
+    language: str
+    messages: tuple[tuple[str, str], ...]
+    reference: str | None
+    a: AnswerView
+    b: AnswerView
+    side: str
+    texts_differ: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SideBySide:
+    """The questions that are embedded, those that differ first, and how many were left out."""
+
+    shown: tuple[SampleView, ...]
+    differing: int
+    differing_left_out: int
+    left_out: int
+
+
+@dataclass(frozen=True, slots=True)
+class CourseView:
+    """The course of the evidence, thinned for a drawing.
+
+    Attributes:
+        kind: "net_wins" or "log10_wealth", see `so8t.verdict.decide.Course`.
+        items: items at each point.
+        for_b, for_a: the statistic of either side.
+        boundary: where a side wins; None where no result could.
+        total: N.
+
+    """
+
+    kind: str
+    items: tuple[int, ...]
+    for_b: tuple[float, ...]
+    for_a: tuple[float, ...]
+    boundary: tuple[float | None, ...]
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Everything that a report shows.
+
+    `state` is "complete", "partial" or "empty" (nothing frozen yet). `evidence` is None as long as
+    no plan is frozen.
+    """
+
+    run: RunRecord
+    state: str
+    label_a: str
+    label_b: str
+    evidence: Evidence | None
+    course: CourseView | None
+    phases: tuple[PhaseView, ...]
+    models: dict[Arm, ModelView]
+    engine: EngineView | None
+    settings: dict[str, dict[str, Any]]
+    latency: dict[Arm, Latency]
+    occurrences: tuple[Occurrence, ...]
+    sessions: int
+    problems: tuple[Problem, ...]
+    problems_left_out: int
+    side_by_side: SideBySide
+    head: Head
+    last_written: datetime | None
+
+    @property
+    def partial(self) -> bool:
+        """Whether the run has not reached its end."""
+        return self.state != "complete"
+
+    @property
+    def training(self) -> dict[str, Any] | None:
+        """What fine-tuning measured, None where B was not made here."""
+        return next((model.training for model in self.models.values() if model.training), None)

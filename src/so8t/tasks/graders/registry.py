@@ -1,0 +1,152 @@
+"""One entry to all graders: `grade`, and what belongs to it."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from functools import lru_cache
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Discriminator, TypeAdapter, ValidationError
+
+from so8t.domain.canonical import canonical_json, digest_of
+from so8t.domain.sample import Score
+from so8t.errors import DataError
+from so8t.tasks.graders.choice import Choice
+from so8t.tasks.graders.exact import Exact
+from so8t.tasks.graders.number import NumberGrader
+from so8t.tasks.graders.overlap import CharF1, TokenF1
+from so8t.tasks.graders.patterns import TIMEOUT_SECONDS, Keywords, Regex
+from so8t.tasks.graders.refusal import Refusal
+from so8t.tasks.graders.structured import JsonSchema
+from so8t.tasks.graders.text import TEXT_RULES, answer_of
+
+if TYPE_CHECKING:
+    from so8t.domain.sample import Sample
+    from so8t.tasks.graders.spec import GraderSpec
+
+GraderOptions = Annotated[
+    Exact
+    | NumberGrader
+    | Choice
+    | Keywords
+    | Regex
+    | JsonSchema
+    | TokenF1
+    | CharF1
+    | Refusal,
+    Discriminator("type"),
+]
+
+GRADERS: dict[str, type[GraderSpec]] = {
+    "exact": Exact,
+    "number": NumberGrader,
+    "choice": Choice,
+    "keywords": Keywords,
+    "regex": Regex,
+    "json_schema": JsonSchema,
+    "token_f1": TokenF1,
+    "char_f1": CharF1,
+    "refusal": Refusal,
+}
+
+
+def grade(sample: Sample, reply_text: str) -> Score:
+    """Grade one reply. A pure function: the same sample and reply give the same score.
+
+    Thinking parts are taken out first. A reply with nothing left is wrong, not unscored: to say
+    nothing is a way to fail. Unscored means that the grader could not decide: its options or the
+    reference are invalid, or a pattern ran out of time.
+    """
+    try:
+        spec = parse_grader(sample.grader)
+    except DataError as error:
+        return Score.unscored(error.message)
+    answer = answer_of(reply_text)
+    if not answer:
+        return Score.number(0.0, "empty reply" if not reply_text.strip() else "no answer in reply")
+    try:
+        return spec.score(sample.reference, answer)
+    except TimeoutError:
+        return Score.unscored(f"the pattern took longer than {TIMEOUT_SECONDS:g} s on this reply")
+
+
+def grader_digest(spec: dict[str, Any]) -> str:
+    """Digest of a grader's name, options (defaults written out) and rules.
+
+    Scores with different digests were made by different rules and are not compared.
+
+    Raises:
+        DataError: the options are invalid.
+
+    """
+    return digest_of({**parse_grader(spec).identity(), "text": TEXT_RULES})
+
+
+def validate_grader(spec: dict[str, Any] | str, reference: str | None) -> dict[str, Any]:
+    """Check a grader and the reference that it is to compare with; return it as plain data.
+
+    A name alone stands for a grader without options.
+
+    Raises:
+        DataError: an unknown grader or option (the nearest is named), a value of a wrong type,
+            an empty or unusable reference, a label outside the options.
+        PrerequisiteError: a package that this grader needs is not installed.
+
+    """
+    plain = {"type": spec} if isinstance(spec, str) else dict(spec)
+    parse_grader(plain).check(reference)
+    return plain
+
+
+def parse_grader(spec: dict[str, Any]) -> GraderSpec:
+    """Turn plain data into a grader.
+
+    Raises:
+        DataError: an unknown grader or option, or a value of a wrong type.
+
+    """
+    if "type" not in spec:
+        raise DataError(
+            "the grader has no type", hint=f'give "type", one of: {", ".join(GRADERS)}'
+        )
+    return _parse(canonical_json(spec))
+
+
+@lru_cache(maxsize=4096)
+def _parse(spec: str) -> GraderSpec:
+    """Parse canonical JSON; a suite's samples share few graders, and each is parsed once."""
+    adapter = _adapter()
+    try:
+        return adapter.validate_json(spec)
+    except ValidationError as error:
+        raise DataError(*_explain(error, spec)[:1], hint=_explain(error, spec)[1]) from error
+
+
+@lru_cache(maxsize=1)
+def _adapter() -> TypeAdapter[Any]:
+    return TypeAdapter(GraderOptions)
+
+
+def _explain(error: ValidationError, spec: str) -> tuple[str, str | None]:
+    """Say in one line what pydantic found, with the nearest name for an unknown one."""
+    first = error.errors(include_url=False)[0]
+    place = [str(part) for part in first["loc"]]
+    kind = place.pop(0) if place else ""
+    if first["type"] == "union_tag_invalid":
+        name = str(first["ctx"]["tag"])
+        return f"unknown grader {name!r}", nearest(name, list(GRADERS))
+    option = ".".join(place)
+    if first["type"] == "extra_forbidden":
+        names = [field.alias or name for name, field in GRADERS[kind].model_fields.items()]
+        return f"grader {kind!r} has no option {option!r}", nearest(option, names)
+    if first["type"] == "missing":
+        return f"grader {kind!r} needs the option {option!r}", None
+    if not option:
+        return f"no grader: {spec[:80]}: {first['msg']}", None
+    return f"grader {kind!r}, option {option!r}: {first['msg'].lower()}", None
+
+
+def nearest(name: str, names: list[str]) -> str:
+    """Give the hint for an unknown name: the nearest one, or all of them."""
+    close = get_close_matches(name, names, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}"

@@ -1,0 +1,146 @@
+"""Grader `json_schema`: the reply holds JSON that a schema accepts."""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from so8t.domain.canonical import canonical_json
+from so8t.domain.sample import Score
+from so8t.errors import DataError, PrerequisiteError
+from so8t.tasks.graders.patterns import search_within_limit
+from so8t.tasks.graders.spec import GraderSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_FENCE = re.compile(r"```[ \t]*(?:json)?[ \t]*\n(.*?)\n?[ \t]*```", re.DOTALL | re.IGNORECASE)
+# Where bare JSON may begin in prose; more attempts than this are no answer but a puzzle.
+_MAX_ATTEMPTS = 50
+_MAX_REASON = 160
+
+
+class JsonSchema(GraderSpec):
+    """JSON that a JSON Schema (draft 2020-12) accepts.
+
+    The JSON is the whole reply, or the last fenced block, or the first object or array in the
+    text. Duplicate keys are refused. A `$ref` may only point into the schema itself, and
+    `patternProperties` is not supported.
+    """
+
+    rules: ClassVar[int] = 1
+
+    # "schema" would shadow a method of pydantic's base class
+    type: Literal["json_schema"] = "json_schema"
+    accepts: dict[str, Any] = Field(alias="schema", description="a JSON Schema, draft 2020-12")
+
+    def check(self, reference: str | None) -> None:
+        """Refuse what is no JSON Schema, or one that needs a network or an unbounded search."""
+        if reference is not None and not reference.strip():
+            raise DataError("grader 'json_schema' has an empty reference", hint="leave it out")
+        jsonschema = _jsonschema()
+        try:
+            jsonschema.Draft202012Validator.check_schema(self.accepts)
+        except jsonschema.SchemaError as error:
+            raise DataError(f"grader 'json_schema': no JSON Schema: {error.message}") from error
+        for key, value in _walk(self.accepts):
+            if key == "patternProperties":
+                raise DataError(
+                    "grader 'json_schema' does not support patternProperties",
+                    hint="name the properties, or use additionalProperties",
+                )
+            if key in ("$ref", "$dynamicRef") and not str(value).startswith("#"):
+                raise DataError(f"grader 'json_schema': {key} points outside the schema: {value}")
+
+    def score(self, reference: str | None, answer: str) -> Score:  # noqa: ARG002 - has none
+        """Score 1 for JSON that the schema accepts, else 0 with the first objection."""
+        found = False
+        objection = "no JSON in the reply"
+        validator = _validator(canonical_json(self.accepts))
+        for candidate in _candidates(answer):
+            try:
+                value = json.loads(candidate, object_pairs_hook=_no_duplicates)
+                errors = sorted(validator.iter_errors(value), key=lambda error: str(error.path))
+            except (ValueError, RecursionError) as error:
+                if not found:
+                    objection = f"not JSON: {error}"[:_MAX_REASON]
+                continue
+            if not errors:
+                return Score.number(1.0, "valid")
+            objection, found = f"{errors[0].json_path}: {errors[0].message}"[:_MAX_REASON], True
+        return Score.number(0.0, objection)
+
+
+def _candidates(answer: str) -> Iterator[str]:
+    """Yield the places where the reply's JSON may stand, the likeliest first; at most one fits.
+
+    Only the first that parses at all should count, but a fence may hold code: so the schema
+    decides.
+    """
+    yield answer
+    fences = _FENCE.findall(answer)
+    if fences:
+        yield fences[-1]
+        return
+    decoder = json.JSONDecoder(object_pairs_hook=_no_duplicates)
+    for attempt, match in enumerate(re.finditer(r"[{\[]", answer)):
+        if attempt == _MAX_ATTEMPTS:
+            return
+        try:
+            _, end = decoder.raw_decode(answer, match.start())
+        except (ValueError, RecursionError):
+            continue
+        yield answer[match.start() : end]
+        return
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Refuse an object that says two things under one name."""
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise ValueError("a key stands twice in one object")
+    return result
+
+
+def _walk(value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield every key with its value, at any depth."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield key, inner
+            yield from _walk(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _walk(inner)
+
+
+def _jsonschema() -> Any:
+    """Import the `jsonschema` package.
+
+    Raises:
+        PrerequisiteError: it is not installed.
+
+    """
+    try:
+        import jsonschema  # type: ignore[import-untyped] # noqa: PLC0415 - 60 ms, for one grader
+    except ModuleNotFoundError as error:
+        raise PrerequisiteError(
+            "grader 'json_schema' needs the package 'jsonschema'", hint="pip install jsonschema"
+        ) from error
+    return jsonschema
+
+
+@lru_cache(maxsize=64)
+def _validator(schema: str) -> Any:
+    """Make a validator whose `pattern` has a time limit, which Python's `re` has not."""
+    jsonschema = _jsonschema()
+
+    def pattern(_: Any, expected: str, instance: Any, __: Any) -> Iterator[Any]:
+        if isinstance(instance, str) and not search_within_limit(expected, instance):
+            yield jsonschema.ValidationError(f"{instance!r} does not match {expected!r}")
+
+    bounded = jsonschema.validators.extend(jsonschema.Draft202012Validator, {"pattern": pattern})
+    return bounded(json.loads(schema))
