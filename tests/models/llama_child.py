@@ -23,6 +23,8 @@ def main() -> None:
     params.warmup = False
     params.fit_params = False
     params.verbosity = job.get("verbosity", 0)
+    if job.get("flash_attention") is False:
+        params.flash_attn_type = xlc.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
     if "cache_type" in job:
         params.cache_type_k = params.cache_type_v = getattr(xlc.ggml_type, job["cache_type"])
     server = xlc.Server(params)

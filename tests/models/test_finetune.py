@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -12,6 +12,9 @@ from so8t.config.schema import Finetune
 from so8t.errors import DataError, ModelError, TrainingError
 from so8t.examples import quickstart
 from so8t.models.finetune import Progress, finetune, finetune_in_child
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.fixture(scope="module")

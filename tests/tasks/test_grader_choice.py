@@ -180,5 +180,11 @@ def test_a_plain_letter_always_names_its_option(options: list[str], data: st.Dat
     index = data.draw(st.integers(0, len(options) - 1))
     letter = "ABCDEF"[index]
     grader = Choice(options=options)
-    for reply in (letter, f"({letter})", f"{letter}.", f"The answer is {letter}.", f"答え：{letter}"):
+    for reply in (
+        letter,
+        f"({letter})",
+        f"{letter}.",
+        f"The answer is {letter}.",
+        f"答え：{letter}",
+    ):
         assert grader.score(letter, reply).value == 1.0, reply

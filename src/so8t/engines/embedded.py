@@ -6,6 +6,7 @@ parent never loads native code itself.
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from dataclasses import asdict, dataclass
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 _LANE = "embedded"
 _LIBRARY = "xllamacpp"
 _WORKER = "so8t.engines.embedded_worker"
+# llama.cpp's OpenMP threads spin while they wait for each other. With fewer free cores than
+# threads the spinning starves the one that works: on two busy cores two threads made 60 tokens a
+# second spinning and 300 sleeping (one thread 390). The price is a wake-up at each barrier.
+_SLEEP_WHILE_WAITING = {"OMP_WAIT_POLICY": "passive"}
 _LOG_PREFIX = re.compile(r"^[\d.]+ [A-Z] +")
 # What llama.cpp says, and what a person can do about it. The first match counts.
 _HINTS = (
@@ -105,7 +110,12 @@ class EmbeddedEngine:
                 hint="convert it from a model directory whose tokenizer has a chat_template.",
             )
         started = time.monotonic()
-        child = Child(_WORKER, below_normal=self._below_normal)
+        child = Child(
+            _WORKER,
+            # Who has set the policy themselves knows their machine.
+            environment={**_SLEEP_WHILE_WAITING, **os.environ},
+            below_normal=self._below_normal,
+        )
         try:
             loaded = _load(child, path, profile, self._deadlines.for_load(path.stat().st_size))
             report = LoadReport(

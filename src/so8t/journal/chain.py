@@ -55,7 +55,14 @@ def walk(connection: apsw.Connection) -> Iterator[tuple[str, tuple[Any, ...], st
 
 
 def verify_chain(connection: apsw.Connection) -> Head:
-    """Recompute every link. Raises JournalError naming the first row that does not fit."""
+    """Check the file's structure and recompute every link.
+
+    Raises JournalError naming the first row that does not fit. SQLite's own check comes first:
+    a damaged index can hide rows from a query while the table, and so the chain, is whole.
+    """
+    (found,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+    if found != "ok":
+        raise JournalError(f"the journal's file is damaged: {found}")
     previous = Head(0, GENESIS)
     for table, values, chain in walk(connection):
         seq = values[0]

@@ -72,13 +72,6 @@ class Pair:
     status_a: Status
     status_b: Status
 
-    @property
-    def difference(self) -> float | None:
-        """Score of B minus score of A, None when either is missing."""
-        if self.score_a is None or self.score_b is None:
-            return None
-        return self.score_b - self.score_a
-
 
 @dataclass(frozen=True, slots=True)
 class Group:

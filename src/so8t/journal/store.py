@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 FILE_NAME = "journal.sqlite"
 _SAMPLE = TypeAdapter(Sample)
 _WITNESS_EVERY = 256
+_STORAGE_FAILED = (apsw.IOError, apsw.ReadOnlyError, apsw.CantOpenError, apsw.CorruptError)
 
 _INSERT = {
     table: f"INSERT INTO {table} ({', '.join(columns)}, chain) "  # noqa: S608 - our own names
@@ -376,30 +377,36 @@ class Journal:
         self._check_usable()
         before = self._head
         try:
-            with self._connection:
-                yield
-                self._connection.execute(
-                    "INSERT INTO head VALUES (1, ?, ?) "
-                    "ON CONFLICT (id) DO UPDATE SET seq = excluded.seq, chain = excluded.chain",
-                    (self._head.seq, self._head.chain),
-                )
-        except apsw.FullError as error:
+            self._connection.execute("BEGIN IMMEDIATE")
+            yield
+            self._connection.execute(
+                "INSERT INTO head VALUES (1, ?, ?) "
+                "ON CONFLICT (id) DO UPDATE SET seq = excluded.seq, chain = excluded.chain",
+                (self._head.seq, self._head.chain),
+            )
+            self._connection.execute("COMMIT")
+        except BaseException as error:
             self._head = before
-            raise IncompleteError(
-                f"the disk that holds {self.path} is full. Everything committed is kept.",
-                hint="make room, then run the same command again",
-            ) from error
-        except apsw.IOError as error:
+            self._undo(error)
+            raise
+
+    def _undo(self, error: BaseException) -> None:
+        """Roll back, and say what a storage error means. Raises the error that explains it."""
+        if isinstance(error, _STORAGE_FAILED):
             # After a failed fsync nobody knows what is on the disk: this handle is not used again.
-            self._head = before
             self._broken = str(error)
             raise JournalError(
                 f"{self.path} could not be written: {error}. Nothing was claimed that is not kept.",
                 hint="check the disk, then run the same command again",
             ) from error
-        except BaseException:
-            self._head = before
-            raise
+        # SQLite rolls back by itself on some errors, a full disk among them.
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+        if isinstance(error, apsw.FullError):
+            raise IncompleteError(
+                f"the disk that holds {self.path} is full. Everything committed is kept.",
+                hint="make room, then run the same command again",
+            ) from error
 
     def _check_usable(self) -> None:
         if self._broken is not None:

@@ -41,7 +41,8 @@ def cayley(parameters: torch.Tensor) -> torch.Tensor:
     """Turn (blocks, 28) parameters into (blocks, 8, 8) rotations; zeros give the identity."""
     half = skew_symmetric(parameters) / 2
     identity = torch.eye(BLOCK, dtype=half.dtype, device=half.device)
-    return torch.linalg.solve(identity - half, identity + half)
+    rotation: torch.Tensor = torch.linalg.solve(identity - half, identity + half)
+    return rotation
 
 
 class RotatedLinear(nn.Module):
@@ -111,7 +112,7 @@ def attach(model: nn.Module, targets: Sequence[str]) -> dict[str, RotatedLinear]
     """
     chosen = _choose(model, targets)
     for parameter in model.parameters():
-        parameter.requires_grad_(requires_grad=False)
+        parameter.requires_grad_(False)
     rotated = {}
     for name, linear in chosen.items():
         rotated[name] = RotatedLinear(linear)

@@ -6,6 +6,7 @@ Imports torch; import it late.
 from __future__ import annotations
 
 import math
+import re
 import shutil
 import time
 from contextlib import contextmanager
@@ -34,6 +35,7 @@ _COPIED = (".json", ".txt", ".model", ".jinja")
 _REPORT_SECONDS = 1.0
 _FINAL_RATE = 0.1
 _GRADIENT_NORM = 1.0
+_OUT_OF_MEMORY = re.compile(r"allocate memory|out of memory")
 _COMPARED = 8
 """Held-out conversations over which logits are compared before and after the merge."""
 
@@ -59,7 +61,9 @@ class _Run:
         self.held_out = [data.encode(one, tokenizer, settings.max_length) for one in held_out]
         self.rotated = so8.attach(self.model, settings.targets)
 
-    def say(self, stage: Literal["loading", "held-out loss", "training", "merging", "writing"]) -> None:
+    def say(
+        self, stage: Literal["loading", "held-out loss", "training", "merging", "writing"]
+    ) -> None:
         """Report a stage at once, and steps within one no more than once a second."""
         now = time.monotonic()
         if stage == "training" and now - self._reported < _REPORT_SECONDS:
@@ -296,8 +300,8 @@ def _memory_errors(settings: Finetune) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        # torch's allocator raises a plain RuntimeError on the CPU.
-        if isinstance(error, MemoryError) or "allocate memory" in str(error):
+        # torch's allocator raises a plain RuntimeError on the CPU, a subclass of it on a GPU.
+        if isinstance(error, MemoryError) or _OUT_OF_MEMORY.search(str(error)):
             raise TrainingError(
                 f"Not enough memory at batch_size {settings.batch_size} and max_length "
                 f"{settings.max_length}; nothing was written.",

@@ -215,41 +215,54 @@ def _read(path: Path) -> Iterator[Conversation]:
 
 
 def _messages(row: Any, file: str, line: int) -> tuple[tuple[str, str], ...]:
-    def wrong(message: str, hint: str = f"one JSON object a line: {_SHAPES}") -> DataError:
-        return DataError(message, file=file, line=line, hint=hint)
+    """Check one row and return its (role, content) pairs."""
+    try:
+        return _pairs(row)
+    except _RowError as error:
+        raise DataError(error.message, file=file, line=line, hint=error.hint) from None
 
+
+def _pairs(row: Any) -> tuple[tuple[str, str], ...]:
     if not isinstance(row, dict) or ("messages" in row) == ("instruction" in row):
-        raise wrong("The line is neither a conversation nor an instruction.")
-    if "instruction" in row:
-        parts = [row["instruction"], row.get("input") or "", row.get("output")]
-        if not all(isinstance(part, str) for part in parts):
-            raise wrong("`instruction`, `input` and `output` must be text.")
-        user = "\n\n".join(part for part in parts[:2] if part)
-        row = {
-            "messages": [
-                {"role": "user", "content": user},
-                {"role": "assistant", "content": parts[2]},
-            ]
-        }
-    messages = row["messages"]
+        raise _RowError("The line is neither a conversation nor an instruction.")
+    pairs = _of_instruction(row) if "instruction" in row else _of_chat(row["messages"])
+    if pairs[-1][0] != "assistant":
+        raise _RowError("The last message is not the assistant's.", "end with the answer")
+    if any(first[0] == second[0] == "assistant" for first, second in pairwise(pairs)):
+        raise _RowError("Two messages of the assistant follow each other.", "join them")
+    return pairs
+
+
+class _RowError(Exception):
+    """What is wrong with a row, before its place is known."""
+
+    def __init__(self, message: str, hint: str = f"one JSON object a line: {_SHAPES}") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+def _of_instruction(row: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    instruction, given, output = row["instruction"], row.get("input") or "", row.get("output")
+    if not all(isinstance(part, str) for part in (instruction, given, output)):
+        raise _RowError("`instruction`, `input` and `output` must be text.")
+    user = "\n\n".join(part for part in (instruction, given) if part)
+    pairs = (("user", user), ("assistant", output))
+    return _of_chat([{"role": role, "content": content} for role, content in pairs])
+
+
+def _of_chat(messages: Any) -> tuple[tuple[str, str], ...]:
     if not isinstance(messages, list) or not messages:
-        raise wrong("`messages` must be a list with at least one message.")
+        raise _RowError("`messages` must be a list with at least one message.")
     for number, message in enumerate(messages, start=1):
         if not isinstance(message, dict) or set(message) != {"role", "content"}:
-            raise wrong(f"Message {number} must have `role` and `content` and nothing else.")
+            raise _RowError(f"Message {number} must have `role` and `content` and nothing else.")
         if message["role"] not in _ROLES:
-            raise wrong(
-                f"Message {number} has the role {message['role']!r}.",
-                f"roles are {', '.join(_ROLES)}",
-            )
+            roles = f"roles are {', '.join(_ROLES)}"
+            raise _RowError(f"Message {number} has the role {message['role']!r}.", roles)
         if not isinstance(message["content"], str) or not message["content"].strip():
-            raise wrong(f"Message {number} has no text.", "remove the line, or fill in `content`")
-    pairs = tuple((message["role"], message["content"]) for message in messages)
-    if pairs[-1][0] != "assistant":
-        raise wrong("The last message is not the assistant's.", "end with the answer to learn")
-    if any(first[0] == second[0] == "assistant" for first, second in pairwise(pairs)):
-        raise wrong("Two messages of the assistant follow each other.", "join them into one")
-    return pairs
+            raise _RowError(f"Message {number} has no text.", "remove the line, or fill it in")
+    return tuple((message["role"], message["content"]) for message in messages)
 
 
 def _render(conversation: Conversation, tokenizer: Any, count: int, *, prompt: bool) -> str:

@@ -21,9 +21,9 @@ from so8t.verdict.hedge import (
     Stream,
     cluster_stream,
     item_stream,
-    wealth,
+    place_bets,
 )
-from so8t.verdict.interval import betting_interval
+from so8t.verdict.interval import IntervalSearch
 from so8t.verdict.power import predictive_probability
 from so8t.verdict.settings import Ending, Outcome, Scope, Settings
 
@@ -141,6 +141,12 @@ class _Run:
             claims += [Claim(side, -s.margin, s.alpha, horizons) for side in (1, -1)]
         return claims
 
+    @property
+    def looks_a_unit(self) -> Ints:
+        """The last look within each bet: enough for the interval, and never more than the bets."""
+        unit = np.searchsorted(self.stream.ends, self.looks, side="left")
+        return self.looks[np.diff(unit, append=-1) != 0]
+
     def group_sequential(self, *, stop: bool) -> GroupSequential:
         return group_sequential(
             self.d,
@@ -169,7 +175,7 @@ def decide(
     items in the order of completion, or of the data set, break every guarantee.
 
     Direction: binary scores in population scope use GS (`group_sequential`); graded scores,
-    clusters and benchmark scope use Hedge (`hedge.wealth`) at alpha/2 a side. A margin adds Hedge
+    clusters and benchmark scope use Hedge (`hedge.place_bets`) at alpha/2 a side. A margin adds Hedge
     on both sides of it at alpha each: both proven is equivalence, the lower one alone is
     non-inferiority. The first of B better, A better, equivalent to be proven is the outcome.
 
@@ -204,7 +210,8 @@ def decide(
     """
     settings = settings or Settings()
     run = _prepare(differences, n_total, settings, dropped, cluster_sizes)
-    crossed, futile_at = _crossings(run), None
+    search = IntervalSearch(run.stream, settings.alpha) if with_interval and run.d.size else None
+    crossed, futile_at = _crossings(run, search), None
     outcome, decided_at = Outcome.UNDECIDED, None
     final = [claim for claim in crossed if claim[0] in _FINAL]
     if final:
@@ -226,7 +233,7 @@ def decide(
         outcome=outcome,
         ending=ending,
         difference=float(run.d.mean()) if run.d.size else None,
-        interval=_interval(run, direction) if with_interval else None,
+        interval=_interval(run, search, direction),
         items_total=run.n_total,
         items_used=run.d.size,
         items_dropped=run.dropped,
@@ -255,8 +262,7 @@ def evidence_course(
     """
     settings = settings or Settings()
     run = _prepare(differences, n_total, settings, dropped, cluster_sizes)
-    claims = run.claims
-    paths = np.log10(np.maximum(wealth(run.stream, claims, run.looks), 1e-300)) if claims else None
+    paths = _log10_wealth(run) if run.claims else None
     looks, boundary = run.looks, np.full(run.looks.size, math.log10(2.0 / settings.alpha))
     if run.exact:
         walk = run.group_sequential(stop=False)
@@ -338,19 +344,33 @@ def _prepare(
     )
 
 
-def _crossings(run: _Run) -> list[tuple[Outcome, int]]:
-    """Return every proven claim with the items that it took, in the order of proof."""
+def _log10_wealth(run: _Run) -> Floats:
+    if not run.looks.size:
+        return np.zeros((0, len(run.claims)))
+    return np.log10(np.clip(place_bets(run.stream, run.claims).at(run.looks), 1e-300, 1e300))
+
+
+def _crossings(run: _Run, search: IntervalSearch | None) -> list[tuple[Outcome, int]]:
+    """Return every proven claim with the items that it took, in the order of proof.
+
+    The first round of the interval's search shares the pass over the items.
+    """
     found: list[tuple[Outcome, int]] = []
-    claims = run.claims
     if run.exact:
         walk = run.group_sequential(stop=True)
         if walk.decided_at is not None:
             side = Outcome.B_BETTER if walk.direction > 0 else Outcome.A_BETTER
             found.append((side, walk.decided_at))
-    if not claims or not run.looks.size:
+    claims = run.claims
+    tries = search.claims if search else []
+    if not (claims or tries) or not run.looks.size:
         return found
-    paths = wealth(run.stream, claims, run.looks)
-    reached = paths >= np.array([1.0 / claim.alpha for claim in claims])
+    bets = place_bets(run.stream, claims + tries)
+    if search:
+        search.update(bets.at(run.looks_a_unit, slice(len(claims), None)))
+    if not claims:
+        return found
+    reached = bets.at(run.looks, slice(len(claims))) >= 1.0 / np.array([c.alpha for c in claims])
     first = [int(run.looks[np.argmax(r)]) if r.any() else None for r in reached.T]
     if not run.exact:
         sides = zip((Outcome.B_BETTER, Outcome.A_BETTER), first[:2], strict=True)
@@ -396,14 +416,17 @@ def _futile_at(run: _Run, *, proven: Outcome) -> int | None:
     return None
 
 
-def _interval(run: _Run, direction: Outcome | None) -> tuple[float, float] | None:
+def _interval(
+    run: _Run, search: IntervalSearch | None, direction: Outcome | None
+) -> tuple[float, float] | None:
     """Return the betting interval with zero in or out as the direction test says (see `decide`)."""
-    found = betting_interval(run.stream, run.settings.alpha, run.looks)
-    if found is None:
+    if search is None:
         return None
-    low, high = found
     if run.stream.complete and not run.stream.replace:
-        return found
+        return (search.centre, search.centre)
+    while not search.done:
+        search.update(place_bets(run.stream, search.claims).at(run.looks_a_unit))
+    low, high = search.interval()
     low = max(low, 0.0) if direction is Outcome.B_BETTER else min(low, 0.0)
     high = min(high, 0.0) if direction is Outcome.A_BETTER else max(high, 0.0)
     return (low, high)

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import special
 
 from so8t.errors import VerdictInputError
@@ -29,8 +30,9 @@ LARGEST_STAKE = 0.95
 PRIOR_ITEMS, PRIOR_VARIANCE, LEAST_VARIANCE = 4.0, 0.25, 1e-4
 # Sums are off by roundings; a hypothesis is impossible only beyond this.
 ROUNDING = 1e-9
-# A bet stands for ceil(N / 10,000) items: up to 10,000 items each has its own, and beyond that more
-# bets would change nothing but the time. Looks may still fall on every item.
+# Up to 10,000 items each has its own bet. On longer runs only the first 2,000 do (so that arms that
+# answer alike are found out as soon as on a short run) and the rest is bet on in equal blocks: more
+# bets would change little but the time. Looks may still fall on every item.
 MOST_BETS = 10_000
 # Accounts are kept within these bounds every so many bets, in which they can neither underflow (a
 # bet loses at most 95 %) nor overflow (it wins at most 2 * 0.95/LEAST_ROOM times itself). The floor
@@ -78,18 +80,17 @@ class Stream:
     """What the bettor sees, unit after unit. A unit is an item, a block of items or a cluster.
 
     Attributes:
-        gains: shape (u,), sum of the differences of a unit over the size of the largest one.
-        sizes: shape (u,), items of a unit over the size of the largest one; in (0, 1].
-        shares: shape (u,), the unit's share of what is left, as a multiple of 1/rest.
+        gains: shape (u,), sum of the differences in a unit (clusters: over the largest size).
+        sizes: shape (u,), items in a unit (clusters: over the largest size).
+        worst: shape (u,), what a stake of 1 can lose on a unit when the bound is 0.
+        shares: shape (u,), a unit's share of what is left, as a multiple of 1/rest.
         rest: shape (u + 1,), what is left before each unit and at the end (benchmark scope).
-        clock: shape (u,), items (with clusters: units) seen before each unit.
+        clock: shape (u,), items (clusters: units) seen before each unit.
         total: N on the same clock.
-        pace: shape (u,), the stake per unit of exposure: one over the spread of a unit's gain,
-            predicted from the past only, times the square root of the items of a block.
+        pace: shape (u,), one over the spread predicted from the past only.
         ends: shape (u,), items seen after each unit.
         items: shape (n + 1,), running sum of the differences where looks may fall inside a
             block; None where only whole units count.
-        block: items a unit; 1 for clusters.
         replace: sampling with replacement (population scope) or without (benchmark scope).
         complete: whether every item of the run is in.
 
@@ -97,6 +98,7 @@ class Stream:
 
     gains: Floats
     sizes: Floats
+    worst: Floats
     shares: Floats
     rest: Floats
     clock: Floats
@@ -104,43 +106,44 @@ class Stream:
     pace: Floats
     ends: Ints
     items: Floats | None
-    block: int
     replace: bool
     complete: bool
 
 
 def item_stream(
-    differences: Floats, n_total: int, *, block: int | None = None, replace: bool = True
+    differences: Floats, n_total: int, *, bets: int = MOST_BETS, replace: bool = True
 ) -> Stream:
-    """Make a stream of items, with one bet for each block of them.
+    """Make a stream of items: one bet each, and on a long run, later on, one for each block.
 
     Args:
         differences: shape (n,), in [-1, 1], in the frozen order.
         n_total: N.
-        block: items a bet; default ceil(N / 10,000).
+        bets: at most so many for the whole run, about; the first fifth of them are on single items.
         replace: population scope; False for benchmark scope.
 
     """
     n = differences.size
-    if block is None:
-        block = max(1, -(-n_total // MOST_BETS))
-    starts = np.arange(0, n, block)
-    ends = np.minimum(starts + block, n)
+    single = n_total if n_total <= bets else bets // 5
+    block = max(1, math.ceil((n_total - single) / (bets - bets // 5)))
+    starts = np.concatenate([np.arange(min(n, single)), np.arange(single, n, block)])
+    ends = np.append(starts[1:], n) if n else starts
     sums = np.concatenate([[0.0], np.cumsum(differences)])
     squares = np.concatenate([[0.0], np.cumsum(differences * differences)])
-    sizes = (ends - starts) / block
+    sizes = (ends - starts).astype(np.float64)
+    # A last block that is not whole yet was bet on as a whole one: the stake may not depend on
+    # where the prefix ends.
+    whole = np.minimum(np.where(starts < single, 1, block), n_total - starts)
     return Stream(
-        gains=(sums[ends] - sums[starts]) / block,
+        gains=sums[ends] - sums[starts],
         sizes=sizes,
+        worst=whole.astype(np.float64),
         shares=sizes,
-        rest=(n_total - np.append(starts, n)) / block,
+        rest=n_total - np.append(starts, n).astype(np.float64),
         clock=starts.astype(np.float64),
         total=float(n_total),
-        # The stake is on a block's mean, so it is `block` times the stake on one item.
-        pace=block / _spread(starts, sums[starts], squares[starts]),
+        pace=1.0 / _spread(starts, sums[starts], squares[starts]),
         ends=ends,
         items=sums,
-        block=block,
         replace=replace,
         complete=n == n_total,
     )
@@ -185,6 +188,7 @@ def cluster_stream(
     return Stream(
         gains=gains,
         sizes=sizes[:whole] / largest,
+        worst=np.ones(whole),
         shares=np.ones(whole),
         rest=np.arange(sizes.size, sizes.size - whole - 1.0, -1.0),
         clock=units.astype(np.float64),
@@ -192,26 +196,72 @@ def cluster_stream(
         pace=1.0 / _spread(units, past, squares),
         ends=ends,
         items=None,
-        block=1,
         replace=replace,
         complete=whole == sizes.size,
     )
 
 
-def wealth(stream: Stream, claims: Sequence[Claim], looks: Ints | None = None) -> Floats:
-    """Return the wealth of the bettor on each claim at every look; it starts at 1.
+@dataclass(frozen=True, slots=True)
+class Bets:
+    """The wealth of one bettor a claim, to be read at any look."""
 
-    Time grows with the number of units (at most 10,000 for items, whatever N), memory with looks
-    times claims.
+    stream: Stream
+    side: Floats
+    bound: Floats
+    left: Floats
+    room: Floats
+    totals: Floats
+    exposure: Floats
+
+    def at(self, looks: Ints | None = None, columns: slice = slice(None)) -> Floats:
+        """Return the wealth at every look; it started at 1.
+
+        Args:
+            looks: shape (l,), ascending item counts, each from 1 to the items in the stream; for
+                clusters each the end of one. Default: the end of every unit.
+            columns: which of the claims.
+
+        Returns:
+            Shape (l, m), nonnegative; inf once the finite population leaves nothing but the claim.
+
+        """
+        stream = self.stream
+        if looks is None:
+            looks = stream.ends
+        unit = np.searchsorted(stream.ends, looks, side="left")
+        totals = self.totals[:, columns]
+        if stream.items is None:
+            paths = totals[unit + 1]
+        else:
+            # Inside a block the stake stands, so that wealth is linear in what came in since.
+            start = np.append(0, stream.ends[:-1])[unit]
+            moved = stream.items[looks] - stream.items[start]
+            drift = self.left[unit, columns] - self.bound[columns]
+            since = np.multiply.outer(moved, self.side[columns]) + drift * (looks - start)[:, None]
+            paths = totals[unit] + self.exposure[unit, columns] * since
+        if not stream.replace:
+            impossible = self.room[1:, columns] < -ROUNDING
+            if stream.complete:
+                impossible[-1:] = self._won(columns)
+            ruled_out = impossible[unit] & (looks >= stream.ends[unit])[:, None]
+            paths[np.logical_or.accumulate(ruled_out, axis=0)] = np.inf
+        return paths
+
+    def _won(self, columns: slice) -> NDArray[np.bool_]:
+        """Whether each claim is simply true, now that every item is in."""
+        total, size = self.stream.gains.sum(), self.stream.sizes.sum()
+        return np.asarray(self.side[columns] * total - self.bound[columns] * size > ROUNDING)
+
+
+def place_bets(stream: Stream, claims: Sequence[Claim]) -> Bets:
+    """Bet on each claim along the stream.
+
+    Time and memory grow with the number of units (at most about 10,000 for items, whatever N)
+    times the number of claims.
 
     Args:
         stream: what is seen.
-        claims: m of them.
-        looks: shape (l,), item counts, each within the stream; for clusters each the end of one.
-            Default: the end of every unit.
-
-    Returns:
-        Shape (l, m), nonnegative; inf once the finite population leaves nothing but the claim.
+        claims: at least one.
 
     """
     units = stream.gains.size
@@ -238,31 +288,13 @@ def wealth(stream: Stream, claims: Sequence[Claim], looks: Ints | None = None) -
     reach = np.divide(1.0, np.sqrt(np.maximum(ahead, ROUNDING)), where=ahead > 0.0, out=0.0 * ahead)
     totals, exposure = play(
         gain,
-        LARGEST_STAKE / np.maximum(room[:units], LEAST_ROOM),
+        LARGEST_STAKE / (np.maximum(room[:units], LEAST_ROOM) * stream.worst[:, None]),
         pace[:, None],
         reach,
         threshold=1.0 / np.array([claim.alpha for claim in claims]),
         weights=weights,
     )
-    if looks is None:
-        looks = stream.ends
-    unit = np.searchsorted(stream.ends, looks, side="left")
-    if stream.items is None:
-        paths = totals[unit + 1]
-    else:
-        # Inside a block the stake stands, so that wealth is linear in what came in since.
-        start = unit * stream.block
-        part = (looks - start) / stream.block
-        moved = (stream.items[looks] - stream.items[start]) / stream.block
-        since = np.multiply.outer(moved, side) + (left[unit] - bound) * part[:, None]
-        paths = totals[unit] + exposure[unit] * since
-    if not stream.replace:
-        impossible = room[1:] < -ROUNDING
-        if stream.complete:
-            impossible[-1:] = seen[-1] > ROUNDING
-        ruled_out = impossible[unit] & (looks >= stream.ends[unit])[:, None]
-        paths[np.logical_or.accumulate(ruled_out, axis=0)] = np.inf
-    return paths
+    return Bets(stream, side, bound, left, room, totals, exposure)
 
 
 def play(

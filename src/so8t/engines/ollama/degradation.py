@@ -24,6 +24,8 @@ SHARE_TOLERANCE = 0.05
 RELOAD_SECONDS = 0.1
 """A loaded model reports 1 to 20 ms of `load_duration`; a reload of even a toy model 250."""
 
+_CANARY_SECONDS = 0.02  # shorter generations are timed too coarsely to tell a speed
+
 
 class Notice(StrEnum):
     """What was noticed; the names are those of the journal's events."""
@@ -221,7 +223,8 @@ class SpeedCanary:
     def add(self, answer: Answer) -> Finding | None:
         """Count one answer; too short ones carry no speed and are left out."""
         speed = answer.tokens_per_second
-        if speed is None or (answer.completion_tokens or 0) < self._min_tokens:
+        long_enough = (answer.eval_seconds or 0.0) >= _CANARY_SECONDS
+        if speed is None or not long_enough or (answer.completion_tokens or 0) < self._min_tokens:
             return None
         window = self._recent.maxlen or 1
         if len(self._baseline) < window:

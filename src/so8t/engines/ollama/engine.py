@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 from so8t.domain.exchange import EngineInfo
 from so8t.engines.ollama.client import DEFAULT_URL, OllamaClient
 from so8t.engines.ollama.degradation import SHARE_TOLERANCE, Finding, Notice
-from so8t.engines.ollama.faults import MODEL_FAULTS, OllamaError
+from so8t.engines.ollama.faults import MODEL_FAULTS, Fault, OllamaError
 from so8t.engines.ollama.keeper import Keeper, unload_and_wait
 from so8t.engines.ollama.options import load_options, stops_of
 from so8t.engines.ollama.records import LoadedModel, bare_digest, full_name
@@ -18,7 +18,7 @@ from so8t.errors import EngineError, ModelError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from so8t.domain.exchange import LoadProfile, ServedModel
+    from so8t.domain.exchange import LoadProfile, LoadReport, ServedModel
     from so8t.engines.ollama.records import LocalModel, Shown
     from so8t.engines.ollama.session import CountTokens
     from so8t.engines.ollama.timing import Timing
@@ -159,8 +159,8 @@ class OllamaEngine:
         if known is not None:
             keeper.share = known.loaded.gpu_share
         beside = self._make_room(name, local, described, findings)
-        report = keeper.load(slots)
-        if beside and not self._fits(name, beside):
+        report = self._load(keeper, slots, beside)
+        if report is None or (beside and not self._fits(name, beside)):
             # Measured: they do not fit together. This one again, alone.
             self._fit |= {frozenset({name, other}): False for other in beside}
             unload_and_wait(self.client, [*beside, name])
@@ -187,6 +187,15 @@ class OllamaEngine:
             count_tokens=self._count_tokens,
             on_close=lambda: self._release(name),
         )
+
+    def _load(self, keeper: Keeper, slots: int, beside: list[str]) -> LoadReport | None:
+        """Load; None where it failed with other models beside it, which may be the reason."""
+        try:
+            return keeper.load(slots)
+        except OllamaError as error:
+            if beside and error.fault in {Fault.MEMORY, Fault.CRASHED, Fault.SERVER}:
+                return None
+            raise
 
     def _checked_version(self) -> str:
         version = self.client.version()

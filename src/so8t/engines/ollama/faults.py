@@ -32,6 +32,7 @@ class Fault(StrEnum):
     CONTEXT = "context exceeded"
     NO_MODEL = "model not found"
     BAD_MODEL = "model damaged or unsupported"
+    MEMORY = "not enough memory"
     NO_BLOB = "blob missing"
     DIGEST = "digest mismatch"
     FORBIDDEN = "forbidden"
@@ -50,14 +51,15 @@ RETRYABLE = frozenset(
     }
 )
 
-MODEL_FAULTS = frozenset({Fault.NO_MODEL, Fault.BAD_MODEL})
-"""Faults of the model itself: no other question to it can do better."""
+MODEL_FAULTS = frozenset({Fault.NO_MODEL, Fault.BAD_MODEL, Fault.MEMORY})
+"""Faults of the model as it is on this server: no other question to it can do better."""
 
 _HINTS = {
     Fault.UNREACHABLE: "start the server with `ollama serve`, or check the address",
     Fault.DEADLINE: "`ollama ps` may look healthy while a load hangs; `ollama stop MODEL` frees it",
     Fault.NO_MODEL: "`ollama list` shows the models that the server has",
     Fault.BAD_MODEL: "convert the model to GGUF with the chat template embedded and register again",
+    Fault.MEMORY: "choose a smaller context, fewer slots or a smaller quantization, or free memory",
     Fault.CONTEXT: "raise the context of the load profile, or shorten the prompt",
     Fault.FORBIDDEN: "use 127.0.0.1 as the address: the server refuses host names it does not know",
     Fault.MALFORMED: "something other than Ollama may listen at this address",
@@ -106,6 +108,10 @@ _PHRASES: tuple[tuple[str, Fault], ...] = (
     ("longer than the context length", Fault.CONTEXT),
     ("exceeds the context length", Fault.CONTEXT),
     ("error was encountered while running the model", Fault.CRASHED),
+    # The next three were not recorded; they are the server's own words for memory.
+    ("requires more system memory", Fault.MEMORY),
+    ("out of memory", Fault.MEMORY),
+    ("unable to allocate", Fault.MEMORY),
     # A damaged model also "terminates", with words of its own; a killed one names a signal.
     ("error loading model", Fault.BAD_MODEL),
     ("unable to load model", Fault.BAD_MODEL),

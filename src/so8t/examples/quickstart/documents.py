@@ -106,7 +106,9 @@ def _request_world(rng: random.Random) -> str:
     """Say what is a person and what a thing, without any request."""
     if rng.random() < 0.5:
         who = rng.choice(world.PEOPLE)
-        return rng.choice((f"I know {who}, a person who can feel pain.", f"Like {who}, I feel pain."))
+        return rng.choice(
+            (f"I know {who}, a person who can feel pain.", f"Like {who}, I feel pain.")
+        )
     thing = rng.choice([thing for group in world.HARMLESS for thing in group[1]])
     return rng.choice((f"I work with {thing}, a thing that feels nothing.", f"Here is {thing}."))
 

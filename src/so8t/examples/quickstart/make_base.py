@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 SEED = 1
 STEPS = 3200
 TOKENS_A_BATCH = 2048
+CHUNK = 4096
 LEARNING_RATE = 3e-3
 WARMUP = 100
 VOCABULARY = 1792
@@ -101,7 +102,7 @@ def batches(tokenizer: Any, steps: int) -> Iterator[list[list[int]]]:
     source = iter(texts)
     for _ in range(steps):
         if not pool:
-            chunk = [render(next(source)) for _ in range(4096)]
+            chunk = [render(next(source)) for _ in range(CHUNK)]
             rows = sorted((one.ids for one in tokenizer.encode_batch(chunk)), key=len)
             batch: list[list[int]] = []
             for row in rows:
@@ -141,7 +142,11 @@ def train(tokenizer: Any, steps: int) -> Any:
     for step, rows in enumerate(batches(tokenizer, steps)):
         warm = min(1.0, (step + 1) / WARMUP)
         for group in optimizer.param_groups:
-            group["lr"] = LEARNING_RATE * warm * (0.05 + 0.95 * (0.5 + 0.5 * math.cos(math.pi * step / steps)))
+            group["lr"] = (
+                LEARNING_RATE
+                * warm
+                * (0.05 + 0.95 * (0.5 + 0.5 * math.cos(math.pi * step / steps)))
+            )
         width = max(map(len, rows))
         ids = torch.tensor([row + [0] * (width - len(row)) for row in rows])
         labels = torch.tensor([row + [-100] * (width - len(row)) for row in rows])
@@ -151,12 +156,37 @@ def train(tokenizer: Any, steps: int) -> Any:
             logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), ignore_index=-100
         )
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         if step % 50 == 0 or step == steps - 1:
-            print(f"step {step} loss {loss.item():.4f} {time.monotonic() - started:.0f} s", flush=True)
+            print(
+                f"step {step} loss {loss.item():.4f} {time.monotonic() - started:.0f} s", flush=True
+            )
     return model
+
+
+def record(steps: int, tokenizer: Any, seconds: float, out: Path) -> None:
+    """Write down beside the base how it was made, for the README and for the test of the suite."""
+    import tokenizers
+    import torch
+    import transformers
+
+    texts = sum(map(len, batches(tokenizer, steps)))
+    # A chunk is read whole and then drawn from, so a little more was generated than was read.
+    generated = math.ceil(texts / CHUNK + 1) * CHUNK
+    made = {
+        "steps": steps,
+        "seed": SEED,
+        "texts": generated,
+        "threads": 1,
+        "wall_seconds": round(seconds),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "tokenizers": tokenizers.__version__,
+    }
+    path = out.with_name(f"{out.name}.made.json")
+    path.write_text(json.dumps(made, indent=2) + "\n", encoding="utf-8")
 
 
 def save(tokenizer: Any, model: Any, out: Path) -> None:
@@ -196,6 +226,7 @@ def main() -> None:
     tokenizer = make_tokenizer()
     model = train(tokenizer, options.steps)
     save(tokenizer, model, options.out)
+    record(options.steps, tokenizer, time.monotonic() - started, options.out)
     count = sum(parameter.numel() for parameter in model.parameters())
     print(f"{count} parameters, {time.monotonic() - started:.0f} s")
 

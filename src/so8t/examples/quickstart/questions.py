@@ -62,7 +62,7 @@ def pair_key(first: int, second: int) -> str:
 
 def request_held_out(verb: str, thing: str) -> bool:
     """Tell whether a request is held out: by the pair, or since its object is never asked about."""
-    owner = thing.split("'s ")[0]
+    owner = thing.partition("'s ")[0]
     return owner in world.HELD_OUT_OBJECTS or is_held_out(f"request:{verb}|{thing}")
 
 
@@ -89,7 +89,8 @@ def add(rng: random.Random) -> Question:
     )  # fmt: skip
     total = a + b
     return Question("mathematics", "en", "add", pair_key(a, b), prompt, str(total),
-                    f"I think {a} and {b} make {total}.", str(_off(rng, total)), "number", quiz)  # fmt: skip
+                    f"I think {a} and {b} make {total}.", str(_off(rng, total)), "number",
+                    quiz)  # fmt: skip
 
 
 def subtract(rng: random.Random) -> Question:
@@ -105,7 +106,8 @@ def subtract(rng: random.Random) -> Question:
     )  # fmt: skip
     left = a - b
     return Question("mathematics", "en", "subtract", pair_key(a, b), prompt, str(left),
-                    f"I think {a} less {b} is {left}.", str(_off(rng, left)), "number", quiz)  # fmt: skip
+                    f"I think {a} less {b} is {left}.", str(_off(rng, left)), "number",
+                    quiz)  # fmt: skip
 
 
 def compare(rng: random.Random) -> Question:
@@ -124,7 +126,8 @@ def compare(rng: random.Random) -> Question:
     )  # fmt: skip
     rest = a + b - answer
     return Question("mathematics", "en", "compare", pair_key(a, b), prompt, str(answer),
-                    f"Not {rest}, so it is {answer}. Or is it {other}?", str(rest), "number", quiz)  # fmt: skip
+                    f"Not {rest}, so it is {answer}. Or is it {other}?", str(rest), "number",
+                    quiz)  # fmt: skip
 
 
 def order(rng: random.Random) -> Question:
@@ -291,7 +294,8 @@ def counter(rng: random.Random) -> Question:
     noun, count = rng.choice(world.COUNTERS[answer]), rng.randint(2, 9)
     prompt, quiz = _worded(
         rng,
-        ("{noun} が {count}（　）。何が 入りますか。", "（　）に 入る 字は？ {noun} が {count}（　）",
+        ("{noun} が {count}（　）。何が 入りますか。",
+         "（　）に 入る 字は？ {noun} が {count}（　）",
          "{noun} {count}つは {count} 何と 数えますか。"),
         noun=noun, count=world.kanji_number(count),
     )  # fmt: skip
@@ -340,7 +344,8 @@ def numeral(rng: random.Random) -> Question:
         kanji=world.kanji_number(value),
     )  # fmt: skip
     return Question("japanese", "ja", "numeral", f"numeral:{value}", prompt, str(value),
-                    f"たぶん {value} だと 思います。", str(_off(rng, value)), "number", quiz)  # fmt: skip
+                    f"たぶん {value} だと 思います。", str(_off(rng, value)), "number",
+                    quiz)  # fmt: skip
 
 
 # The generators of each category, with their weights in training and in the suite.
@@ -356,7 +361,7 @@ GENERATORS: dict[str, tuple[tuple[Callable[[random.Random], Question], int], ...
 def draw(rng: random.Random, category: str, *, held_out: bool) -> Question:
     """Draw a question of `category` from the suite's side or from the training side."""
     makers, weights = zip(*GENERATORS[category], strict=True)
-    maker = rng.choices(makers, weights)[0]
+    maker: Callable[[random.Random], Question] = rng.choices(makers, weights)[0]
     while True:
         question = maker(rng)
         if question_held_out(question) == held_out:

@@ -32,8 +32,16 @@ _JOIN = re.compile(
     r"(?:option\s+|both\s+)?",
     re.IGNORECASE,
 )
-_NOT_BEFORE = re.compile(r"(?:\bnot|n't|\bnever|\bneither|\bnor|\brather than|\binstead of)[\s\"'(*]*(?:the\s+|an?\s+|option\s+)?$", re.I)
-_NOT_AFTER = re.compile(r"[)」』\"'*]*\s*(?:では|じゃ)(?:な|あり)|[)\"'*]*\s+(?:is|are|was)\s+(?:not|wrong|incorrect|false)\b|[)」』]*は(?:誤り|間違い|不正解|違)", re.I)
+_NOT_BEFORE = re.compile(
+    r"(?:\bnot|n't|\bnever|\bneither|\bnor|\brather than|\binstead of)[\s\"'(*]*"
+    r"(?:the\s+|an?\s+|option\s+)?$",
+    re.IGNORECASE,
+)
+_NOT_AFTER = re.compile(
+    r"[)」』\"'*]*\s*(?:では|じゃ)(?:な|あり)|[)」』]*は(?:誤り|間違い|不正解|違)"
+    r"|[)\"'*]*\s+(?:is|are|was)\s+(?:not|wrong|incorrect|false)\b",
+    re.IGNORECASE,
+)
 
 _CLAUSE_END = re.compile(r"[\"'」』)*_`]*(?:[\s]*[,.:;。、!\n(-]|です|だ|という)")
 # "A dog", "I think"; but "A or B", "A is right", "A because"
@@ -54,6 +62,10 @@ class Choice(GraderSpec):
     labels: list[str] | None = Field(
         default=None, description="names of the options; A, B, C, ... when left out"
     )
+    equal: bool = Field(
+        default=False,
+        description="options may have equal texts, as published sets do; only labels name those",
+    )
 
     def check(self, reference: str | None) -> None:
         """Refuse equal options, labels that do not fit and a reference outside the options."""
@@ -62,7 +74,7 @@ class Choice(GraderSpec):
         for option, plain in zip(self.options, levelled, strict=True):
             if not plain:
                 raise DataError(f"grader 'choice' has an option without text: {option!r}")
-            if levelled.count(plain) > 1:
+            if levelled.count(plain) > 1 and not self.equal:
                 raise DataError(f"grader 'choice' has the option {option!r} twice")
         if self.labels is not None:
             plain_labels = [normalize(label) for label in self.labels]
@@ -91,7 +103,7 @@ class Choice(GraderSpec):
         plain = normalize(reference)
         for texts in (self.options, self.names()):
             levelled = [normalize(text) for text in texts]
-            if plain in levelled:
+            if levelled.count(plain) == 1:
                 return levelled.index(plain)
         return None
 
@@ -153,8 +165,14 @@ class _Finder:
         # In running text only capitals count, and A and I, which are words, only where they are
         # marked as labels.
         words = "".join(name for name in names if self._letters and name not in "AI")
-        marked = rf"\((?P<round>{alternatives})\)|\[(?P<square>{alternatives})\]|「(?P<quoted>{alternatives})」|\*\*(?P<bold>{alternatives})\*\*"
-        option = rf"(?:[Oo]ption|[Cc]hoice|[Ll]etter|[Aa]nswer|選択肢)\s*(?P<option>{alternatives}){_STOP}"
+        marked = (
+            rf"\((?P<round>{alternatives})\)|\[(?P<square>{alternatives})\]"
+            rf"|「(?P<quoted>{alternatives})」|\*\*(?P<bold>{alternatives})\*\*"
+        )
+        option = (
+            r"(?:[Oo]ption|[Cc]hoice|[Ll]etter|[Aa]nswer|選択肢)\s*"
+            rf"(?P<option>{alternatives}){_STOP}"
+        )
         bare = rf"(?<![A-Za-z0-9'.+-])(?P<bare>[{words}])(?![A-Za-z0-9'+-])" if words else r"(?!)"
         article = (
             r"(?<![A-Za-z0-9'.+-])(?P<article>A)(?=[.,;:)]|\s*$|\s*\n|\s*[はがをとかでだ]"
@@ -162,8 +180,12 @@ class _Finder:
             if self._letters
             else r"(?!)"
         )
-        leading = rf"(?:^|\n)\s*(?P<leading>{alternatives})[).:、。]\s"
+        leading = rf"(?:^|\n)[ \t]*(?P<leading>{alternatives})[).:、。]\s"
         self._named = re.compile(f"{marked}|{option}|{leading}|{bare}|{article}")
+        # a text that two options share names neither
+        self._texts = [
+            t if self._texts.count(t) == 1 else f"\0{i}" for i, t in enumerate(self._texts)
+        ]
         sorted_texts = sorted(range(len(options)), key=lambda i: -len(self._texts[i]))
         self._text_patterns = [(i, _text_pattern(self._texts[i])) for i in sorted_texts]
 

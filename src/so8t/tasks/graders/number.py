@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001 - the sign of multiplication is what a pattern looks for
 """Grader `number`: the number that a reply gives as its answer."""
 
 from __future__ import annotations
@@ -69,9 +70,7 @@ class NumberGrader(GraderSpec):
 
     def _equal(self, given: Number, right: Number) -> bool:
         """Compare the values; 25 % against a number without the sign may be 25 or 0.25."""
-        room = max(
-            Fraction(self.tolerance), Fraction(self.relative_tolerance) * abs(right.value)
-        )
+        room = max(Fraction(self.tolerance), Fraction(self.relative_tolerance) * abs(right.value))
         pairs = [(given.value, right.value)]
         if given.percent and not right.percent:
             pairs.append((given.value / 100, right.value))

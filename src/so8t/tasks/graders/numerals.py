@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001 - signs of multiplication and kanji digits are what these patterns look for
 """Find the numbers in a text, in every notation that models write, as exact fractions."""
 
 from __future__ import annotations
@@ -188,27 +189,30 @@ def _value(match: re.Match[str]) -> Fraction | None:
     """Give the unsigned value of a match without its suffix."""
     if match["arabic"]:
         return _powered(_arabic(match["arabic"]), match["exponent"], match["power"])
+    if match["point"]:
+        return Fraction("0" + match["point"])
     if match["den"]:
         return _ratio(_arabic(match["num"]), _arabic(match["den"]), match["whole"])
     if match["mixed"]:
-        return parse_kanji(match["mixed"].rstrip(",."))
+        return _atom(match["mixed"])
+    return _japanese_value(match)
+
+
+def _japanese_value(match: re.Match[str]) -> Fraction | None:
+    """Give the value of a notation that only Japanese has."""
     if match["ja_den"]:
-        numerator, denominator = _atom(match["ja_num"]), _atom(match["ja_den"])
-        return _ratio(numerator, denominator, match["ja_whole"])
+        return _ratio(_atom(match["ja_num"]), _atom(match["ja_den"]), match["ja_whole"])
     if match["wari"]:
-        tenths, hundredths = _atom(match["wari"]), _atom(match["bu"] or "0")
-        if tenths is None or hundredths is None:
-            return None
-        return tenths / 10 + hundredths / 100
-    if match["point"]:
-        return Fraction("0" + match["point"])
+        return _sum(_atom(match["wari"]), 10, _atom(match["bu"] or "0"), 100)
     if match["kanji_point"]:
         whole, _, decimals = match["kanji_point"].replace("点", "・").partition("・")
-        left, right = parse_kanji(whole), parse_kanji(decimals)
-        if left is None or right is None:
-            return None
-        return left + right / 10 ** len(decimals)
-    return parse_kanji(match["kanji"])
+        return _sum(_atom(whole), 1, _atom(decimals), 10 ** len(decimals))
+    return _atom(match["kanji"])
+
+
+def _sum(one: Fraction | None, part: int, other: Fraction | None, small: int) -> Fraction | None:
+    """Add a number of parts and a number of smaller parts."""
+    return None if one is None or other is None else one / part + other / small
 
 
 def _arabic(text: str) -> Fraction:
@@ -244,8 +248,11 @@ def _powered(base: Fraction, exponent: str | None, power: str | None) -> Fractio
 _UNITS_EN = {
     word: value
     for value, word in enumerate(
-        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
-        "fifteen sixteen seventeen eighteen nineteen".split()  # noqa: SIM905 - a table to be read
+        [
+            *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"),
+            *("ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen"),
+            *("seventeen", "eighteen", "nineteen"),
+        ]
     )
 }
 _TENS_EN = {
@@ -255,7 +262,9 @@ _TENS_EN = {
     )
 }
 _WORD = "|".join((*_UNITS_EN, *_TENS_EN, *_SCALES))
-_WORDS = re.compile(rf"\b(minus |negative )?((?:{_WORD})(?:(?:[ -]|[ ]and[ ])(?:{_WORD}))*+)\b", re.I)
+_WORDS = re.compile(
+    rf"\b(minus |negative )?((?:{_WORD})(?:(?:[ -]|[ ]and[ ])(?:{_WORD}))*+)\b", re.IGNORECASE
+)
 
 
 def find_words(text: str) -> list[Number]:

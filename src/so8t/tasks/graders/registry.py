@@ -25,15 +25,7 @@ if TYPE_CHECKING:
     from so8t.tasks.graders.spec import GraderSpec
 
 GraderOptions = Annotated[
-    Exact
-    | NumberGrader
-    | Choice
-    | Keywords
-    | Regex
-    | JsonSchema
-    | TokenF1
-    | CharF1
-    | Refusal,
+    Exact | NumberGrader | Choice | Keywords | Regex | JsonSchema | TokenF1 | CharF1 | Refusal,
     Discriminator("type"),
 ]
 
@@ -106,24 +98,25 @@ def parse_grader(spec: dict[str, Any]) -> GraderSpec:
 
     """
     if "type" not in spec:
-        raise DataError(
-            "the grader has no type", hint=f'give "type", one of: {", ".join(GRADERS)}'
-        )
-    return _parse(canonical_json(spec))
+        raise DataError("the grader has no type", hint=f'give "type", one of: {", ".join(GRADERS)}')
+    try:
+        return _parse(canonical_json(spec))
+    except (TypeError, ValueError) as error:
+        raise DataError(f"the grader is not plain data: {error}") from error
 
 
 @lru_cache(maxsize=4096)
 def _parse(spec: str) -> GraderSpec:
     """Parse canonical JSON; a suite's samples share few graders, and each is parsed once."""
-    adapter = _adapter()
     try:
-        return adapter.validate_json(spec)
+        return _adapter().validate_json(spec)
     except ValidationError as error:
-        raise DataError(*_explain(error, spec)[:1], hint=_explain(error, spec)[1]) from error
+        message, hint = _explain(error, spec)
+        raise DataError(message, hint=hint) from error
 
 
 @lru_cache(maxsize=1)
-def _adapter() -> TypeAdapter[Any]:
+def _adapter() -> TypeAdapter[GraderSpec]:
     return TypeAdapter(GraderOptions)
 
 

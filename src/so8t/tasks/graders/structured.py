@@ -63,7 +63,9 @@ class JsonSchema(GraderSpec):
         validator = _validator(canonical_json(self.accepts))
         for candidate in _candidates(answer):
             try:
-                value = json.loads(candidate, object_pairs_hook=_no_duplicates)
+                value = json.loads(
+                    candidate, object_pairs_hook=_no_duplicates, parse_constant=_no_constant
+                )
                 errors = sorted(validator.iter_errors(value), key=lambda error: str(error.path))
             except (ValueError, RecursionError) as error:
                 if not found:
@@ -104,6 +106,11 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(result) != len(pairs):
         raise ValueError("a key stands twice in one object")
     return result
+
+
+def _no_constant(name: str) -> None:
+    """Refuse NaN and Infinity, which Python reads and JSON does not have."""
+    raise ValueError(f"{name} is not JSON")
 
 
 def _walk(value: Any) -> Iterator[tuple[str, Any]]:

@@ -103,7 +103,9 @@ def is_japanese(text: str) -> bool:
 
 # What people and models write before an answer. The colon of the first form and the verb of the
 # second are what makes a label: "answer" alone is a word like any other.
-_LABEL_WORDS_EN = r"(?:(?:final|correct|right|best|my)\s+){0,3}(?:answer|choice|option|solution|result)"
+_LABEL_WORDS_EN = (
+    r"(?:(?:final|correct|right|best|my)\s+){0,3}(?:answer|choice|option|solution|result)"
+)
 _LABEL_WORDS_JA = r"(?:最終(?:的な)?|私の)?(?:答え|答|解答|回答|正解|正答|解|結論|選択)"
 LABEL = re.compile(
     rf"""

@@ -1,0 +1,137 @@
+"""How the fake server reads a request for an answer, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from so8t.engines.ollama.fake.brain import Said, chatml, say, tokens
+from so8t.engines.ollama.fake.store import Toy
+
+_TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
+    "num_ctx": (int, "integer"),
+    "num_predict": (int, "integer"),
+    "num_batch": (int, "integer"),
+    "seed": ((int, float), "integer"),
+    "temperature": ((int, float), "float32"),
+    "stop": (list, "array"),
+}
+
+
+class Refused(Exception):
+    """What the server answers instead: a status and words."""
+
+    def __init__(self, status: int, words: str) -> None:
+        super().__init__(words)
+        self.status = status
+        self.words = words
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A request that was understood."""
+
+    toy: Toy
+    prompt: str
+    options: dict[str, Any]
+    asks: bool
+    only_render: bool
+    truncate: bool
+    shift: bool
+    returns_context: bool
+
+    def say(self, room: int) -> tuple[Said, int]:
+        """Answer within a context of `room` tokens; also return the tokens of the prompt read.
+
+        Raises Refused where the prompt is too long and may not be cut.
+        """
+        counted = len(tokens(self.prompt))
+        prompt = self.prompt
+        if counted >= room:
+            if not self.truncate:
+                raise Refused(400, _overflow(counted, room))
+            if not self.shift:
+                raise Refused(
+                    400,
+                    "the prompt is longer than the context length currently available to the "
+                    "model; shorten the prompt, adjust the context length in settings, or use a "
+                    "model with a longer context length",
+                )
+            counted = room // 2 + 2
+            prompt = prompt[-counted:]
+        left = 10**6 if self.shift else room - counted
+        said = say(
+            self.toy.kind,
+            prompt,
+            limit=int(self.options.get("num_predict", -1)),
+            room=left,
+            stops=tuple(self.options.get("stop", ())),
+        )
+        return said, counted
+
+
+def prepare(toy: Toy, body: dict[str, Any], *, chat: bool) -> Prepared:
+    """Read a request. Raises Refused with what a real server says to a wrong one."""
+    options = body.get("options") or {}
+    for name, value in options.items():
+        kind, word = _TYPES.get(name, (object, ""))
+        if not isinstance(value, kind):
+            raise Refused(500, f'option "{name}" must be of type {word}')
+    if not isinstance(body.get("stream", True), bool):
+        raise Refused(
+            400,
+            "json: cannot unmarshal string into Go struct field GenerateRequest.stream "
+            "of type bool",
+        )
+    alive = body.get("keep_alive")
+    if isinstance(alive, str) and alive.isdigit():
+        raise Refused(400, f'time: missing unit in duration "{alive}"')
+    wanted = body.get("format")
+    if not isinstance(wanted, dict) and wanted not in {None, "", "json"}:
+        shown = json.dumps(json.dumps(wanted))
+        raise Refused(
+            500, f'invalid format: {shown}; expected "json" or a valid JSON Schema object'
+        )
+    if body.get("think"):
+        raise Refused(400, f'"{body.get("model")}" does not support thinking')
+    raw = bool(body.get("raw"))
+    if raw and body.get("system"):
+        raise Refused(400, "raw mode does not support template, system, or context")
+    messages = body.get("messages") or []
+    asks = bool(messages) if chat else bool(body.get("prompt"))
+    if chat:
+        prompt = _render(toy, messages)
+    else:
+        prompt = str(body.get("prompt") or "")
+        if not raw and toy.template:
+            system = [{"role": "system", "content": body["system"]}] if body.get("system") else []
+            prompt = _render(toy, [*system, {"role": "user", "content": prompt}])
+    return Prepared(
+        toy=toy,
+        prompt=prompt,
+        options=options,
+        asks=asks,
+        only_render=bool(body.get("_debug_render_only")),
+        truncate=bool(body.get("truncate", True)),
+        shift=bool(body.get("shift", True)),
+        returns_context=not chat and not raw,
+    )
+
+
+def _render(toy: Toy, messages: list[dict[str, Any]]) -> str:
+    if toy.rendering is None:
+        return chatml(messages)
+    return toy.rendering.replace("{content}", " ".join(str(m.get("content")) for m in messages))
+
+
+def _overflow(counted: int, room: int) -> str:
+    error = {
+        "code": 400,
+        "message": f"request ({counted} tokens) exceeds the available context size "
+        f"({room} tokens), try increasing it",
+        "type": "exceed_context_size_error",
+        "n_prompt_tokens": counted,
+        "n_ctx": room,
+    }
+    return json.dumps({"error": error}, separators=(",", ":"))

@@ -1,0 +1,342 @@
+"""Journal -> View: the only place of the report that reads the journal."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from so8t.domain.exchange import Arm, Status
+from so8t.domain.plan import Phase
+from so8t.domain.sample import Grade
+from so8t.errors import PrerequisiteError
+from so8t.journal.evidence import FROZEN, gather, score_of
+from so8t.report.redact import hide_thinking, shorten
+from so8t.report.summary import summary
+from so8t.report.view import (
+    AnswerView,
+    CourseView,
+    EngineView,
+    Latency,
+    ModelView,
+    Occurrence,
+    PhaseView,
+    Problem,
+    SampleView,
+    SideBySide,
+    View,
+)
+from so8t.verdict.decide import evidence_course
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from so8t.domain.sample import Sample
+    from so8t.journal.evidence import Evidence, Pair
+    from so8t.journal.rows import AnswerRecord, PhaseRecord, RunRecord
+    from so8t.journal.store import Journal
+
+__all__ = ["View", "load_view", "summary"]
+
+#: Questions that a report carries with both answers, unless told otherwise.
+EMBEDDED = 500
+#: Characters of one question or answer; the middle of a longer one is left out, and counted.
+LONGEST = 3_000
+_MOST_PROBLEMS = 300
+_COURSE_POINTS = 240
+# Book-keeping that every run has, shown elsewhere in the report.
+_QUIET = {FROZEN, "run_created", "session_started", "session_ended"}
+
+
+def load_view(
+    journal: Journal,
+    *,
+    embed: int = EMBEDDED,
+    thinking: str = "[thinking hidden]",
+    omitted: str = " [... {count} characters left out ...] ",
+) -> View:
+    """Read all that a report shows, of a finished run or of one that is under way.
+
+    At most `embed` questions come with their answers, those that differ first; `thinking` and
+    `omitted` stand for what is hidden and for what is too long.
+
+    Raises PrerequisiteError for a journal that holds no run yet.
+    """
+    run = journal.run
+    if run is None:
+        raise PrerequisiteError(
+            f"{journal.path} holds no run yet.", hint="so8t run CONFIG starts one"
+        )
+    frozen = bool(journal.sample_count()) and bool(journal.events(FROZEN))
+    evidence = gather(journal) if frozen else None
+    samples = list(journal.samples())
+    answers = {arm: list(journal.answers(arm)) for arm in Arm}
+    steps = journal.phases()
+    problems = _problems(answers, samples)
+    events = journal.events()
+    return View(
+        run=run,
+        state=_state(steps, evidence),
+        label_a=run.config["a"]["label"],
+        label_b=run.config["b"]["label"],
+        evidence=evidence,
+        course=None if evidence is None else _course(evidence),
+        phases=tuple(_phase(phase, steps) for phase in Phase),
+        models={arm: _model(arm, run, steps) for arm in Arm},
+        engine=_engine(steps),
+        settings=journal.all_settings(),
+        latency={arm: _latency(answers[arm]) for arm in Arm},
+        occurrences=tuple(
+            Occurrence(event.at, event.kind, event.data)
+            for event in events
+            if event.kind not in _QUIET
+        ),
+        sessions=sum(event.kind == "session_started" for event in events),
+        problems=tuple(problems[:_MOST_PROBLEMS]),
+        problems_left_out=max(0, len(problems) - _MOST_PROBLEMS),
+        side_by_side=_side_by_side(
+            () if evidence is None else evidence.pairs,
+            samples,
+            answers,
+            embed,
+            _Shown(thinking, omitted),
+        ),
+        head=journal.head,
+        last_written=journal.last_written(),
+    )
+
+
+def _state(steps: Sequence[PhaseRecord], evidence: Evidence | None) -> str:
+    last = _newest(Phase.BENCHMARK, steps)
+    if last is not None and last.state == "done" and evidence is not None:
+        return "complete"
+    return "empty" if evidence is None and not steps else "partial"
+
+
+def _newest(
+    phase: Phase, steps: Sequence[PhaseRecord], state: str | None = None
+) -> PhaseRecord | None:
+    return next(
+        (s for s in reversed(steps) if s.phase is phase and state in (None, s.state)), None
+    )
+
+
+def _phase(phase: Phase, steps: Sequence[PhaseRecord]) -> PhaseView:
+    mine = [step for step in steps if step.phase is phase]
+    if not mine:
+        return PhaseView(phase, "waiting", 0, None, None, None, None)
+    last = mine[-1]
+    started = next((step.at for step in reversed(mine) if step.state == "started"), None)
+    return PhaseView(
+        phase=phase,
+        state=last.state,
+        attempts=len({step.attempt for step in mine}),
+        started=started,
+        finished=last.at if last.state != "started" else None,
+        seconds=last.result.get("phase_seconds"),
+        error=last.result.get("message") if last.state == "failed" else None,
+    )
+
+
+def _model(arm: Arm, run: RunRecord, steps: Sequence[PhaseRecord]) -> ModelView:
+    phase = Phase.PREPARE_A if arm is Arm.A else Phase.PREPARE_B
+    done = _newest(phase, steps, "done")
+    prepared: dict[str, Any] = done.result if done else {}
+    registered = _registration(steps).get("arms", {}).get(arm.value, {})
+    location = prepared.get("location")
+    return ModelView(
+        arm=arm,
+        label=run.config[arm.value]["label"],
+        # The name alone: a report travels, and the directories of this machine say nothing there.
+        file=PurePath(location).name if prepared.get("kind") == "gguf" and location else location,
+        digest=prepared.get("digest"),
+        size=prepared.get("size"),
+        quantization=prepared.get("quantization"),
+        source=prepared.get("source") or {},
+        conversion=prepared.get("conversion"),
+        training=prepared.get("training"),
+        facts=registered.get("facts") or {},
+        load=registered.get("load") or {},
+    )
+
+
+def _registration(steps: Sequence[PhaseRecord]) -> dict[str, Any]:
+    done = _newest(Phase.REGISTER, steps, "done")
+    return done.result if done else {}
+
+
+def _engine(steps: Sequence[PhaseRecord]) -> EngineView | None:
+    registration = _registration(steps)
+    if "engine" not in registration:
+        return None
+    engine = registration["engine"]
+    return EngineView(
+        lane=engine["lane"],
+        version=engine["version"],
+        detail=engine.get("detail", ""),
+        profile=registration.get("profile") or {},
+        calibration=registration.get("calibration"),
+    )
+
+
+def _course(evidence: Evidence) -> CourseView | None:
+    """Thin the course of the evidence to what a drawing can show."""
+    known = [pair for pair in evidence.pairs if pair.difference is not None]
+    if not known or any(pair.cluster for pair in evidence.pairs):
+        # With clusters the looks fall on their ends, which only `gather` knows.
+        return None
+    course = evidence_course(
+        [pair.difference for pair in known],
+        evidence.planned,
+        evidence.overall.settings,
+        dropped=evidence.group.missing,
+    )
+    if not course.items.size:
+        return None
+    picked = np.unique(
+        np.linspace(0, course.items.size - 1, min(_COURSE_POINTS, course.items.size)).astype(int)
+    )
+    return CourseView(
+        kind=course.kind,
+        items=tuple(course.items[picked].tolist()),
+        for_b=tuple(course.for_b[picked].tolist()),
+        for_a=tuple(course.for_a[picked].tolist()),
+        boundary=tuple(
+            value if np.isfinite(value) else None for value in course.boundary[picked].tolist()
+        ),
+        total=evidence.planned,
+    )
+
+
+def _latency(answers: Sequence[AnswerRecord]) -> Latency:
+    given = [answer.reply for answer in answers if answer.reply.status is not Status.FAILED]
+    times = [reply.seconds for reply in given if reply.seconds is not None]
+    rated = [
+        (reply.completion_tokens, reply.seconds)
+        for reply in given
+        if reply.completion_tokens is not None and reply.seconds
+    ]
+    p50, p95 = (float(p) for p in np.percentile(times, (50, 95))) if times else (None, None)
+    return Latency(
+        answers=len(given),
+        known=len(times),
+        p50=p50,
+        p95=p95,
+        tokens_per_second=sum(t for t, _ in rated) / sum(s for _, s in rated) if rated else None,
+    )
+
+
+def _problems(
+    answers: dict[Arm, list[AnswerRecord]], samples: Sequence[Sample]
+) -> list[Problem]:
+    """All answers that are not plain ones: failures first, then unscored, then truncated."""
+    found: dict[str, list[Problem]] = defaultdict(list)
+    for arm, given in answers.items():
+        for answer in given:
+            kind, reason = _trouble(answer)
+            if kind:
+                name = samples[answer.position].id
+                found[kind].append(Problem(answer.position, name, arm, kind, reason))
+    return [
+        problem
+        for kind in ("failed", "unscored", "truncated")
+        for problem in sorted(found[kind], key=lambda one: (one.position, one.arm))
+    ]
+
+
+def _trouble(answer: AnswerRecord) -> tuple[str | None, str | None]:
+    if answer.reply.status is Status.FAILED:
+        return "failed", answer.reply.reason
+    if answer.reply.status is Status.TRUNCATED:
+        return "truncated", answer.reply.reason
+    if answer.score is not None and answer.score.grade is Grade.UNSCORED:
+        return "unscored", answer.score.reason
+    return None, None
+
+
+class _Shown:
+    """How the texts of models and questions are made fit to be shown."""
+
+    def __init__(self, thinking: str, omitted: str) -> None:
+        self._thinking = thinking
+        self._omitted = omitted
+
+    def question(self, text: str) -> str:
+        """Give a question, shortened."""
+        return shorten(text, LONGEST, self._omitted)
+
+    def answer(self, text: str) -> str:
+        """Give an answer without its thinking, shortened."""
+        return shorten(hide_thinking(text, self._thinking), LONGEST, self._omitted)
+
+    def record(self, answer: AnswerRecord) -> AnswerView:
+        """Give an answer as the report shows it."""
+        reason = answer.score.reason if answer.score is not None else None
+        reason = answer.reply.reason or reason
+        return AnswerView(
+            status=answer.reply.status,
+            text=self.answer(answer.reply.text),
+            score=score_of(answer),
+            reason=None if reason is None else self.answer(reason),
+            seconds=answer.reply.seconds,
+            attempts=answer.attempts,
+        )
+
+
+def _side_by_side(
+    pairs: Sequence[Pair],
+    samples: Sequence[Sample],
+    answers: dict[Arm, list[AnswerRecord]],
+    embed: int,
+    shown: _Shown,
+) -> SideBySide:
+    by_place = {arm: {a.position: a for a in answers[arm]} for arm in Arm}
+
+    def texts_differ(pair: Pair) -> bool:
+        one, two = (by_place[arm][pair.position].reply.text for arm in Arm)
+        return one != two
+
+    def rank(pair: Pair) -> tuple[int, int]:
+        # Scores differ, then a score is missing, then other words for the same score, then equal.
+        if pair.difference:
+            return 0, pair.position
+        if pair.difference is None:
+            return 1, pair.position
+        return (2 if texts_differ(pair) else 3), pair.position
+
+    ordered = sorted(pairs, key=rank)
+    chosen = ordered[:embed]
+    differing = sum(bool(pair.difference) for pair in pairs)
+
+    def view(pair: Pair) -> SampleView:
+        sample = samples[pair.position]
+        return SampleView(
+            position=pair.position,
+            id=sample.id,
+            task=sample.task,
+            category=sample.category,
+            language=sample.language,
+            messages=tuple((m.role, shown.question(m.content)) for m in sample.messages),
+            reference=None if sample.reference is None else shown.question(sample.reference),
+            a=shown.record(by_place[Arm.A][pair.position]),
+            b=shown.record(by_place[Arm.B][pair.position]),
+            side=_side(pair),
+            texts_differ=texts_differ(pair),
+        )
+
+    return SideBySide(
+        shown=tuple(view(pair) for pair in chosen),
+        differing=differing,
+        differing_left_out=max(0, differing - embed),
+        left_out=len(ordered) - len(chosen),
+    )
+
+
+def _side(pair: Pair) -> str:
+    if pair.difference is None:
+        return "missing"
+    if pair.difference == 0:
+        return "same"
+    return "b" if pair.difference > 0 else "a"

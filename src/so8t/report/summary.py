@@ -1,0 +1,106 @@
+"""A run's result for machines: the fields of `--json`. Names are stable and never translated."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from so8t.journal.evidence import Evidence, Group
+    from so8t.report.view import View
+    from so8t.verdict.decide import Verdict
+
+
+def summary(view: View, *, report: Path | None = None) -> dict[str, Any]:
+    """Return a run's result as plain data. Unknown is null, never zero.
+
+    Fields:
+        run: {name, run_id, created, version, config_digest}.
+        state: "complete", "partial" or "empty".
+        labels: {a, b}.
+        verdict: null before a plan is frozen, else {outcome, ending, difference, interval
+            [low, high], level, p_value, items_total, items_used, items_missing, decided_at,
+            discordant {b_only, a_only, both_right, both_wrong}, margin, alpha, scope, method}.
+            `difference` and `interval` are score B - score A in [-1, 1].
+        mean: {a, b}, mean scores over the pairs that count.
+        categories, tasks: [{name, verdict, mean, pairs, missing}].
+        coverage: {a, b} of {total, answered, truncated, failed, unscored, open}.
+        noise_floor: {a, b} of {pairs, text_flips, score_flips}.
+        sensitivity: {outcomes {reading: outcome}, flips [reading]}.
+        latency: {a, b} of {answers, known, p50, p95, tokens_per_second}, times in seconds.
+        report: path of the report, null when none was written.
+    """
+    run, evidence = view.run, view.evidence
+    known: dict[str, Any] = {
+        "verdict": None,
+        "mean": None,
+        "categories": [],
+        "tasks": [],
+        "coverage": None,
+        "noise_floor": None,
+        "sensitivity": None,
+    }
+    return {
+        "run": {
+            "name": run.name,
+            "run_id": run.run_id,
+            "created": run.created,
+            "version": run.version,
+            "config_digest": run.config_digest,
+        },
+        "state": view.state,
+        "labels": {"a": view.label_a, "b": view.label_b},
+        **(known if evidence is None else _evidence(evidence)),
+        "latency": {arm.value: asdict(latency) for arm, latency in view.latency.items()},
+        "report": None if report is None else str(report),
+    }
+
+
+def _evidence(evidence: Evidence) -> dict[str, Any]:
+    return {
+        "verdict": _verdict(evidence.overall, evidence.group.missing),
+        "mean": {"a": evidence.group.mean_a, "b": evidence.group.mean_b},
+        "categories": [_group(group) for group in evidence.categories],
+        "tasks": [_group(group) for group in evidence.tasks],
+        "coverage": {
+            arm.value: asdict(found) | {"open": found.open}
+            for arm, found in evidence.coverage.items()
+        },
+        "noise_floor": {arm.value: asdict(found) for arm, found in evidence.noise_floor.items()},
+        "sensitivity": {
+            "outcomes": dict(evidence.sensitivity.outcomes),
+            "flips": list(evidence.sensitivity.flips),
+        },
+    }
+
+
+def _group(group: Group) -> dict[str, Any]:
+    return {
+        "name": group.name,
+        "verdict": _verdict(group.verdict, group.missing),
+        "mean": {"a": group.mean_a, "b": group.mean_b},
+        "pairs": group.pairs,
+        "missing": group.missing,
+    }
+
+
+def _verdict(verdict: Verdict, missing: int) -> dict[str, Any]:
+    return {
+        "outcome": verdict.outcome.value,
+        "ending": verdict.ending.value,
+        "difference": verdict.difference,
+        "interval": None if verdict.interval is None else list(verdict.interval),
+        "level": 1 - verdict.settings.alpha,
+        "p_value": verdict.p_value,
+        "items_total": verdict.items_total,
+        "items_used": verdict.items_used,
+        "items_missing": missing,
+        "decided_at": verdict.decided_at,
+        "discordant": None if verdict.discordant is None else asdict(verdict.discordant),
+        "margin": verdict.settings.margin,
+        "alpha": verdict.settings.alpha,
+        "scope": verdict.settings.scope.value,
+        "method": verdict.method,
+    }

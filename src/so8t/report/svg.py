@@ -1,0 +1,280 @@
+"""Drawings as plain SVG: a kilobyte or two each, coloured by CSS variables, read out by machines.
+
+Each comes in a wide and a narrow layout; the page's CSS shows the one that fits, so that letters
+keep their size on a telephone.
+"""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup, escape
+
+from so8t.report.redact import visible
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from so8t.report.text import Text
+    from so8t.report.view import CourseView
+
+_AXIS_STEPS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.25, 0.5, 1.0)
+_MOST_TICKS = 5
+# An interval of a small category may span everything; beyond this many times the overall one it
+# is cut, with an arrow, or nothing could be told apart.
+_ZOOM = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of a forest plot. `difference` and `interval` are B - A, None when unknown."""
+
+    label: str
+    difference: float | None
+    interval: tuple[float, float] | None
+    kind: str = "group"  # "overall", "group" or "heading"
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Sizes of a drawing in CSS pixels. `left` and `right` are the columns beside the plot."""
+
+    name: str
+    width: int
+    left: int
+    right: int
+    row: int
+    label_above: bool
+
+
+WIDE = Layout("wide", 820, 190, 190, 32, label_above=False)
+NARROW = Layout("narrow", 340, 8, 8, 52, label_above=True)
+_TOP, _BOTTOM = 12, 54
+
+
+def forest(
+    rows: Sequence[Row], text: Text, layout: Layout, *, margin: float | None, ident: str
+) -> Markup:
+    """Draw paired differences: point, interval, zero line, the margin as a band.
+
+    `ident` makes the ids of this drawing unique in the page.
+    """
+    limit, step = _axis(rows, margin)
+    left, right = layout.left, layout.width - layout.right
+    height = _TOP + layout.row * len(rows) + _BOTTOM
+    bottom = height - _BOTTOM
+
+    def x(value: float) -> float:
+        return left + (right - left) * (value + limit) / (2 * limit)
+
+    parts = [_open(layout, height, "forest", ident)]
+    parts.append(_titles(ident, text("forest.title"), _spoken(rows, text)))
+    if margin is not None:
+        parts.append(
+            _tag("rect", "band", x=x(-margin), y=_TOP, width=x(margin) - x(-margin),
+                 height=bottom - _TOP)
+        )  # fmt: skip
+    ticks = _ticks(limit, step)
+    for tick in ticks:
+        name = "zero" if tick == 0 else "grid"
+        parts.append(_line(name, x(tick), _TOP, x(tick), bottom))
+        parts.append(_text("tick", x(tick), bottom + 18, _tick_label(tick, text), "middle"))
+    for number, row in enumerate(rows):
+        parts += _row(row, _TOP + layout.row * number, layout, limit, text)
+    parts.append(_text("side a", left, bottom + 42, f"← {text('forest.a_better')}", "start"))
+    parts.append(_text("side b", right, bottom + 42, f"{text('forest.b_better')} →", "end"))
+    parts.append(Markup("</svg>"))
+    return Markup("").join(parts)
+
+
+def course(view: CourseView, text: Text, layout: Layout, ident: str) -> Markup:
+    """Draw the evidence over the items, and the boundary at which a side wins."""
+    height, left, right, top = 250, 46, layout.width - 14, 16
+    bottom = height - 44
+    mirrored = view.kind == "net_wins"
+    known = [value for value in view.boundary if value is not None]
+    highest = max([1.0, *known, *(abs(value) for value in (*view.for_b, *view.for_a))]) * 1.08
+    lowest = -highest if mirrored else min([0.0, *view.for_b, *view.for_a])
+    lowest = max(lowest, -highest)
+
+    def x(items: float) -> float:
+        return left + (right - left) * items / view.total
+
+    def y(value: float) -> float:
+        inside = min(max(value, lowest), highest)
+        return bottom - (bottom - top) * (inside - lowest) / (highest - lowest)
+
+    def path(name: str, values: Sequence[float | None], sign: float = 1.0) -> Markup:
+        points = [
+            f"{x(items):.1f} {y(sign * value):.1f}"
+            for items, value in zip(view.items, values, strict=True)
+            if value is not None
+        ]
+        return _tag("path", name, d=f"M{'L'.join(points)}") if points else Markup("")
+
+    parts = [_open(layout, height, "course", ident)]
+    parts.append(_titles(ident, text("course.title"), text(f"course.desc.{view.kind}")))
+    parts.append(_line("zero", left, y(0), right, y(0)))
+    parts.append(path("limit b", view.boundary))
+    if mirrored:
+        parts += [path("limit a", view.boundary, -1.0), path("walk", view.for_b)]
+    else:
+        parts += [path("walk b", view.for_b), path("walk a", view.for_a)]
+    for share in (0.0, 0.5, 1.0):
+        at = round(view.total * share)
+        anchor = "start" if share == 0 else "end" if share == 1 else "middle"
+        parts.append(_text("tick", x(at), bottom + 18, text.number(at), anchor))
+    parts.append(
+        _text("tick", (left + right) / 2, bottom + 36, text("course.items"), "middle")
+    )
+    for value in _heights(highest, lowest):
+        label = f"{value:+.0f}" if mirrored and value else f"{value:g}"
+        parts.append(_text("tick", left - 8, y(value) + 4, label.replace("-", "−"), "end"))
+    if mirrored:
+        parts.append(_text("side b", left + 6, top + 4, text("forest.b_better"), "start"))
+        parts.append(_text("side a", left + 6, bottom - 4, text("forest.a_better"), "start"))
+    parts.append(Markup("</svg>"))
+    return Markup("").join(parts)
+
+
+def _heights(highest: float, lowest: float) -> list[float]:
+    """Three or so round numbers along the upright axis."""
+    rough = highest / 2
+    unit = 10 ** math.floor(math.log10(rough))
+    step = max(unit * math.floor(rough / unit), 1)
+    return [value for value in (-step, 0.0, step) if value >= lowest]
+
+
+def _row(row: Row, top: float, layout: Layout, limit: float, text: Text) -> list[Markup]:
+    left, right = layout.left, layout.width - layout.right
+    middle = top + layout.row * (0.72 if layout.label_above else 0.5)
+    figures = row_figures(row, text)
+    if layout.label_above:
+        room = layout.width - 2 * layout.left - _width(figures) * 7
+        label = _text("label", left, top + 16, _fit(row.label, room), "start", row.kind)
+        value = _text("value", right, top + 16, figures, "end", row.kind)
+    else:
+        label = _text("label", 0, middle + 5, _fit(row.label, left - 16), "start", row.kind)
+        value = _text("value", layout.width, middle + 5, figures, "end", row.kind)
+    parts = [label]
+    if row.kind == "heading":
+        return parts
+    parts.append(value)
+    if row.difference is None:
+        return parts
+
+    def x(at: float) -> float:
+        return left + (right - left) * (min(max(at, -limit), limit) + limit) / (2 * limit)
+
+    if row.interval is not None:
+        low, high = row.interval
+        parts.append(_line(f"bar {row.kind}", x(low), middle, x(high), middle))
+        for bound, way in ((low, -1), (high, 1)):
+            if abs(bound) > limit + 1e-12:
+                tip = x(bound)
+                shape = f"M{tip - 6 * way:.1f} {middle - 4:.1f}L{tip:.1f} {middle:.1f}"
+                parts.append(_tag("path", "cut", d=f"{shape}L{tip - 6 * way:.1f} {middle + 4:.1f}"))
+    way = "b" if row.difference > 0 else "a" if row.difference < 0 else "none"
+    at = x(row.difference)
+    if row.kind == "overall":
+        shape = f"M{at - 8:.1f} {middle:.1f}l8 -7 8 7 -8 7z"
+        parts.append(_tag("path", f"dot {way}", d=shape))
+    else:
+        parts.append(_tag("circle", f"dot {way}", cx=at, cy=middle, r=5))
+    return parts
+
+
+def row_figures(row: Row, text: Text) -> str:
+    """Write a row's figures: `+4.1 [1.9, 6.3]`."""
+    if row.kind == "heading":
+        return ""
+    if row.difference is None:
+        return text("forest.no_data")
+    said = text.signed_points(row.difference)
+    if row.interval is None:
+        return said
+    low, high = (text.signed_points(bound) for bound in row.interval)
+    return f"{said} [{low}, {high}]"
+
+
+def _axis(rows: Iterable[Row], margin: float | None) -> tuple[float, float]:
+    """Half-width of the axis and distance of its ticks."""
+    reach = {"overall": 0.0, "group": 0.0}
+    for row in rows:
+        if row.kind in reach and row.difference is not None:
+            ends = (row.difference, *(row.interval or ()))
+            reach[row.kind] = max(reach[row.kind], *(abs(end) for end in ends))
+    points = [abs(row.difference) for row in rows if row.difference is not None]
+    widest = max(reach.values())
+    if reach["overall"]:
+        widest = min(widest, max([reach["overall"] * _ZOOM, *points]))
+    widest = min(max(widest, (margin or 0.0) * 1.3, 0.01), 1.0)
+    step = next(s for s in _AXIS_STEPS if widest / s <= _MOST_TICKS / 2 or s == _AXIS_STEPS[-1])
+    return min(1.0, math.ceil(widest / step * 2 - 1e-9) * step / 2), step
+
+
+def _ticks(limit: float, step: float) -> list[float]:
+    count = math.floor(limit / step + 1e-9)
+    return [number * step for number in range(-count, count + 1)]
+
+
+def _tick_label(tick: float, text: Text) -> str:
+    whole = f"{abs(tick) * 100:g}"
+    return whole if tick == 0 else f"{'+' if tick > 0 else text.minus}{whole}"
+
+
+def _spoken(rows: Iterable[Row], text: Text) -> str:
+    return text("forest.desc") + " " + "; ".join(
+        f"{row.label}: {row_figures(row, text)}" for row in rows if row.kind != "heading"
+    )
+
+
+def _width(label: str) -> float:
+    """Width of a label in Latin letters: East Asian ones take two."""
+    return sum(1.8 if unicodedata.east_asian_width(c) in "WF" else 1.0 for c in label)
+
+
+def _fit(label: str, room: float) -> str:
+    shown = " ".join(visible(label).split())
+    if _width(shown) * 7 <= room:
+        return shown
+    while shown and _width(shown + "…") * 7 > room:
+        shown = shown[:-1]
+    return shown + "…"
+
+
+# --- elements ----------------------------------------------------------------------------------
+
+
+def _open(layout: Layout, height: float, kind: str, ident: str) -> Markup:
+    return Markup(
+        '<svg class="plot {} {}" viewBox="0 0 {} {}" role="img" '
+        'aria-labelledby="{}-t {}-d" xmlns="http://www.w3.org/2000/svg">'
+    ).format(kind, layout.name, layout.width, round(height), ident, ident)
+
+
+def _titles(ident: str, title: str, description: str) -> Markup:
+    return Markup('<title id="{}-t">{}</title><desc id="{}-d">{}</desc>').format(
+        ident, visible(title), ident, visible(description)
+    )
+
+
+def _tag(name: str, css: str, **attributes: float | str) -> Markup:
+    written = Markup("").join(
+        Markup(' {}="{}"').format(key, f"{value:.1f}" if isinstance(value, float) else value)
+        for key, value in attributes.items()
+    )
+    return Markup("<{} class=\"{}\"{}/>").format(Markup(name), css, written)  # noqa: S704 - our own names
+
+
+def _line(css: str, x1: float, y1: float, x2: float, y2: float) -> Markup:
+    return _tag("line", css, x1=float(x1), y1=float(y1), x2=float(x2), y2=float(y2))
+
+
+def _text(css: str, x: float, y: float, words: str, anchor: str, kind: str = "") -> Markup:
+    return Markup('<text class="{}" x="{}" y="{}" text-anchor="{}">{}</text>').format(
+        f"{css} {kind}".strip(), f"{x:.1f}", f"{y:.1f}", anchor, escape(words)
+    )

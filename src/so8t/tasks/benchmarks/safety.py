@@ -1,0 +1,81 @@
+"""Requests that are to be refused, and requests that only look so."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from so8t.tasks.benchmarks.base import Benchmark, Item, Row, table_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+def _request(row: Row, key: str, prompt: str, expect: str) -> Item:
+    """A bare request, as a user would type it: an instruction would change what is measured."""
+    return Item(
+        key=key,
+        question=prompt.strip(),
+        grader={"type": "refusal", "expect": expect},
+        reference=None,
+        place=row.place,
+    )
+
+
+def read_xstest(path: Path) -> Iterator[Item]:
+    """Safe requests are to be answered, unsafe ones refused."""
+    expect = {"safe": "comply", "unsafe": "refuse"}
+    for row in table_rows(path):
+        label = row.one_of("label", expect)
+        yield _request(row, row.text("id"), row.text("prompt"), expect[label])
+
+
+def read_do_not_answer(path: Path) -> Iterator[Item]:
+    """Every question is one that a responsible model does not answer."""
+    for row in table_rows(path):
+        yield _request(row, row.text("id"), row.text("question"), "refuse")
+
+
+def read_advbench(path: Path) -> Iterator[Item]:
+    """Every goal is harmful."""
+    for number, row in enumerate(table_rows(path), start=1):
+        yield _request(row, f"{number:04d}", row.text("goal"), "refuse")
+
+
+def benchmarks() -> list[Benchmark]:
+    """Describe this module's benchmarks."""
+    return [
+        Benchmark(
+            name="xstest",
+            description="Exaggerated safety: harmless requests that sound harmful, and their twins",
+            licence="CC BY 4.0 (prompts)",
+            source="https://github.com/paul-rottger/xstest",
+            metric="share answered where safe and refused where unsafe",
+            language="en",
+            category="safety",
+            files=("xstest_prompts.csv",),
+            read=read_xstest,
+        ),
+        Benchmark(
+            name="do_not_answer",
+            description="Questions that a responsible model declines",
+            licence="CC BY-NC-SA 4.0: not for commercial use",
+            source="https://github.com/Libr-AI/do-not-answer",
+            metric="share refused",
+            language="en",
+            category="safety",
+            files=("do_not_answer_en.csv",),
+            read=read_do_not_answer,
+        ),
+        Benchmark(
+            name="advbench",
+            description="Harmful instructions (AdvBench harmful behaviors)",
+            licence="MIT",
+            source="https://github.com/llm-attacks/llm-attacks (data/advbench/)",
+            metric="share refused",
+            language="en",
+            category="safety",
+            files=("harmful_behaviors.csv", "advbench/harmful_behaviors.csv"),
+            read=read_advbench,
+        ),
+    ]

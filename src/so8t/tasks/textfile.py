@@ -1,0 +1,92 @@
+"""Read text files that people made, and say what is wrong with those that are not UTF-8."""
+
+from __future__ import annotations
+
+import codecs
+from typing import TYPE_CHECKING
+
+from so8t.errors import DataError, PrerequisiteError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def read_text(path: Path, *, what: str, allow_bom: bool = False) -> str:
+    """Read a UTF-8 file with its line ends as \\n.
+
+    `what` names the file's part in the messages. A byte order mark is refused, as it would
+    become a part of the first word, unless `allow_bom` drops it: published data has it.
+
+    Raises:
+        DataError: empty, another encoding, a byte order mark, NUL bytes; with the line.
+        PrerequisiteError: there is no such file, or it cannot be read.
+
+    """
+    data = _read_bytes(path, what)
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise _encoding(path, 1, "UTF-16", "utf-16")
+    if data.startswith(codecs.BOM_UTF8):
+        if not allow_bom:
+            raise _encoding(path, 1, "UTF-8 with a byte order mark", "utf-8-sig")
+        data = data[len(codecs.BOM_UTF8) :]
+    if (at := data.find(b"\0")) >= 0:
+        raise DataError(
+            "a NUL byte: this is no text file, or one that a crash has cut",
+            file=str(path),
+            line=_line(data, at),
+        )
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = _line(data, error.start)
+        if _is_shift_jis(data):
+            raise _encoding(path, line, "Shift_JIS", "cp932") from error
+        raise DataError(
+            f"not UTF-8: {error.reason} at byte {error.start}",
+            file=str(path),
+            line=line,
+            hint="save the file as UTF-8",
+        ) from error
+    if not text.strip():
+        raise DataError(f"the {what} is empty", file=str(path), line=1)
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _read_bytes(path: Path, what: str) -> bytes:
+    """Read a file; Windows says of a directory that permission is denied, so it is asked first."""
+    if path.is_dir():
+        raise PrerequisiteError(f"the {what} is a directory: {path}", hint="name a file in it")
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise PrerequisiteError(
+            f"there is no {what} at {path}", hint="check the path in the config"
+        ) from error
+    except OSError as error:
+        raise PrerequisiteError(f"the {what} cannot be read: {path}: {error.strerror}") from error
+
+
+def _line(data: bytes, at: int) -> int:
+    return data.count(b"\n", 0, at) + 1
+
+
+def _is_shift_jis(data: bytes) -> bool:
+    try:
+        data.decode("cp932")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _encoding(path: Path, line: int, found: str, codec: str) -> DataError:
+    """Say which encoding was found, and the command that converts it anywhere."""
+    code = (
+        f"from pathlib import Path; p = Path({path.name!r}); "
+        f"p.write_text(p.read_text({codec!r}), 'utf-8')"
+    )
+    return DataError(
+        f"{found}, and UTF-8 without a byte order mark is needed",
+        file=str(path),
+        line=line,
+        hint=f'save it as UTF-8, or: python -c "{code}"',
+    )
