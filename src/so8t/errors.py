@@ -1,21 +1,21 @@
 """One tree of errors. Each says what happened, what is saved, and what to type next.
 
-    SO8TError                  1   our own fault, if nothing below fits
-    +-- UsageError             2   the request cannot be understood
-    |   +-- ConfigError        2   a config file: file, line, column, nearest key
-    |   +-- DataError          2   a suite, a training file, a result file: file and line
-    |   +-- VerdictInputError  2   numbers that no verdict can be made from
-    +-- PrerequisiteError      3   something is missing: a model, disk, memory, a library
-    |   +-- ModelError         3   a model file or directory is not what it should be
-    +-- IncompleteError        4   stopped before the end; the same command goes on
-    |   +-- Interrupted        4   a person or the system asked us to stop
-    +-- LeaseHeldError         5   another process holds this run
-    +-- GateFailed            10   a --fail-if condition holds
-    +-- EngineError            4   the engine did not answer
-    |   +-- EngineCrashed      4   its process ended; a new one may do better
-    +-- TrainingError          4   phase 2 could not finish
-    +-- JournalError           1   the journal is damaged or refuses to be written
-        +-- JournalNewerError  3   written by a newer version; untouched
+SO8TError                  1   our own fault, if nothing below fits
++-- UsageError             2   the request cannot be understood
+|   +-- ConfigError        2   a config file: file, line, column, nearest key
+|   +-- DataError          2   a suite, a training file, a result file: file and line
+|   +-- VerdictInputError  2   numbers that no verdict can be made from
++-- PrerequisiteError      3   something is missing: a model, disk, memory, a library
+|   +-- ModelError         3   a model file or directory is not what it should be
++-- IncompleteError        4   stopped before the end; the same command goes on
+|   +-- Interrupted        4   a person or the system asked us to stop
++-- LeaseHeldError         5   another process holds this run
++-- GateFailed            10   a --fail-if condition holds
++-- EngineError            4   the engine did not answer
+|   +-- EngineCrashed      4   its process ended; a new one may do better
++-- TrainingError          4   phase 2 could not finish
++-- JournalError           1   the journal is damaged or refuses to be written
+    +-- JournalNewerError  3   written by a newer version; untouched
 """
 
 from __future__ import annotations

@@ -240,6 +240,16 @@ def test_nobody_else_can_ask(tiny_model):
         caught.value.close()
 
 
+def test_threads_sleep_while_they_wait(tiny_model, monkeypatch):
+    """OpenMP threads are told not to spin, unless the user chose a policy."""
+    for own, expected in ((None, "passive"), ("active", "active")):
+        monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+        if own:
+            monkeypatch.setenv("OMP_WAIT_POLICY", own)
+        with EmbeddedEngine().open(tiny_model, ONE_SLOT) as session:
+            assert psutil.Process(session.pid).environ()["OMP_WAIT_POLICY"] == expected
+
+
 def test_the_report_has_the_memory_of_the_child(tiny_model):
     """The load report tells the child's resident bytes."""
     with EmbeddedEngine().open(tiny_model, ONE_SLOT) as session:

@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001 - prompts hold the punctuation that people type, in every script
 """Small random Hugging Face models with tokenizers of the families' real structure.
 
 Nothing is downloaded: the tokenizers are trained here on this repository's own text, with the
@@ -160,7 +161,7 @@ def sentencepiece_like(*, size: int = 700, prepend: bool = True) -> Tokenizer:
         if piece[:cut] in vocabulary and piece[cut:] in vocabulary
     ]
     tokenizer = Tokenizer(
-        models.BPE(vocabulary, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True)
+        models.BPE(vocabulary, merges, unk_token=names[0], fuse_unk=True, byte_fallback=True)
     )
     replace = normalizers.Replace(" ", "▁")
     tokenizer.normalizer = (

@@ -55,9 +55,13 @@ def forced(prompt: str | list[int], continuation: list[int], count: int) -> dict
 
 
 def whole_tokens(tokenizer, count: int) -> list[int]:
-    """Ids whose text is at least one whole character, and no special token."""
+    """Ids of ordinary text: whole printable characters, which a grammar can ask for by id."""
     texts = tokenizer.decode_batch([[token] for token in range(count)], skip_special_tokens=True)
-    return [token for token, text in enumerate(texts) if text.strip() and "\ufffd" not in text]
+    return [
+        token
+        for token, text in enumerate(texts)
+        if text.strip() and text.isprintable() and "\ufffd" not in text
+    ]
 
 
 def compare(

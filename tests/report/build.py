@@ -113,7 +113,9 @@ def samples(shape: Shape) -> list[Sample]:
     return permute(made, seed=1)
 
 
-def build(directory: Path, shape: Shape | None = None, hostile: dict[int, str] | None = None) -> Path:
+def build(
+    directory: Path, shape: Shape | None = None, hostile: dict[int, str] | None = None
+) -> Path:
     """Write a run's journal below `directory`; return the directory.
 
     `hostile` puts texts in place of B's answers at these positions.
@@ -217,9 +219,7 @@ def _benchmark(journal: Journal, shape: Shape, hostile: dict[int, str]) -> None:
             journal.record([_graded(shape, questions, arm, position, settings[arm], hostile)])
         if position == stop // 2 and shape.trouble:
             journal.event("engine_crashed", arm="b", message="exit code -11", in_a_row=1)
-            journal.event(
-                "interruption", last_written=START.isoformat(), away_seconds=7_520.0
-            )
+            journal.event("interruption", last_written=START.isoformat(), away_seconds=7_520.0)
             journal.event("session_started", pid=2, host="workstation", version="0.1.0")
     if stop == shape.samples:
         journal.phase_step(

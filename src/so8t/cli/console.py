@@ -90,7 +90,7 @@ class ConsoleReporter:
         self._console = console
         self._err = err
         self._rates: dict[str, _Rate] = {}
-        self._last_line = 0.0
+        self._last_line = time.monotonic()
         self._progress: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
         if err.is_terminal and not console.quiet:
@@ -127,23 +127,20 @@ class ConsoleReporter:
         """Show `done` of `total`."""
         now = time.monotonic()
         rate = self._rates.get(what)
-        if rate is None or done <= rate.at_start:
+        if rate is None or done < rate.at_start:
             rate = self._rates[what] = _Rate(now, done)
-        left = rate.left(done, total, now)
-        eta = (
-            ""
-            if left is None
-            else self._console.text("cli.eta", time=self._console.text.duration(left))
-        )
-        name = self._console.text(f"cli.progress.{what}")
+        left = rate.left(done, total, now) if done < total else None
+        text = self._console.text
+        eta = "" if left is None else text("cli.eta", time=text.duration(left))
+        name = text(f"cli.progress.{what}")
         if self._progress is not None:
             task = self._tasks.get(what)
             if task is None:
                 task = self._tasks[what] = self._progress.add_task(name, total=total, eta=eta)
             self._progress.update(task, completed=done, total=total, eta=eta)
-        elif now - self._last_line >= _PLAIN_SECONDS or (done == total and total > 0):
+        elif now - self._last_line >= _PLAIN_SECONDS and done < total:
             self._last_line = now
-            again = self._console.text("cli.replayed", count=replayed) if replayed else ""
+            again = text("cli.replayed", count=replayed) if replayed else ""
             self._console.message(
                 "cli.progress.line", name=name, done=done, total=total, eta=eta, replayed=again
             )

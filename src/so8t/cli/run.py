@@ -21,6 +21,7 @@ from so8t.report.words import verdict_sentence
 if TYPE_CHECKING:
     from so8t.cli.console import Console
     from so8t.config.schema import RunConfig
+    from so8t.pipeline.complete import Lane
 
 
 @click.command("run")
@@ -28,6 +29,12 @@ if TYPE_CHECKING:
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override a key.")
 @click.option("--output", type=click.Path(path_type=Path), help="Where run directories are made.")
 @click.option("--fresh", is_flag=True, help="Set an earlier run of this name aside and start anew.")
+@click.option(
+    "--lane",
+    type=click.Choice(["all", "hf", "llm"]),
+    default="all",
+    help="Ask the questions of HF benchmarks or of LLM suites only.",
+)
 @fail_if_option
 @common
 def command(
@@ -37,6 +44,7 @@ def command(
     output: Path | None,
     *,
     fresh: bool,
+    lane: Lane,
     fail_if: tuple[str, ...],
 ) -> int:
     """Run CONFIG (default: so8t.yaml), or go on with it where it stopped."""
@@ -44,14 +52,14 @@ def command(
     if fresh and run_directory(asked).exists():
         console.message("cli.set_aside", directory=set_aside(run_directory(asked)))
     started = time.monotonic()
-    _run(asked, console)
+    _run(asked, console, lane)
     return show_result(run_directory(asked), console, fail_if, time.monotonic() - started)
 
 
-def _run(config: RunConfig, console: Console) -> None:
+def _run(config: RunConfig, console: Console, lane: Lane) -> None:
     try:
         with open_pipeline(config, console) as pipeline:
-            pipeline.run_complete_pipeline()
+            pipeline.run_complete_pipeline(lane)
     except SO8TError as error:
         if error.saved is None and error.exit_code == 4:  # noqa: PLR2004 - incomplete, resumable
             error.saved = _saved(run_directory(config), console)

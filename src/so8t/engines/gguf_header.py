@@ -7,6 +7,7 @@ first, in pure Python, lets us name the cause before any process is started.
 from __future__ import annotations
 
 import hashlib
+import os
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -122,12 +123,13 @@ def _read(file: BinaryIO, path: Path) -> GGUFHeader:
             f"{path} has GGUF version {version}; versions {_VERSIONS} can be read.",
             hint="convert the model again with a current converter.",
         )
+    end = os.fstat(file.fileno()).st_size
     metadata: dict[str, Scalar] = {}
     for _ in range(pairs):
         key = _string(file)
         (kind,) = struct.unpack("<I", _exactly(file, 4))
         if kind == _ARRAY:
-            _skip_array(file)
+            _skip_array(file, end)
         else:
             metadata[key] = _string(file) if kind == _STRING else _scalar(file, kind)
     return GGUFHeader(version, tensors, metadata)
@@ -153,14 +155,20 @@ def _scalar(file: BinaryIO, kind: int) -> Scalar:
     return value
 
 
-def _skip_array(file: BinaryIO) -> None:
+def _skip_array(file: BinaryIO, end: int) -> None:
     kind, count = struct.unpack("<IQ", _exactly(file, 12))
     if kind == _STRING:
         for _ in range(count):
             (size,) = struct.unpack("<Q", _exactly(file, 8))
-            file.seek(size, 1)
-    elif kind == _ARRAY:
-        for _ in range(count):
-            _skip_array(file)
+            _skip(file, size, end)
     else:
-        file.seek(struct.calcsize(_FORMATS[kind]) * count, 1)
+        # llama.cpp knows no arrays of arrays, so their kind is damage like any unknown one.
+        _skip(file, struct.calcsize(_FORMATS[kind]) * count, end)
+
+
+def _skip(file: BinaryIO, size: int, end: int) -> None:
+    # No file system seeks to where a damaged length may point. Past the end is fine: the next
+    # read finds nothing there.
+    if size > end:
+        raise EOFError
+    file.seek(size, 1)

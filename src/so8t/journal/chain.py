@@ -60,8 +60,8 @@ def verify_chain(connection: apsw.Connection) -> Head:
     Raises JournalError naming the first row that does not fit. SQLite's own check comes first:
     a damaged index can hide rows from a query while the table, and so the chain, is whole.
     """
-    (found,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
-    if found != "ok":
+    found = connection.execute("PRAGMA integrity_check(1)").fetchone()
+    if found != ("ok",):
         raise JournalError(f"the journal's file is damaged: {found}")
     previous = Head(0, GENESIS)
     for table, values, chain in walk(connection):

@@ -59,7 +59,7 @@ class GGUFInfo:
         tokenizer_model: "gpt2" (byte-level BPE), "llama" (SentencePiece), ...
         tokenizer_pre: name of the pre-tokenizer.
         tensor_count: tensors.
-        bytes: size of the file.
+        size: bytes of the file.
 
     """
 
@@ -79,7 +79,7 @@ class GGUFInfo:
     tokenizer_model: str | None
     tokenizer_pre: str | None
     tensor_count: int
-    bytes: int
+    size: int
 
     def kv_bytes_per_token(self, element_bytes: float = 2.0) -> int | None:
         """Bytes of KV cache that one token of context takes (F16 unless told), None if unknown."""
@@ -144,7 +144,7 @@ def _info(header: GGUFHeader, architecture: str) -> GGUFInfo:
         tokenizer_model=_text(data.get("tokenizer.ggml.model")),
         tokenizer_pre=_text(data.get("tokenizer.ggml.pre")),
         tensor_count=len(header.tensors),
-        bytes=header.bytes,
+        size=header.size,
     )
 
 

@@ -86,7 +86,7 @@ def convert(
     size, digest = write_gguf(out, writer, outputs, progress)
     return ConversionResult(
         path=out,
-        bytes=size,
+        size=size,
         digest=digest,
         tensor_count=len(outputs),
         quantization=quantization,

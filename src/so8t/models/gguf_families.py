@@ -187,6 +187,9 @@ class Architecture:
 
     def caveats(self) -> list[str]:
         """What llama.cpp does otherwise than the original."""
+        return [*self._window_caveat(), *self.rope.caveats()]
+
+    def _window_caveat(self) -> list[str]:
         window = self.config.get("sliding_window")
         used = self.config.get("use_sliding_window", self.family.architecture in {"llama", "phi3"})
         if isinstance(window, int) and used and 0 < window < self.context:

@@ -142,7 +142,7 @@ class GGUFHeader:
     metadata: dict[str, Any]
     raw: dict[str, bytes] = field(repr=False)
     tensors: tuple[TensorEntry, ...] = field(repr=False)
-    bytes: int
+    size: int
 
 
 class _Cursor:
@@ -189,6 +189,23 @@ class _Cursor:
         (value,) = struct.unpack_from(layout, self.buffer, self.position)
         self.position += size
         return value
+
+    def skip_strings(self, count: int, what: str) -> None:
+        """Pass over strings, checked like everything else; vocabularies have 300,000 of them."""
+        unpack, buffer = struct.Struct("<Q").unpack_from, self.buffer
+        position, have = self.position, len(buffer)
+        for _ in range(count):
+            if position + 8 > have:
+                self.position = position
+                self.ensure(8, what)
+                have = len(buffer)
+            (length,) = unpack(buffer, position)
+            position += 8 + length
+            if position > have:
+                self.position = position - length
+                self.ensure(length, what)
+                have = len(buffer)
+        self.position = position
 
     def text(self, what: str, limit: int = _MAX_HEADER) -> str:
         length = self.number("<Q", what)
@@ -294,10 +311,7 @@ def _array(cursor: _Cursor, what: str) -> ArrayValue:
     if number == ValueType.STRING:
         if count * 8 > cursor.size - start:
             raise cursor.fail(f"{what} claims {count:,} strings, more than fit in the file.")
-        for _ in range(count):
-            length = cursor.number("<Q", what)
-            cursor.ensure(length, what)
-            cursor.position += length
+        cursor.skip_strings(count, what)
     elif number in _FORMATS:
         length = count * struct.calcsize(_FORMATS[ValueType(number)])
         cursor.ensure(length, what)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from so8t.errors import ModelError
 from so8t.models.gguf_format import GGUFWriter, ValueType
@@ -18,8 +19,6 @@ from so8t.models.gguf_tokens import WAYS_OUT
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from numpy.typing import NDArray
 
 _DEFAULT_THETA: Final = 10_000.0
 
@@ -46,6 +45,17 @@ class Rope:
     original_context: int | None = None
     attention_factor: float | None = None
     tensors: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+
+    def caveats(self) -> list[str]:
+        """What llama.cpp does otherwise than transformers."""
+        if self.scaling != "longrope":
+            return []
+        note = (
+            "llama.cpp switches to the long-context rotation as soon as a slot has more than "
+            f"{self.original_context:,} tokens of context, the original only when a text is that "
+            f"long: give slots at most {self.original_context:,} tokens unless texts are longer"
+        )
+        return [note]
 
     def write(self, writer: GGUFWriter, prefix: str) -> None:
         """Set the metadata; the tensors are written with the others."""

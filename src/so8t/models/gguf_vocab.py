@@ -128,6 +128,12 @@ def read_tokenizer(directory: Path, rows: int, config: dict[str, Any]) -> Tokeni
     else:
         vocabulary, caveats = tokenizer_model_vocabulary(directory, settings, rows), []
     index = {token: number for number, token in enumerate(vocabulary.tokens)}
+    if len(index) != rows:
+        twice = next(t for number, t in enumerate(vocabulary.tokens) if index[t] != number)
+        raise ModelError(
+            f"{directory}: the token {twice!r} has two ids, which llama.cpp refuses.",
+            hint="save the tokenizer again with transformers",
+        )
     special, more = _special_ids(directory, index, settings, config)
     bos, add_bos, add_eos = _template_flags(source, settings, index)
     if bos is not None:
@@ -188,7 +194,7 @@ def _token_text(value: Any) -> str | None:
 def _special_ids(
     directory: Path, index: dict[str, int], settings: dict[str, Any], config: dict[str, Any]
 ) -> tuple[dict[str, int], list[str]]:
-    names = list(index)
+    names = list(index)  # in the order of ids: no text is there twice
     generation = read_json(directory / "generation_config.json")
 
     def ids(key: str) -> list[int]:

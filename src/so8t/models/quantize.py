@@ -11,7 +11,8 @@ import shutil
 import subprocess
 import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -33,7 +34,7 @@ from so8t.models.safetensors_files import as_float32
 from so8t.system.files import atomic_file, file_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -77,7 +78,7 @@ class ConversionResult:
 
     Attributes:
         path: the file.
-        bytes: its size.
+        size: its bytes.
         digest: SHA-256 of its bytes, `sha256:<hex>`.
         tensor_count: tensors in it.
         quantization: what was asked for.
@@ -89,7 +90,7 @@ class ConversionResult:
     """
 
     path: Path
-    bytes: int
+    size: int
     digest: str
     tensor_count: int
     quantization: str
@@ -97,6 +98,12 @@ class ConversionResult:
     fallbacks: tuple[Fallback, ...]
     tokenizer_digest: str
     caveats: tuple[str, ...] = ()
+
+    def facts(self) -> dict[str, Any]:
+        """Everything but the place, as plain data for the journal."""
+        facts = asdict(self)
+        del facts["path"]
+        return facts
 
 
 def check_quantization(name: str) -> None:
@@ -261,7 +268,7 @@ def quantize_gguf(
     size, digest = write_gguf(out, writer, outputs, progress)
     return ConversionResult(
         path=out,
-        bytes=size,
+        size=size,
         digest=digest,
         tensor_count=len(outputs),
         quantization=quantization,
@@ -330,7 +337,7 @@ def _llama_quantize(
             made.replace(temporary)
     return ConversionResult(
         path=out,
-        bytes=out.stat().st_size,
+        size=out.stat().st_size,
         digest=file_digest(out),
         tensor_count=len(result.tensors),
         quantization=quantization,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from so8t.config.schema import Source
 from so8t.domain.canonical import digest_of
@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from so8t.engines.protocol import Engine
     from so8t.journal.store import Journal
 
-_BACK_OFF = (2.0, 10.0)
+Lane = Literal["all", "hf", "llm"]
+BACK_OFF = (2.0, 10.0)
 Result = TypeVar("Result", Prepared, Registration, Benchmarked)
 
 
@@ -68,8 +69,10 @@ class CompleteAutomatedABPipeline:
         self._sources: dict[Arm, ResolvedSource] | None = None
         self._done: dict[Phase, Any] = {}
 
-    def run_complete_pipeline(self) -> Evidence:
+    def run_complete_pipeline(self, lane: Lane = "all") -> Evidence:
         """Run all four phases, or what is left of them, and return the evidence.
+
+        `lane` leaves out the questions of LLM suites ("hf") or of HF benchmarks ("llm").
 
         Raises SO8TError with what is saved and what to type next; the journal keeps all that was
         done before.
@@ -78,7 +81,7 @@ class CompleteAutomatedABPipeline:
         self.run_phase1()
         self.run_phase2()
         self.run_phase3()
-        return self.run_phase4()
+        return self.run_phase4(lane)
 
     def preflight(self) -> list[Sample]:
         """Find everything that would stop the run, before any work is done.
@@ -160,12 +163,14 @@ class CompleteAutomatedABPipeline:
 
         return self._phase(Phase.REGISTER, inputs, work, read_registration)
 
-    def run_phase4(self) -> Evidence:
-        """Benchmark both and return the evidence."""
+    def run_phase4(self, lane: Lane = "all") -> Evidence:
+        """Benchmark both and return the evidence; with one lane only, the phase stays open."""
         registration = self._first(Phase.REGISTER, self.run_phase3)
         self.preflight()
         runner = self.benchmark_runner(registration)
         self._same_models(runner)
+        if lane != "all":
+            return runner.run_hf_benchmark() if lane == "hf" else runner.run_llm_benchmark()
         inputs = digest_of(to_plain(registration))
         self._phase(Phase.BENCHMARK, inputs, lambda: _summary(runner.run()), read_benchmarked)
         return gather(self._journal)
@@ -215,7 +220,7 @@ class CompleteAutomatedABPipeline:
     def _attempt(
         self, phase: Phase, attempt: int, inputs: str, work: Callable[[], Result]
     ) -> Result:
-        for wait in (*_BACK_OFF, None):
+        for wait in (*BACK_OFF, None):
             self._stop.check()
             self._journal.phase_step(phase, attempt, "started", inputs, {})
             self._reporter.phase(phase, "started", attempt=attempt)

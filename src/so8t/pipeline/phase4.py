@@ -24,7 +24,7 @@ from so8t.tasks.graders import grade, grader_digest
 from so8t.verdict.settings import Ending
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from so8t.config.schema import RunConfig
     from so8t.domain.exchange import EngineRequest
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from so8t.pipeline.results import Registration
 
 _CRASHES_WITHOUT_PROGRESS = 5
-_BACK_OFF = (0.0, 0.5, 2.0, 10.0, 30.0)
+BACK_OFF = (0.0, 0.5, 2.0, 10.0, 30.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +77,16 @@ class Phase4BenchmarkRunner:
         *,
         reporter: Reporter,
         stop: StopRequest,
+        back_off: Sequence[float] = BACK_OFF,
     ) -> None:
+        """`back_off` holds the seconds to wait after the first, second, ... crash in a row."""
         self._config = config
         self._journal = journal
         self._engine = engine
         self._registration = registration
         self._reporter = reporter
         self._stop = stop
+        self._back_off = back_off
         self._count = journal.sample_count()
         self._block = samples_in_block(config, self._count)
         self._settings: dict[Arm, str] = {}
@@ -245,7 +248,7 @@ class Phase4BenchmarkRunner:
             reply = EngineReply(key, Status.FAILED, reason=f"engine crashed {crashes} times")
             self._commit(work, position, self._sample(position), reply)
             crashes = 0
-        self._stop.wait(_BACK_OFF[min(crashes, len(_BACK_OFF) - 1)])
+        self._stop.wait(self._back_off[min(crashes, len(self._back_off) - 1)])
         return crashes
 
     # --- sessions ------------------------------------------------------------------------------

@@ -27,8 +27,9 @@ from so8t.report.view import (
     SampleView,
     SideBySide,
     View,
+    difference,
 )
-from so8t.verdict.decide import evidence_course
+from so8t.verdict.course import evidence_course
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -118,9 +119,7 @@ def _state(steps: Sequence[PhaseRecord], evidence: Evidence | None) -> str:
 def _newest(
     phase: Phase, steps: Sequence[PhaseRecord], state: str | None = None
 ) -> PhaseRecord | None:
-    return next(
-        (s for s in reversed(steps) if s.phase is phase and state in (None, s.state)), None
-    )
+    return next((s for s in reversed(steps) if s.phase is phase and state in (None, s.state)), None)
 
 
 def _phase(phase: Phase, steps: Sequence[PhaseRecord]) -> PhaseView:
@@ -183,12 +182,13 @@ def _engine(steps: Sequence[PhaseRecord]) -> EngineView | None:
 
 def _course(evidence: Evidence) -> CourseView | None:
     """Thin the course of the evidence to what a drawing can show."""
-    known = [pair for pair in evidence.pairs if pair.difference is not None]
+    found = [difference(pair) for pair in evidence.pairs]
+    known = [value for value in found if value is not None]
     if not known or any(pair.cluster for pair in evidence.pairs):
         # With clusters the looks fall on their ends, which only `gather` knows.
         return None
     course = evidence_course(
-        [pair.difference for pair in known],
+        known,
         evidence.planned,
         evidence.overall.settings,
         dropped=evidence.group.missing,
@@ -228,9 +228,7 @@ def _latency(answers: Sequence[AnswerRecord]) -> Latency:
     )
 
 
-def _problems(
-    answers: dict[Arm, list[AnswerRecord]], samples: Sequence[Sample]
-) -> list[Problem]:
+def _problems(answers: dict[Arm, list[AnswerRecord]], samples: Sequence[Sample]) -> list[Problem]:
     """All answers that are not plain ones: failures first, then unscored, then truncated."""
     found: dict[str, list[Problem]] = defaultdict(list)
     for arm, given in answers.items():
@@ -300,15 +298,16 @@ def _side_by_side(
 
     def rank(pair: Pair) -> tuple[int, int]:
         # Scores differ, then a score is missing, then other words for the same score, then equal.
-        if pair.difference:
-            return 0, pair.position
-        if pair.difference is None:
+        found = difference(pair)
+        if found is None:
             return 1, pair.position
+        if found:
+            return 0, pair.position
         return (2 if texts_differ(pair) else 3), pair.position
 
     ordered = sorted(pairs, key=rank)
     chosen = ordered[:embed]
-    differing = sum(bool(pair.difference) for pair in pairs)
+    differing = sum(bool(difference(pair)) for pair in pairs)
 
     def view(pair: Pair) -> SampleView:
         sample = samples[pair.position]
@@ -335,8 +334,9 @@ def _side_by_side(
 
 
 def _side(pair: Pair) -> str:
-    if pair.difference is None:
+    found = difference(pair)
+    if found is None:
         return "missing"
-    if pair.difference == 0:
+    if found == 0:
         return "same"
-    return "b" if pair.difference > 0 else "a"
+    return "b" if found > 0 else "a"

@@ -7,9 +7,6 @@ import unicodedata
 
 _TAG = re.compile(r"<\s*(/?)\s*(think(?:-(?:task|safety|policy))?)\b[^<>]*>", re.IGNORECASE)
 
-# A control picture for each control character; line feed and tab stay what they are.
-_PICTURES = {code: chr(0x2400 + code) for code in range(0x20) if chr(code) not in "\n\t"}
-_PICTURES[0x7F] = "\N{SYMBOL FOR DELETE}"
 _HIDDEN_CATEGORIES = ("Cc", "Cf", "Cs")
 # Format characters that belong to the spelling of languages and emoji.
 _JOINERS = ("\N{ZERO WIDTH JOINER}", "\N{ZERO WIDTH NON-JOINER}", "\N{SOFT HYPHEN}")
@@ -43,8 +40,8 @@ def hide_thinking(text: str, mark: str) -> str:
 def visible(text: str) -> str:
     """Make characters visible that would change or hide what stands around them.
 
-    Controls become their pictures; bidirectional marks and other invisible characters become
-    their code point, e.g. <U+202E>; halves of surrogate pairs cannot be written and become U+FFFD.
+    Controls, bidirectional marks and other invisible characters become their code point, e.g.
+    <U+202E>; halves of surrogate pairs cannot be written and become U+FFFD.
     """
     if text.isascii() and text.isprintable():
         return text
@@ -57,14 +54,11 @@ def visible(text: str) -> str:
 
 
 def _spelled(character: str) -> str:
-    code = ord(character)
-    if code in _PICTURES:
-        return _PICTURES[code]
     if unicodedata.category(character) == "Cs":
         return "\N{REPLACEMENT CHARACTER}"
     if character in _JOINERS:
         return character
-    return f"<U+{code:04X}>"
+    return f"<U+{ord(character):04X}>"
 
 
 def shorten(text: str, limit: int, mark: str) -> str:

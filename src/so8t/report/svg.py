@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup, escape
 
 from so8t.report.redact import visible
+from so8t.report.text import MINUS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -47,11 +48,16 @@ class Layout:
     left: int
     right: int
     row: int
+    heading: int
     label_above: bool
 
+    def height(self, row: Row) -> int:
+        """Height of a row."""
+        return self.heading if row.kind == "heading" else self.row
 
-WIDE = Layout("wide", 820, 190, 190, 32, label_above=False)
-NARROW = Layout("narrow", 340, 8, 8, 52, label_above=True)
+
+WIDE = Layout("wide", 820, 190, 190, 32, 38, label_above=False)
+NARROW = Layout("narrow", 340, 8, 8, 50, 34, label_above=True)
 _TOP, _BOTTOM = 12, 54
 
 
@@ -64,7 +70,7 @@ def forest(
     """
     limit, step = _axis(rows, margin)
     left, right = layout.left, layout.width - layout.right
-    height = _TOP + layout.row * len(rows) + _BOTTOM
+    height = _TOP + sum(layout.height(row) for row in rows) + _BOTTOM
     bottom = height - _BOTTOM
 
     def x(value: float) -> float:
@@ -82,8 +88,10 @@ def forest(
         name = "zero" if tick == 0 else "grid"
         parts.append(_line(name, x(tick), _TOP, x(tick), bottom))
         parts.append(_text("tick", x(tick), bottom + 18, _tick_label(tick, text), "middle"))
-    for number, row in enumerate(rows):
-        parts += _row(row, _TOP + layout.row * number, layout, limit, text)
+    top = _TOP
+    for row in rows:
+        parts += _row(row, top, layout, limit, text)
+        top += layout.height(row)
     parts.append(_text("side a", left, bottom + 42, f"← {text('forest.a_better')}", "start"))
     parts.append(_text("side b", right, bottom + 42, f"{text('forest.b_better')} →", "end"))
     parts.append(Markup("</svg>"))
@@ -127,12 +135,10 @@ def course(view: CourseView, text: Text, layout: Layout, ident: str) -> Markup:
         at = round(view.total * share)
         anchor = "start" if share == 0 else "end" if share == 1 else "middle"
         parts.append(_text("tick", x(at), bottom + 18, text.number(at), anchor))
-    parts.append(
-        _text("tick", (left + right) / 2, bottom + 36, text("course.items"), "middle")
-    )
+    parts.append(_text("tick", (left + right) / 2, bottom + 36, text("course.items"), "middle"))
     for value in _heights(highest, lowest):
         label = f"{value:+.0f}" if mirrored and value else f"{value:g}"
-        parts.append(_text("tick", left - 8, y(value) + 4, label.replace("-", "−"), "end"))
+        parts.append(_text("tick", left - 8, y(value) + 4, label.replace("-", MINUS), "end"))
     if mirrored:
         parts.append(_text("side b", left + 6, top + 4, text("forest.b_better"), "start"))
         parts.append(_text("side a", left + 6, bottom - 4, text("forest.a_better"), "start"))
@@ -144,13 +150,16 @@ def _heights(highest: float, lowest: float) -> list[float]:
     """Three or so round numbers along the upright axis."""
     rough = highest / 2
     unit = 10 ** math.floor(math.log10(rough))
-    step = max(unit * math.floor(rough / unit), 1)
+    step = max(unit * round(rough / unit), 1)
     return [value for value in (-step, 0.0, step) if value >= lowest]
 
 
 def _row(row: Row, top: float, layout: Layout, limit: float, text: Text) -> list[Markup]:
     left, right = layout.left, layout.width - layout.right
-    middle = top + layout.row * (0.72 if layout.label_above else 0.5)
+    if row.kind == "heading":
+        down = top + layout.heading - 10
+        return [_text("label", 8 if layout.label_above else 0, down, row.label, "start", row.kind)]
+    middle = top + layout.row * (0.68 if layout.label_above else 0.5)
     figures = row_figures(row, text)
     if layout.label_above:
         room = layout.width - 2 * layout.left - _width(figures) * 7
@@ -159,10 +168,7 @@ def _row(row: Row, top: float, layout: Layout, limit: float, text: Text) -> list
     else:
         label = _text("label", 0, middle + 5, _fit(row.label, left - 16), "start", row.kind)
         value = _text("value", layout.width, middle + 5, figures, "end", row.kind)
-    parts = [label]
-    if row.kind == "heading":
-        return parts
-    parts.append(value)
+    parts = [label, value]
     if row.difference is None:
         return parts
 
@@ -188,9 +194,7 @@ def _row(row: Row, top: float, layout: Layout, limit: float, text: Text) -> list
 
 
 def row_figures(row: Row, text: Text) -> str:
-    """Write a row's figures: `+4.1 [1.9, 6.3]`."""
-    if row.kind == "heading":
-        return ""
+    """Write a row's figures: `+4.1 [+1.9, +6.3]`."""
     if row.difference is None:
         return text("forest.no_data")
     said = text.signed_points(row.difference)
@@ -223,12 +227,16 @@ def _ticks(limit: float, step: float) -> list[float]:
 
 def _tick_label(tick: float, text: Text) -> str:
     whole = f"{abs(tick) * 100:g}"
-    return whole if tick == 0 else f"{'+' if tick > 0 else text.minus}{whole}"
+    return whole if tick == 0 else f"{'+' if tick > 0 else MINUS}{whole}"
 
 
 def _spoken(rows: Iterable[Row], text: Text) -> str:
-    return text("forest.desc") + " " + "; ".join(
-        f"{row.label}: {row_figures(row, text)}" for row in rows if row.kind != "heading"
+    return (
+        text("forest.desc")
+        + " "
+        + "; ".join(
+            f"{row.label}: {row_figures(row, text)}" for row in rows if row.kind != "heading"
+        )
     )
 
 
@@ -267,7 +275,7 @@ def _tag(name: str, css: str, **attributes: float | str) -> Markup:
         Markup(' {}="{}"').format(key, f"{value:.1f}" if isinstance(value, float) else value)
         for key, value in attributes.items()
     )
-    return Markup("<{} class=\"{}\"{}/>").format(Markup(name), css, written)  # noqa: S704 - our own names
+    return Markup('<{} class="{}"{}/>').format(Markup(name), css, written)  # noqa: S704 - our own names
 
 
 def _line(css: str, x1: float, y1: float, x2: float, y2: float) -> Markup:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from so8t.domain.exchange import Arm, Status
     from so8t.domain.plan import Phase
     from so8t.journal.chain import Head
-    from so8t.journal.evidence import Evidence
+    from so8t.journal.evidence import Evidence, Pair
     from so8t.journal.rows import RunRecord
 
 
@@ -195,3 +195,10 @@ class View:
     def training(self) -> dict[str, Any] | None:
         """What fine-tuning measured, None where B was not made here."""
         return next((model.training for model in self.models.values() if model.training), None)
+
+
+def difference(pair: Pair) -> float | None:
+    """Score of B minus score of A, None when either is missing."""
+    if pair.score_a is None or pair.score_b is None:
+        return None
+    return pair.score_b - pair.score_a

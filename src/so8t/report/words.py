@@ -38,17 +38,19 @@ class Words:
     conclusion: str
     basis: str
 
-    @property
-    def sentence(self) -> str:
+    def sentence(self, text: Text) -> str:
         """Finding, conclusion and basis in a row."""
-        return " ".join(part for part in (self.finding, self.conclusion, self.basis) if part)
+        parts = (self.finding, self.conclusion, self.basis)
+        return text("space").join(part for part in parts if part)
 
 
-def names(label_a: str, label_b: str) -> Names:
+def names(label_a: str, label_b: str, text: Text) -> Names:
     """Name the arms so that the letter is always there, and the label where it says more."""
 
     def name(letter: str, label: str) -> str:
-        return letter if label.strip() in ("", letter) else f"{letter} ({label})"
+        if label.strip() in ("", letter):
+            return letter
+        return text("name.labelled", letter=letter, label=label)
 
     return Names(name("A", label_a), name("B", label_b))
 
@@ -70,16 +72,16 @@ def verdict_words(verdict: Verdict, text: Text, who: Names) -> Words:
 
 def verdict_sentence(view: View, text: Text) -> str:
     """Say where a run stands, with every reservation that belongs to it."""
-    who = names(view.label_a, view.label_b)
+    who = names(view.label_a, view.label_b, text)
     if view.evidence is None:
         return text("headline.no_data")
-    said = verdict_words(view.evidence.overall, text, who).sentence
+    said = verdict_words(view.evidence.overall, text, who).sentence(text)
     reservations = [text("partial.short")] if view.partial else []
     missing = view.evidence.group.missing
     tail = [text("missing.short", count=missing)] if missing else []
     if view.evidence.sensitivity.flips:
         tail.append(text("flips.short"))
-    return " ".join([*reservations, said, *tail])
+    return text("space").join([*reservations, said, *tail])
 
 
 def _finding(verdict: Verdict, text: Text, who: Names) -> str:

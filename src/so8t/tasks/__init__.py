@@ -1,13 +1,21 @@
-"""What is asked and how an answer is graded."""
+"""What is asked and how an answer is graded: suites, named benchmarks, graders."""
 
-from so8t.tasks.graders import GRADERS, grade, grader_digest, validate_grader
-from so8t.tasks.suite import load_suite, validate_suite
+from so8t.tasks.benchmarks import BENCHMARKS, Benchmark, benchmark_files, load_benchmark
+from so8t.tasks.graders import GRADERS, answer_of, grade, grader_digest, validate_grader
+from so8t.tasks.suite import SuiteReport, load_suite, suite_schema, validate_suite
 
 __all__ = [
+    "BENCHMARKS",
     "GRADERS",
+    "Benchmark",
+    "SuiteReport",
+    "answer_of",
+    "benchmark_files",
     "grade",
     "grader_digest",
+    "load_benchmark",
     "load_suite",
+    "suite_schema",
     "validate_grader",
     "validate_suite",
 ]

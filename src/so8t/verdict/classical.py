@@ -7,12 +7,11 @@ holds its error rate when it is looked at more than once.
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike
 from scipy import special, stats
 
 from so8t.errors import VerdictInputError
@@ -23,6 +22,11 @@ from so8t.verdict.checks import (
     check_count,
     check_margin,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Sequence
+
+    from numpy.typing import ArrayLike
 
 # 2^18 sign patterns are summed in a few milliseconds; above that, Monte Carlo.
 EXACT_SIGN_FLIPS = 18

@@ -14,15 +14,19 @@ Leukert (1999), Finance and Stochastics 3 (quantile hedging).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import special
 
 from so8t.errors import VerdictInputError
 from so8t.verdict.checks import Floats, Ints, check_count
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
 
 # No bet may lose more than this share of its sub-account.
 LARGEST_STAKE = 0.95
@@ -141,7 +145,7 @@ def item_stream(
         rest=n_total - np.append(starts, n).astype(np.float64),
         clock=starts.astype(np.float64),
         total=float(n_total),
-        pace=1.0 / _spread(starts, sums[starts], squares[starts]),
+        pace=1.0 / predicted_spread(starts, sums[starts], squares[starts]),
         ends=ends,
         items=sums,
         replace=replace,
@@ -193,7 +197,7 @@ def cluster_stream(
         rest=np.arange(sizes.size, sizes.size - whole - 1.0, -1.0),
         clock=units.astype(np.float64),
         total=float(sizes.size),
-        pace=1.0 / _spread(units, past, squares),
+        pace=1.0 / predicted_spread(units, past, squares),
         ends=ends,
         items=None,
         replace=replace,
@@ -356,8 +360,8 @@ def _accounts(horizons: Sequence[Horizons]) -> tuple[Floats, Floats]:
     return np.array(shares).T, np.array(weights).T
 
 
-def _spread(seen: Ints, sums: Floats, squares: Floats) -> Floats:
+def predicted_spread(seen: Ints, sums: Floats, squares: Floats) -> Floats:
     """Return the standard deviation predicted from the past only, shrunk to a prior."""
     n = PRIOR_ITEMS + seen
     variance = (PRIOR_ITEMS * PRIOR_VARIANCE + squares) / n - (sums / n) ** 2
-    return np.sqrt(np.maximum(variance, LEAST_VARIANCE))
+    return np.asarray(np.sqrt(np.maximum(variance, LEAST_VARIANCE)))

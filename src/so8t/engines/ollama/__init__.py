@@ -1,1 +1,66 @@
-"""Ollama."""
+"""Ollama, over its native API: registration, and answers that survive days.
+
+Importing this loads neither the HTTP library nor stamina; the first request does.
+"""
+
+from so8t.engines.ollama.answers import Answer
+from so8t.engines.ollama.client import DEFAULT_URL, OllamaClient, is_loopback, server_url
+from so8t.engines.ollama.degradation import (
+    Finding,
+    Notice,
+    SpeedCanary,
+    check_context,
+    check_gpu,
+    check_length,
+    check_reload,
+    check_template,
+    check_truncation,
+    compare_loads,
+)
+from so8t.engines.ollama.doctor import Check, Outcome, examine, measure_slots
+from so8t.engines.ollama.engine import OllamaEngine
+from so8t.engines.ollama.faults import Fault, OllamaError, ServerGone
+from so8t.engines.ollama.managed import ManagedServer, find_ollama, server_environment
+from so8t.engines.ollama.registration import Registered, check_disk, register
+from so8t.engines.ollama.session import OllamaSession
+from so8t.engines.ollama.sources import QUANTIZATIONS, Registration, Rendering
+from so8t.engines.ollama.timing import Deadlines, Retries, Timing
+
+__all__ = [
+    "DEFAULT_URL",
+    "QUANTIZATIONS",
+    "Answer",
+    "Check",
+    "Deadlines",
+    "Fault",
+    "Finding",
+    "ManagedServer",
+    "Notice",
+    "OllamaClient",
+    "OllamaEngine",
+    "OllamaError",
+    "OllamaSession",
+    "Outcome",
+    "Registered",
+    "Registration",
+    "Rendering",
+    "Retries",
+    "ServerGone",
+    "SpeedCanary",
+    "Timing",
+    "check_context",
+    "check_disk",
+    "check_gpu",
+    "check_length",
+    "check_reload",
+    "check_template",
+    "check_truncation",
+    "compare_loads",
+    "examine",
+    "find_ollama",
+    "is_loopback",
+    "measure_slots",
+    "register",
+    "server_environment",
+    "server_url",
+]

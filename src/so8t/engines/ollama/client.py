@@ -129,7 +129,12 @@ class OllamaClient:
         return shown(self._look("POST", "/api/show", {"model": name}))
 
     def render(
-        self, name: str, messages: Sequence[Message], options: Mapping[str, Any] | None = None
+        self,
+        name: str,
+        messages: Sequence[Message],
+        options: Mapping[str, Any] | None = None,
+        *,
+        keep_alive: str | int = "30m",
     ) -> str:
         """Return the prompt that the server makes of a conversation, without inference.
 
@@ -140,6 +145,7 @@ class OllamaClient:
             "model": name,
             "messages": _plain(messages),
             "stream": False,
+            "keep_alive": keep_alive,
             "_debug_render_only": True,
             **self._bounds({**(options or {}), "num_predict": 1}),
         }

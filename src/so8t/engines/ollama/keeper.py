@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from so8t.engines.ollama.records import LoadedModel
     from so8t.engines.ollama.transport import Call
 
-PROBE = (Message("user", "Say a word."),)
 CONVERSATION = (
     Message("user", "Hello?"),
     Message("assistant", "Hello."),
@@ -59,18 +58,21 @@ def unload_and_wait(
                 hint="stop other users of this server, or restart it",
             )
         if looks % _ASK_AGAIN == 0:  # an unload during a load does nothing: ask again
-            for name in sorted(present):
-                _unload(client, name)
+            # A name that was deleted while loaded cannot be asked to go; its keep_alive ends it.
+            wanted -= {name for name in sorted(present) if not _unload(client, name)}
         looks += 1
         pause(client.timing.poll)
 
 
-def _unload(client: OllamaClient, name: str) -> None:
+def _unload(client: OllamaClient, name: str) -> bool:
+    """Ask a model to go; false if there is no model of that name to be asked."""
     try:
         client.unload(name)
     except OllamaError as error:
-        if error.fault is not Fault.NO_MODEL:  # deleted while loaded: the poll will tell
+        if error.fault is not Fault.NO_MODEL:
             raise
+        return False
+    return True
 
 
 class Keeper:
@@ -158,9 +160,9 @@ class Keeper:
 
     def probe(self) -> Answer:
         """Ask for one token with a deadline: the only health check that a stuck server fails."""
-        return self.client.chat(
+        return self.client.generate(
             self.name,
-            PROBE,
+            "a",  # raw and short, so that it fits into any context
             {**self.options, "num_predict": 1, "temperature": 0.0, "seed": 1},
             keep_alive=self.keep_alive,
             deadlines=self.client.timing.probe,
@@ -181,7 +183,9 @@ class Keeper:
 
     def _template_digest(self) -> str | None:
         try:
-            rendered = self.client.render(self.name, CONVERSATION, self.options)
+            rendered = self.client.render(
+                self.name, CONVERSATION, self.options, keep_alive=self.keep_alive
+            )
         except OllamaError as error:
             if error.retryable:
                 raise

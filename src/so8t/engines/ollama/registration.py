@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from so8t.domain.canonical import digest_of
+from so8t.domain.exchange import Message
 from so8t.engines.ollama.degradation import check_template
 from so8t.engines.ollama.faults import MODEL_FAULTS, Fault, OllamaError
-from so8t.engines.ollama.keeper import PROBE, unload_and_wait
+from so8t.engines.ollama.keeper import unload_and_wait
 from so8t.engines.ollama.records import bare_digest, full_name
 from so8t.engines.ollama.sources import (
     Registration,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from so8t.engines.ollama.client import OllamaClient
     from so8t.engines.ollama.records import LocalModel
 
+_PROBE = (Message("user", "Say a word."),)
 DISK_FACTOR = 3
 """Peak disk of a registration over the size of the model: blob, conversion, layer."""
 _VERIFY_CONTEXT = 2048
@@ -257,7 +259,7 @@ def _one_token(client: OllamaClient, name: str, options: dict[str, Any]) -> None
         with attempt:
             client.chat(
                 name,
-                PROBE,
+                _PROBE,
                 {**options, "num_predict": 1, "temperature": 0.0, "seed": 1},
                 deadlines=client.timing.load,
             )

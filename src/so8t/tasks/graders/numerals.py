@@ -91,7 +91,10 @@ _ARABIC = (
     r"(?:\.\d++)?+"
 )
 _ARABIC_START = r"(?<![A-Za-z0-9_^])(?<!\d\.)"
-_MIXED = rf"\d[\d,]*+(?:\.\d++)?+[{UNIT_CLASS}][\d,.{DIGIT_CLASS}{UNIT_CLASS}]*+"
+# Bounded, as a list of numbers would otherwise be read to its end from each of them.
+_MIXED = (
+    rf"\d[\d,]{{0,40}}+(?:\.\d{{1,40}}+)?+[{UNIT_CLASS}][\d,.{DIGIT_CLASS}{UNIT_CLASS}]{{0,60}}+"
+)
 _KANJI = rf"[{DIGIT_CLASS}{UNIT_CLASS}]++"
 _ATOM = rf"(?:{_MIXED}|{_ARABIC}|{_KANJI})"
 

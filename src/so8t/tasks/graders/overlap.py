@@ -23,6 +23,8 @@ _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 class _Overlap(GraderSpec):
     """What both share: the best F1 over the reference and its aliases."""
 
+    binary: ClassVar[bool] = False
+
     aliases: list[str] = Field(default=[], description="other right answers")
 
     def check(self, reference: str | None) -> None:

@@ -74,6 +74,16 @@ def grader_digest(spec: dict[str, Any]) -> str:
     return digest_of({**parse_grader(spec).identity(), "text": TEXT_RULES})
 
 
+def is_binary(spec: dict[str, Any]) -> bool:
+    """Tell whether every score of a grader is 0 or 1.
+
+    Raises:
+        DataError: the options are invalid.
+
+    """
+    return parse_grader(spec).binary
+
+
 def validate_grader(spec: dict[str, Any] | str, reference: str | None) -> dict[str, Any]:
     """Check a grader and the reference that it is to compare with; return it as plain data.
 

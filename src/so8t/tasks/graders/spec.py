@@ -24,6 +24,8 @@ class GraderSpec(BaseModel, ABC):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     rules: ClassVar[int] = 1
+    # Whether every score is 0 or 1: the exact test for pairs needs to know before the first answer.
+    binary: ClassVar[bool] = True
 
     def check(self, reference: str | None) -> None:
         """Check options and reference together.

@@ -126,18 +126,21 @@ def labelled(text: str) -> list[int]:
     return [match.end() for match in LABEL.finditer(text)]
 
 
-_BOXED = re.compile(r"\\(?:boxed|fbox)\s*\{")
+_BRACES = re.compile(r"\\[{}]|(\\(?:boxed|fbox)[ \t]*\{)|[{}]")
 
 
 def boxed(text: str) -> str | None:
-    r"""Return what the last `\boxed{...}` holds, braces balanced; None without one."""
-    found = None
-    for match in _BOXED.finditer(text):
-        depth, start = 1, match.end()
-        # An answer in a box is short; a bound keeps a page of open boxes from costing its square.
-        for position in range(start, min(len(text), start + 2000)):
-            depth += {"{": 1, "}": -1}.get(text[position], 0)
-            if depth == 0:
-                found = text[start:position]
-                break
-    return found
+    r"""Return what the last `\boxed{...}` that is closed holds; None without one."""
+    # one pass with a stack: a page of boxes that never close costs no more than any other page
+    open_braces: list[int | None] = []
+    found: tuple[int, int] | None = None
+    for brace in _BRACES.finditer(text):
+        if brace[1]:
+            open_braces.append(brace.end())
+        elif brace[0] == "{":
+            open_braces.append(None)
+        elif brace[0] == "}" and open_braces:
+            start = open_braces.pop()
+            if start is not None and (found is None or start > found[0]):
+                found = start, brace.start()
+    return None if found is None else text[found[0] : found[1]]

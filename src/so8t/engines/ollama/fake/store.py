@@ -84,6 +84,7 @@ class Store:
         self.parallel = 1
         self.load_seconds = 0.0
         self.stuck = False
+        self.stubborn = False
         self.closed = False
 
     def find(self, name: str) -> Toy | None:
@@ -147,7 +148,7 @@ class Store:
     def unload(self, name: str) -> None:
         """Ask a model to leave: at once if idle, else when its answers are done."""
         with self.changed:
-            self.stuck = False  # what frees the real one
+            self.stuck = self.stuck and self.stubborn  # an unload is what frees the real one
             runner = self.runners.get(full_name(name))
             if runner is not None:
                 runner.leaving = True

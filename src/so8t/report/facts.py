@@ -1,0 +1,202 @@
+"""What the report says of how it was made: training, models, settings, events, the config."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+from ruamel.yaml import YAML
+
+from so8t.domain.canonical import canonical_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from so8t.report.text import Text
+    from so8t.report.view import ModelView, Occurrence, View
+
+#: Label, value, whether it is set as code. A value of None is not shown.
+Fact = tuple[str, str | None, bool]
+
+_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+_MEGA, _GIGA = 1e6, 1e9
+_PLAIN_FROM, _PLAIN_BELOW = 1e-3, 1e6
+
+
+def training_facts(view: View, text: Text) -> list[tuple[str, str]]:
+    """Return the figures of the fine-tuning that made B, those that were measured."""
+    found = view.training or {}
+
+    def whole(value: Any) -> str:
+        return text.number(value)
+
+    def exact(value: Any) -> str:
+        return f"{value:.7f}"
+
+    def degrees(value: Any) -> str:
+        return text("training.degrees", value=f"{value:.1f}")
+
+    def loss(value: Any) -> str:
+        return f"{value:.3f}"
+
+    writers: dict[str, Callable[[Any], str]] = {
+        "steps_done": whole,
+        "training_seconds": text.duration,
+        "conversations": whole,
+        "tokens": whole,
+        "held_out_loss_before": loss,
+        "held_out_loss_after": loss,
+        "trainable_parameters": whole,
+        "blocks": whole,
+        "orthogonality_error": small,
+        "determinant_min": exact,
+        "determinant_max": exact,
+        "largest_angle_degrees": degrees,
+        "merge_error": small,
+        "rounding_error": small,
+    }
+    shown = [
+        (text(f"training.{name}"), write(found[name]))
+        for name, write in writers.items()
+        if found.get(name) is not None
+    ]
+    if found.get("stopped_by") == "max_seconds":
+        shown.append((text("training.stopped_by"), text("training.max_seconds")))
+    return shown
+
+
+def small(value: float) -> str:
+    """Write a number of any size: 4.8 x 10^-7 with real superscripts."""
+    if value == 0 or _PLAIN_FROM <= abs(value) < _PLAIN_BELOW:
+        return f"{value:.4g}"
+    mantissa, _, exponent = f"{value:.1e}".partition("e")
+    return f"{mantissa} × 10{str(int(exponent)).translate(_SUPERSCRIPTS)}"
+
+
+def size(count: int | None) -> str | None:
+    """Write bytes as MB or GB, powers of ten; None stays None."""
+    if count is None:
+        return None
+    return f"{count / _GIGA:.2f} GB" if count >= _GIGA else f"{count / _MEGA:.1f} MB"
+
+
+def model_facts(view: View, text: Text) -> list[dict[str, Any]]:
+    """Return what is known of either model."""
+    return [
+        {"arm": arm.value, "label": model.label, "facts": _model(model, text)}
+        for arm, model in view.models.items()
+    ]
+
+
+def _model(model: ModelView, text: Text) -> list[Fact]:
+    parameters = model.facts.get("parameters")
+    found: list[Fact] = [
+        (text("model.file"), model.file, True),
+        (text("model.digest"), model.digest, True),
+        (text("model.size"), size(model.size), False),
+        (text("model.type"), model.quantization or model.facts.get("file_type"), False),
+        (text("model.architecture"), model.facts.get("architecture"), False),
+        (
+            text("model.parameters"),
+            None if parameters is None else text.number(parameters),
+            False,
+        ),
+        (text("model.template"), model.load.get("template_digest"), True),
+        (text("model.memory"), size(model.load.get("memory")), False),
+    ]
+    for name, value in model.source.items():
+        if value is not None and value != "":
+            said = value if isinstance(value, str) else canonical_json(value)
+            found.append((text.known("source", name), said, name != "kind"))
+    return found
+
+
+def provenance_facts(view: View, text: Text) -> list[Fact]:
+    """Return what the answers and the verdict depend on."""
+    run, engine = view.run, view.engine
+    generation = run.config["generation"]
+    found: list[Fact] = [
+        (text("provenance.run_id"), run.run_id, True),
+        (text("provenance.config_digest"), run.config_digest, True),
+        (text("provenance.journal"), text("provenance.rows", rows=view.head.seq), False),
+        (text("provenance.chain"), view.head.chain, True),
+        (text("provenance.seed"), str(run.config["seed"]), False),
+        (
+            text("provenance.decoding"),
+            ", ".join(f"{key} {value:g}" for key, value in generation.items()),
+            False,
+        ),
+    ]
+    if engine is not None:
+        profile = ", ".join(
+            f"{text.known('profile', key)} {text('unknown') if value is None else value}"
+            for key, value in engine.profile.items()
+        )
+        version = f"{engine.lane} · {engine.version}"
+        found += [
+            (
+                text("provenance.engine"),
+                f"{version} · {engine.detail}" if engine.detail else version,
+                False,
+            ),
+            (text("provenance.profile"), profile, False),
+        ]
+    for body in view.settings.items():
+        digest, plain = body
+        arm = str(plain.get("arm", "")).upper()
+        found.append((text("provenance.settings", arm=arm), digest, True))
+    return found
+
+
+def calibration_rows(view: View, text: Text) -> list[dict[str, Any]]:
+    """Return the measurements by which threads and slots were chosen."""
+    found = view.engine.calibration if view.engine else None
+    if not found:
+        return []
+    chosen = (found.get("threads"), found.get("slots"))
+    return [
+        {
+            "threads": text.number(one["threads"]),
+            "slots": text.number(one["slots"]),
+            "rate": text("unknown")
+            if one["tokens_per_second"] is None
+            else f"{one['tokens_per_second']:,.1f}",
+            "failure": one.get("failure"),
+            "chosen": (one["threads"], one["slots"]) == chosen,
+        }
+        for one in found.get("measurements", ())
+    ]
+
+
+def event_words(event: Occurrence, text: Text) -> str:
+    """Say what happened; an event that has no words of its own is shown as it was recorded."""
+    key = f"event.{event.kind}"
+    if key not in text:
+        return f"{event.kind} {canonical_json(event.data)}"
+    values = dict(event.data)
+    if "arm" in values:
+        values["arm"] = str(values["arm"]).upper()
+    if "away_seconds" in values:
+        values["away"] = text.duration(values["away_seconds"])
+    if "outcome" in values:
+        values["outcome"] = text.known("outcome", str(values["outcome"]))
+    if "phase" in values:
+        values["phase"] = text.known("phase", str(values["phase"]))
+    return text(key, **values)
+
+
+def config_yaml(view: View) -> str:
+    """Write the run's config so that it can be saved and run again."""
+    yaml = YAML(pure=True)
+    yaml.default_flow_style = False
+    yaml.width = 4096
+    out = io.StringIO()
+    yaml.dump(_without_none(view.run.config), out)
+    return out.getvalue()
+
+
+def _without_none(value: Any) -> Any:
+    """Leave out what was not given: some keys exclude each other even when they are null."""
+    if isinstance(value, dict):
+        return {key: _without_none(inner) for key, inner in value.items() if inner is not None}
+    return [_without_none(inner) for inner in value] if isinstance(value, list) else value

@@ -1,0 +1,222 @@
+"""What the report shows of the evidence: rows of tables, drawings, counts, warnings."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup
+
+from so8t.domain.exchange import Arm
+from so8t.report import svg
+from so8t.report.view import difference
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from so8t.journal.evidence import Evidence, Group
+    from so8t.report.text import Text
+    from so8t.report.view import View
+    from so8t.report.words import Names
+
+_MISSING_MATTERS = 0.01
+_SMALL_P = 1e-4
+
+
+@dataclass(frozen=True, slots=True)
+class TableRow:
+    """One line of the table per category, its figures written out."""
+
+    label: str
+    overall: bool
+    used: int
+    total: int
+    mean_a: float | None
+    mean_b: float | None
+    difference: str
+    interval: str
+    b_only: str
+    a_only: str
+    missing: int
+    outcome: str
+    reading: str
+
+
+def evidence_context(view: View, text: Text, who: Names) -> dict[str, Any]:
+    """Return what the template needs of a run that has evidence."""
+    evidence = view.evidence
+    if evidence is None:
+        return {}
+    overall = evidence.overall
+    settings = overall.settings
+    categories = [_row(group, text, "category") for group in evidence.categories]
+    tasks = [_row(group, text, "task") for group in evidence.tasks]
+    total = _row(evidence.group, text, "category", overall=True)
+    binary = overall.discordant is not None
+    names = sorted({sample.category for sample in view.side_by_side.shown})
+    counts = Counter(sample.side for sample in view.side_by_side.shown)
+    counts["differs"] = counts["a"] + counts["b"]
+    counts["all"] = len(view.side_by_side.shown)
+    return {
+        "outcome": overall.outcome.value,
+        "tone": {"a_better": "a", "b_better": "b"}.get(overall.outcome.value, "none"),
+        "level": f"{(1 - settings.alpha) * 100:g}",
+        "alpha": f"{settings.alpha * 100:g}",
+        "overall": total,
+        "bar": wins_bar(evidence, text),
+        "warnings": _warnings(view, text, who),
+        "forest": _forest(evidence, text),
+        "table": _table(evidence, text),
+        "p_value": _p_value(overall.p_value),
+        "category_rows": [total, *categories],
+        "task_rows": [total, *tasks],
+        "course": _course(view, text),
+        "binary": binary,
+        "names": names,
+        "counts": counts,
+        "first_filter": "differs" if counts["differs"] else "all",
+        "slots": view.engine.profile.get("slots") if view.engine else text("unknown"),
+        "ratio": _ratio(view, text, who),
+    }
+
+
+def _row(group: Group, text: Text, prefix: str, *, overall: bool = False) -> TableRow:
+    verdict = group.verdict
+    interval = text("unknown")
+    if verdict.interval is not None:
+        low, high = (text.signed_points(bound) for bound in verdict.interval)
+        interval = text("table.range", low=low, high=high)
+    counted = verdict.discordant
+    unknown = text("unknown")
+    return TableRow(
+        label=text("table.overall") if overall else text.known(prefix, group.name),
+        overall=overall,
+        used=verdict.items_used,
+        total=verdict.items_total,
+        mean_a=group.mean_a,
+        mean_b=group.mean_b,
+        difference=text.signed_points(verdict.difference),
+        interval=interval,
+        b_only=unknown if counted is None else text.number(counted.b_only),
+        a_only=unknown if counted is None else text.number(counted.a_only),
+        missing=group.missing,
+        outcome=verdict.outcome.value,
+        reading=text(f"outcome.{verdict.outcome.value}"),
+    )
+
+
+def _forest(evidence: Evidence, text: Text) -> list[Markup]:
+    def row(group: Group, prefix: str, kind: str = "group") -> svg.Row:
+        verdict = group.verdict
+        label = text("table.overall") if kind == "overall" else text.known(prefix, group.name)
+        return svg.Row(label, verdict.difference, verdict.interval, kind)
+
+    rows = [row(evidence.group, "category", "overall")]
+    if len(evidence.categories) > 1:
+        rows.append(svg.Row(text("categories.category"), None, None, "heading"))
+        rows += [row(group, "category") for group in evidence.categories]
+    if len(evidence.tasks) > 1:
+        rows.append(svg.Row(text("categories.task"), None, None, "heading"))
+        rows += [row(group, "task") for group in evidence.tasks]
+    margin = evidence.overall.settings.margin
+    return [
+        svg.forest(rows, text, layout, margin=margin, ident=f"forest-{layout.name}")
+        for layout in (svg.WIDE, svg.NARROW)
+    ]
+
+
+def _course(view: View, text: Text) -> list[Markup]:
+    if view.course is None:
+        return []
+    return [
+        svg.course(view.course, text, layout, f"course-{layout.name}")
+        for layout in (svg.WIDE, svg.NARROW)
+    ]
+
+
+def wins_bar(evidence: Evidence, text: Text) -> Markup:
+    """Draw wins, ties and losses over the pairs that count as one bar with its legend."""
+    ways: Counter[str] = Counter()
+    for pair in evidence.pairs:
+        found = difference(pair)
+        if found is not None:
+            ways["b" if found > 0 else "a" if found < 0 else "tie"] += 1
+    total = sum(ways.values())
+    if not total:
+        return Markup("")
+    kind = "share" if evidence.overall.discordant is not None else "score"
+    at, bars = 0.0, []
+    for way in ("b", "tie", "a"):
+        share = ways[way] / total * 100
+        bars.append(
+            Markup('<rect class="{}" x="{}%" width="{}%" height="14"/>').format(
+                way, f"{at:.3f}", f"{share:.3f}"
+            )
+        )
+        at += share
+    legend = Markup("").join(
+        Markup('<li class="{}">{}</li>').format(way, text(f"wins.{way}.{kind}", count=ways[way]))
+        for way in ("b", "tie", "a")
+    )
+    return Markup(
+        '<div class="wins"><svg aria-hidden="true" focusable="false">{}</svg><ul>{}</ul></div>'
+    ).format(Markup("").join(bars), legend)
+
+
+def _table(evidence: Evidence, text: Text) -> dict[str, str] | None:
+    found = evidence.overall.discordant
+    if found is None:
+        return None
+
+    def written(count: int | None) -> str:
+        return text("unknown") if count is None else text.number(count)
+
+    return {
+        "b_only": written(found.b_only),
+        "a_only": written(found.a_only),
+        "both_right": written(found.both_right),
+        "both_wrong": written(found.both_wrong),
+    }
+
+
+def _p_value(p: float | None) -> str:
+    if p is None:
+        return ""
+    return f"< {_SMALL_P:.4f}" if p < _SMALL_P else f"= {p:.4f}"
+
+
+def _warnings(view: View, text: Text, who: Names) -> list[str]:
+    """Whatever a reader of the verdict must not overlook."""
+    evidence = view.evidence
+    if evidence is None:
+        return []
+    found: list[str] = []
+    flips = evidence.sensitivity.flips
+    if flips:
+        readings: Sequence[str] = [text.known("sensitivity", name) for name in flips]
+        found.append(text("warning.flips", readings=text("warning.and").join(readings)))
+    missing, pairs = evidence.group.missing, len(evidence.pairs)
+    if missing:
+        key = "warning.missing_many" if missing > _MISSING_MATTERS * pairs else "warning.missing"
+        found.append(text(key, count=missing, total=pairs))
+    for arm in Arm:
+        coverage = evidence.coverage[arm]
+        if coverage.truncated > _MISSING_MATTERS * max(coverage.answered, 1):
+            name = who.a if arm is Arm.A else who.b
+            found.append(
+                text(
+                    "warning.truncated",
+                    name=name,
+                    count=coverage.truncated,
+                    total=coverage.answered,
+                )
+            )
+    return found
+
+
+def _ratio(view: View, text: Text, who: Names) -> str:
+    a, b = view.latency[Arm.A].p50, view.latency[Arm.B].p50
+    if not a or not b:
+        return ""
+    return text("latency.ratio", a=who.a, b=who.b, ratio=f"{b / a:.2f}")

@@ -1,0 +1,144 @@
+"""View -> one HTML file that opens from disk without a network, with or without JavaScript."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from datetime import datetime
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from so8t.journal.store import Journal
+from so8t.report import facts, figures
+from so8t.report.query import load_view
+from so8t.report.redact import visible
+from so8t.report.text import Text, resolve_language
+from so8t.report.words import Words, names, verdict_words
+from so8t.system.files import write_atomic
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from so8t.report.view import AnswerView, View
+
+FILE_NAME = "report.html"
+_LONG = 700
+_LONG_LINES = 12
+
+
+def write_report(directory: Path, language: str) -> Path:
+    """Write the report of the run in `directory` beside its journal; return its path.
+
+    `language` is "en", "ja" or "auto". The journal is verified first: a report on rows that were
+    changed would say what was never measured.
+
+    Raises JournalError for a damaged journal, PrerequisiteError where there is none.
+    """
+    text = Text(resolve_language(language))
+    with Journal(directory, readonly=True) as journal:
+        journal.verify()
+        view = load_view(
+            journal,
+            thinking=text("answers.thinking_hidden"),
+            omitted=text("answers.omitted"),
+        )
+    path = directory / FILE_NAME
+    write_atomic(path, render(view, text))
+    return path
+
+
+def render(view: View, text: Text) -> str:
+    """Return the report as one HTML document."""
+    css, js = (_asset(f"report.{kind}") for kind in ("css", "js"))
+    environment = Environment(
+        loader=PackageLoader("so8t.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        # Every value that is put in, whoever wrote it, loses the power to hide or turn others.
+        finalize=lambda value: visible(value) if type(value) is str else value,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    template = environment.get_template("report.html.j2")
+    return template.render(
+        _context(view, text),
+        css=Markup(css),  # noqa: S704 - our own file, packaged
+        js=Markup(js),  # noqa: S704 - our own file, packaged
+        css_digest=_digest(css),
+        js_digest=_digest(js),
+    )
+
+
+def _context(view: View, text: Text) -> dict[str, Any]:
+    who = names(view.label_a, view.label_b, text)
+    created = datetime.fromisoformat(view.run.created)
+    context: dict[str, Any] = {
+        "t": text,
+        "v": view,
+        "e": view.evidence,
+        "who": who,
+        "words": _words(view, text),
+        "when": _when,
+        "zone": f"UTC{created.astimezone():%z}",
+        "created": created,
+        "outcome": None,
+        "tone": "none",
+        "training": facts.training_facts(view, text),
+        "models": facts.model_facts(view, text),
+        "provenance": facts.provenance_facts(view, text),
+        "calibration": facts.calibration_rows(view, text),
+        "config": facts.config_yaml(view),
+        "events": [(each.at, facts.event_words(each, text)) for each in view.occurrences],
+        "is_long": lambda said: len(said) > _LONG or said.count("\n") >= _LONG_LINES,
+        "mark": lambda answer: _mark(answer, text),
+        "mark_class": _mark_class,
+    }
+    sections = ["verdict", "making", "events", "provenance"]
+    if view.evidence is not None:
+        context |= figures.evidence_context(view, text, who)
+        sections[1:1] = ["differences", "categories", "course", "answers", "missing"]
+        sections[6:6] = ["robustness", "latency"]
+        if not context["course"]:
+            sections.remove("course")
+    context["sections"] = sections
+    return context
+
+
+def _words(view: View, text: Text) -> Words:
+    if view.evidence is None:
+        return Words(text("headline.no_data"), text("finding.not_begun"), "", "")
+    return verdict_words(view.evidence.overall, text, names(view.label_a, view.label_b, text))
+
+
+def _when(at: datetime) -> str:
+    """Write a time on the clock of the machine that writes the report; the page names the zone."""
+    return f"{at.astimezone():%Y-%m-%d %H:%M}"
+
+
+def _mark(answer: AnswerView, text: Text) -> str:
+    if answer.score is None:
+        kind = "failed" if answer.status.value == "failed" else "unscored"
+        return text(f"missing.{kind}")
+    if answer.status.value == "truncated":
+        return text("missing.truncated")
+    if answer.score in (0.0, 1.0):
+        return text("answers.right" if answer.score else "answers.wrong")
+    return text("answers.score", score=text.percent(answer.score))
+
+
+def _mark_class(answer: AnswerView) -> str:
+    if answer.score is None:
+        return "none"
+    return {1.0: "right", 0.0: "wrong"}.get(answer.score, "none")
+
+
+def _asset(name: str) -> str:
+    return (resources.files("so8t.report") / "templates" / name).read_text(encoding="utf-8")
+
+
+def _digest(source: str) -> str:
+    digest = hashlib.sha256(source.encode()).digest()
+    return f"sha256-{base64.b64encode(digest).decode()}"

@@ -1,0 +1,178 @@
+"""Several tasks: which of them differ, when one asks about all of them.
+
+The overall verdict comes first, at full alpha, over the shuffled union. What follows is per task.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from so8t.errors import VerdictInputError
+from so8t.verdict.checks import Floats, as_probabilities, check_alpha
+from so8t.verdict.decide import Verdict, decide
+from so8t.verdict.settings import Outcome, Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+Booleans = NDArray[np.bool_]
+_DIRECTIONS = (Outcome.B_BETTER, Outcome.A_BETTER)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One task's completed prefix: differences in the frozen order, and its own N."""
+
+    differences: Floats
+    n_total: int
+    dropped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TaskVerdict:
+    """What may be said of one task among several.
+
+    Attributes:
+        outcome: b_better or a_better, at a family-wise error rate of alpha; else undecided.
+        alone: the verdict at full alpha, as if there were no other task: exploratory.
+
+    """
+
+    outcome: Outcome
+    alone: Verdict
+
+
+def closed_holm(rejected: NDArray[np.bool_]) -> Booleans:
+    """Which hypotheses closed testing with Bonferroni claims, when boundaries are not nested.
+
+    Hypothesis k is claimed iff for every r = 1..K it is rejected at alpha/r, or fewer than r
+    hypotheses fail at alpha/r: then every intersection that contains k is rejected by some member.
+    Holm (1979) is the special case in which a rejection at alpha/r implies one at alpha.
+    Marcus, Peritz and Gabriel (1976), Biometrika 63.
+
+    Args:
+        rejected: shape (K, K), whether hypothesis k is rejected at alpha/(r + 1), in row k and
+            column r.
+
+    Raises:
+        VerdictInputError: not square.
+
+    """
+    table = np.array(rejected, dtype=bool)
+    if table.ndim != 2 or table.shape[0] != table.shape[1]:  # noqa: PLR2004 - a table
+        raise VerdictInputError(f"the table of rejections has shape {table.shape}, not (K, K)")
+    failures = np.sum(~table, axis=0)
+    spared = failures < np.arange(1, table.shape[0] + 1)
+    return np.asarray((table | spared).all(axis=1))
+
+
+def decide_tasks(
+    tasks: Mapping[str, Task], settings: Settings | None = None
+) -> dict[str, TaskVerdict]:
+    """Decide the direction of each task, with a family-wise error rate of alpha at any time.
+
+    Each task is tested as `decide` does, at alpha, alpha/2, ..., alpha/K, and `closed_holm` joins
+    them. Plain Holm on sequential p-values is not guaranteed: the boundaries of GS at two levels
+    are not always nested.
+
+    Args:
+        tasks: name to its completed prefix.
+        settings: the frozen rules; the margin is not used.
+
+    Raises:
+        VerdictInputError: as `decide`.
+
+    """
+    settings = settings or Settings()
+    names = list(tasks)
+    size = len(names)
+    verdicts = [[_direction(tasks[name], settings, r + 1) for r in range(size)] for name in names]
+    rejected = [[verdict.outcome in _DIRECTIONS for verdict in row] for row in verdicts]
+    claimed = closed_holm(np.array(rejected, dtype=bool).reshape(size, size))
+    result = {}
+    for name, row, claim in zip(names, verdicts, claimed, strict=True):
+        # The claim names the side of the strictest level that rejects.
+        sides = [verdict.outcome for verdict in row if verdict.outcome in _DIRECTIONS]
+        alone = decide(
+            tasks[name].differences, tasks[name].n_total, settings, dropped=tasks[name].dropped
+        )
+        outcome = sides[-1] if claim and sides else Outcome.UNDECIDED
+        result[name] = TaskVerdict(outcome, alone)
+    return result
+
+
+def _direction(task: Task, settings: Settings, share: int) -> Verdict:
+    strict = Settings(
+        alpha=settings.alpha / share,
+        scope=settings.scope,
+        look_every=settings.look_every,
+        binary=settings.binary,
+        futility=False,
+    )
+    return decide(task.differences, task.n_total, strict, dropped=task.dropped, with_interval=False)
+
+
+def holm(p_values: Sequence[float]) -> Floats:
+    """Holm's adjusted p-values: reject where at most alpha. Holm (1979), Scand. J. Statistics 6.
+
+    Args:
+        p_values: shape (k,), fixed-N p-values in [0, 1].
+
+    Raises:
+        VerdictInputError: a value is NaN or out of range.
+
+    """
+    p = as_probabilities(p_values)
+    order = np.argsort(p, kind="stable")
+    steps = np.maximum.accumulate(p[order] * np.arange(p.size, 0, -1))
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(steps, 1.0)
+    return adjusted
+
+
+def benjamini_hochberg(p_values: Sequence[float]) -> Floats:
+    """Adjusted p-values for the false discovery rate; Benjamini and Hochberg (1995), JRSS B 57.
+
+    Args:
+        p_values: shape (k,), independent or positively dependent, in [0, 1].
+
+    Raises:
+        VerdictInputError: a value is NaN or out of range.
+
+    """
+    p = as_probabilities(p_values)
+    order = np.argsort(p, kind="stable")[::-1]
+    steps = np.minimum.accumulate(p[order] * p.size / np.arange(p.size, 0, -1))
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(steps, 1.0)
+    return adjusted
+
+
+def e_bh(e_values: Sequence[float], *, q: float = 0.1) -> Booleans:
+    """Which exploratory categories to list, at a false discovery rate of q, under any dependence.
+
+    The k largest e-values are listed for the largest k with e_(k) >= K/(q k). Wang and Ramdas
+    (2022), JRSS B 84. `sign_e_value` gives e-values that may be read at any time.
+
+    Args:
+        e_values: shape (K,), nonnegative.
+        q: false discovery rate, in (0, 0.5).
+
+    Raises:
+        VerdictInputError: an e-value is negative or NaN, or q out of range.
+
+    """
+    check_alpha(q)
+    e = np.array(e_values, dtype=np.float64)
+    if not np.all(e >= 0.0):
+        raise VerdictInputError(f"e-values must not be negative or NaN: {e[~(e >= 0.0)][0]!r}")
+    order = np.argsort(-e, kind="stable")
+    enough = e[order] * np.arange(1, e.size + 1) >= e.size / q
+    listed = np.zeros(e.size, dtype=bool)
+    if enough.any():
+        listed[order[: int(np.flatnonzero(enough)[-1]) + 1]] = True
+    return listed

@@ -1,0 +1,232 @@
+"""From two lists of scores to ordered differences: matching, missing answers, the frozen order.
+
+Unknown is never zero. A pair in which a score is missing (an outage, a grader that failed) is
+dropped and counted; an answer that was wrong, refused, empty or badly formatted has score 0.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from so8t.errors import VerdictInputError
+from so8t.verdict.checks import Floats
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Mapping, Sequence
+
+# How many ids an error names before it only counts.
+_NAMED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Paired:
+    """Paired scores in the frozen order, with NaN where one is missing.
+
+    Attributes:
+        scores_a: shape (n,), A's scores in [0, 1], NaN where missing.
+        scores_b: shape (n,), B's scores, likewise.
+
+    """
+
+    scores_a: Floats
+    scores_b: Floats
+
+    @property
+    def complete(self) -> np.ndarray:
+        """Shape (n,), whether both scores are there."""
+        return ~(np.isnan(self.scores_a) | np.isnan(self.scores_b))
+
+    @property
+    def differences(self) -> Floats:
+        """Score B - score A of the complete pairs, in order: what `decide` takes."""
+        return np.asarray((self.scores_b - self.scores_a)[self.complete])
+
+    @property
+    def complete_a(self) -> Floats:
+        """A's scores of the complete pairs, in order: what `decide` takes as scores_a."""
+        return np.asarray(self.scores_a[self.complete])
+
+    @property
+    def dropped(self) -> int:
+        """Pairs with a score missing: what `decide` takes as dropped."""
+        return int(np.sum(~self.complete))
+
+    @property
+    def missing_a(self) -> int:
+        """Scores of A that are missing."""
+        return int(np.sum(np.isnan(self.scores_a)))
+
+    @property
+    def missing_b(self) -> int:
+        """Scores of B that are missing."""
+        return int(np.sum(np.isnan(self.scores_b)))
+
+
+def pair_scores(scores_a: Sequence[float | None], scores_b: Sequence[float | None]) -> Paired:
+    """Pair scores that are already in the same, frozen order.
+
+    Args:
+        scores_a: shape (n,), A's scores in [0, 1]; None is missing. NaN is refused: it would hide
+            whether the score is missing or the grader broken.
+        scores_b: shape (n,), B's, likewise.
+
+    Raises:
+        VerdictInputError: lengths differ, or a score is NaN or out of range.
+
+    """
+    if len(scores_a) != len(scores_b):
+        raise VerdictInputError(f"A has {len(scores_a)} scores and B has {len(scores_b)}")
+    return Paired(_as_scores("A", scores_a), _as_scores("B", scores_b))
+
+
+def pair_by_id(
+    scores_a: Sequence[tuple[Hashable, float | None]],
+    scores_b: Sequence[tuple[Hashable, float | None]],
+) -> Paired:
+    """Pair scores by item id, in the order of A's list.
+
+    Args:
+        scores_a: (id, score) of every item of A; None is missing.
+        scores_b: (id, score) of every item of B, in any order.
+
+    Raises:
+        VerdictInputError: an id occurs twice in one list, the sets of ids differ, or a score is NaN
+            or out of range.
+
+    """
+    a, b = _by_id("A", scores_a), _by_id("B", scores_b)
+    only_a = [key for key in a if key not in b]
+    only_b = [key for key in b if key not in a]
+    if only_a or only_b:
+        parts = [
+            f"{len(keys)} only in {arm}: {_few(keys)}"
+            for arm, keys in (("A", only_a), ("B", only_b))
+            if keys
+        ]
+        raise VerdictInputError(
+            f"the two sets of items differ ({'; '.join(parts)})",
+            hint="compare the items that both have, and say which were left out",
+        )
+    return pair_scores(list(a.values()), [b[key] for key in a])
+
+
+def mean_of_repeats(scores: Sequence[float | None]) -> float | None:
+    """Score of an item answered several times: the mean of the scores there are, None without any.
+
+    At an equal budget, one answer to each of more items says more: two repeats of half the items
+    have 1.67 times the variance.
+    """
+    there = [score for score in scores if score is not None]
+    return math.fsum(there) / len(there) if there else None
+
+
+def frozen_order(
+    item_ids: Sequence[str], seed: int, *, clusters: Mapping[str, str] | None = None
+) -> list[str]:
+    """Return the random order in which the items are run; clusters stay together.
+
+    Sorting by a keyed hash depends on the ids and the seed alone: not on the order of the data set,
+    nor on the version of any random generator.
+
+    Args:
+        item_ids: ids, each once.
+        seed: of the order.
+        clusters: item id to cluster label, for items that share a passage.
+
+    Raises:
+        VerdictInputError: an id occurs twice, or an item has no cluster.
+
+    """
+    ids = list(dict.fromkeys(item_ids))
+    if len(ids) != len(item_ids):
+        raise VerdictInputError(f"item ids occur twice: {_few(_repeated(item_ids))}")
+    if clusters is None:
+        return sorted(ids, key=_rank(seed, "item"))
+    lost = [key for key in ids if key not in clusters]
+    if lost:
+        raise VerdictInputError(f"{len(lost)} items have no cluster: {_few(lost)}")
+    of_cluster, of_item = _rank(seed, "cluster"), _rank(seed, "item")
+    return sorted(ids, key=lambda key: (of_cluster(clusters[key]), of_item(key)))
+
+
+def cluster_sizes(order: Sequence[str], clusters: Mapping[str, str]) -> list[int]:
+    """Return the items of each cluster along an order that keeps clusters together."""
+    sizes: list[int] = []
+    previous: str | None = None
+    for key in order:
+        if not sizes or clusters[key] != previous:
+            sizes.append(0)
+        sizes[-1] += 1
+        previous = clusters[key]
+    return sizes
+
+
+def completed_prefix(order: Sequence[Hashable], done: Mapping[Hashable, object]) -> int:
+    """Return how many items from the start of the frozen order are done, without a gap.
+
+    Answers that finished early beyond a gap do not count yet. Easy items finish first: read in the
+    order of completion, 64 at a time, 13 % of verdicts were false (nominal 5 %), at 256, 93 %.
+    """
+    for position, key in enumerate(order):
+        if key not in done:
+            return position
+    return len(order)
+
+
+def macro_blocks(tasks: Mapping[str, Sequence[str]]) -> list[str]:
+    """Interleave tasks into blocks of one item each, for a macro average (every task weighs alike).
+
+    Args:
+        tasks: task to its items in their frozen random order.
+
+    Returns:
+        As many whole blocks as the smallest task has items; what is left of larger tasks is not
+        part of a macro comparison. Pass [len(tasks)] * blocks as `cluster_sizes` to `decide`.
+
+    """
+    return [key for block in zip(*tasks.values(), strict=False) for key in block]
+
+
+def _as_scores(arm: str, scores: Sequence[float | None]) -> Floats:
+    for place, score in enumerate(scores):
+        if score is not None and not 0.0 <= score <= 1.0:
+            raise VerdictInputError(
+                f"score {place + 1} of {arm} is {score!r}; it must lie in [0, 1]",
+                hint="a missing score is None, never NaN and never zero",
+            )
+    return np.array([math.nan if score is None else score for score in scores], dtype=np.float64)
+
+
+def _by_id(
+    arm: str, scores: Sequence[tuple[Hashable, float | None]]
+) -> dict[Hashable, float | None]:
+    found = dict(scores)
+    if len(found) != len(scores):
+        twice = _few(_repeated([key for key, _ in scores]))
+        raise VerdictInputError(
+            f"item ids occur twice in {arm}: {twice}",
+            hint="repeated answers of one item are averaged first: so8t.verdict.mean_of_repeats",
+        )
+    return found
+
+
+def _repeated(keys: Sequence[Hashable]) -> list[Hashable]:
+    seen: set[Hashable] = set()
+    return [key for key in keys if key in seen or seen.add(key)]  # type: ignore[func-returns-value]
+
+
+def _few(keys: Sequence[Hashable]) -> str:
+    named = ", ".join(repr(key) for key in keys[:_NAMED])
+    return named if len(keys) <= _NAMED else f"{named} and {len(keys) - _NAMED} more"
+
+
+def _rank(seed: int, kind: str) -> Callable[[str], bytes]:
+    def rank(key: str) -> bytes:
+        return hashlib.sha256(f"{seed}|{kind}|{key}".encode()).digest()
+
+    return rank

@@ -1,0 +1,233 @@
+"""Would the verdict stand if what is not known had gone against it?
+
+Each function changes the scores in one named way, decides again by the same frozen rules, and says
+whether the outcome flips.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from so8t.errors import VerdictInputError
+from so8t.verdict.classical import mcnemar_exact
+from so8t.verdict.decide import Verdict, decide
+from so8t.verdict.pairs import Paired
+from so8t.verdict.settings import Outcome, Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from so8t.verdict.checks import Floats
+
+# Above this share of missing scores, or when the arms miss unequally, the worst case must hold too.
+MISSING_ALLOWED = 0.01
+UNBALANCED_BELOW = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """How much is missing, and whether that is enough to ask for the worst case.
+
+    Attributes:
+        share: pairs with a score missing over all pairs.
+        only_a: pairs in which only A's score is missing.
+        only_b: pairs in which only B's score is missing.
+        balance_p: exact two-sided p-value that the arms miss alike.
+        matters: share above 1 %, or balance_p below 0.05.
+
+    """
+
+    share: float
+    only_a: int
+    only_b: int
+    balance_p: float
+    matters: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Sensitivity:
+    """One verdict beside the same with the unknown turned for B and against B.
+
+    Attributes:
+        primary: the verdict as it stands.
+        best: with the unknown turned in favour of B.
+        worst: with the unknown turned against B.
+        flips: whether either case has another outcome.
+
+    """
+
+    primary: Verdict
+    best: Verdict
+    worst: Verdict
+
+    @property
+    def flips(self) -> bool:
+        """Whether the outcome depends on what is not known."""
+        return {self.best.outcome, self.worst.outcome} != {self.primary.outcome}
+
+    @property
+    def reversed(self) -> bool:
+        """Whether a proven direction would even turn round."""
+        turned = {Outcome.B_BETTER: Outcome.A_BETTER, Outcome.A_BETTER: Outcome.B_BETTER}
+        against = turned.get(self.primary.outcome)
+        return against is not None and against in {self.best.outcome, self.worst.outcome}
+
+
+def missing_summary(pairs: Paired) -> Missing:
+    """Count what is missing and test whether both arms miss alike (exact sign test)."""
+    lost_a, lost_b = np.isnan(pairs.scores_a), np.isnan(pairs.scores_b)
+    only_a, only_b = int(np.sum(lost_a & ~lost_b)), int(np.sum(lost_b & ~lost_a))
+    share = pairs.dropped / pairs.scores_a.size if pairs.scores_a.size else 0.0
+    balance = mcnemar_exact(only_a, only_b)
+    matters = share > MISSING_ALLOWED or balance < UNBALANCED_BELOW
+    return Missing(share, only_a, only_b, balance, matters)
+
+
+def worst_case_p(b_only: int, a_only: int, missing: int) -> float:
+    """Exact McNemar p-value with every missing pair counted against the arm that leads.
+
+    Args:
+        b_only: items that only B has right.
+        a_only: items that only A has right.
+        missing: pairs of which nothing is known.
+
+    Raises:
+        VerdictInputError: a count is negative or not whole.
+
+    """
+    if b_only >= a_only:
+        return mcnemar_exact(b_only, a_only + missing)
+    return mcnemar_exact(b_only + missing, a_only)
+
+
+def missing_cases(
+    pairs: Paired,
+    n_total: int,
+    settings: Settings,
+    *,
+    cluster_sizes: Sequence[int] | None = None,
+) -> Sensitivity:
+    """Decide again with every missing score at its end of [0, 1], for B and against B.
+
+    A score that is there keeps its value: where only A's is missing, B's still counts.
+
+    Args:
+        pairs: the completed prefix in the frozen order, with NaN where a score is missing.
+        n_total: N, as frozen.
+        settings: the frozen rules.
+        cluster_sizes: items of every cluster of the run, missing ones included.
+
+    Raises:
+        VerdictInputError: as `decide`.
+
+    """
+    lost_a, lost_b = np.isnan(pairs.scores_a), np.isnan(pairs.scores_b)
+
+    def case(a_gets: float, b_gets: float) -> Verdict:
+        a = np.where(lost_a, a_gets, pairs.scores_a)
+        b = np.where(lost_b, b_gets, pairs.scores_b)
+        return _decide(Paired(a, b), n_total, settings, cluster_sizes)
+
+    primary = _decide(pairs, n_total, settings, cluster_sizes)
+    return Sensitivity(primary, best=case(0.0, 1.0), worst=case(1.0, 0.0))
+
+
+def truncated_cases(
+    pairs: Paired,
+    truncated_a: Sequence[bool],
+    truncated_b: Sequence[bool],
+    n_total: int,
+    settings: Settings,
+    *,
+    cluster_sizes: Sequence[int] | None = None,
+) -> Sensitivity:
+    """Decide again with every truncated answer taken as right or wrong, for B and against B.
+
+    In the primary verdict an answer over the token limit is wrong (intention to treat). It might
+    have become right with more tokens: the best case for B gives that to B's and not to A's.
+
+    Args:
+        pairs: the completed prefix in the frozen order.
+        truncated_a: shape (n,), whether A's answer hit the limit.
+        truncated_b: shape (n,), whether B's did.
+        n_total: N, as frozen.
+        settings: the frozen rules.
+        cluster_sizes: items of every cluster of the run, missing ones included.
+
+    Raises:
+        VerdictInputError: lengths differ, and as `decide`.
+
+    """
+    cut_a = _flags("truncated_a", truncated_a, pairs)
+    cut_b = _flags("truncated_b", truncated_b, pairs)
+
+    def case(a_gets: float | None, b_gets: float | None) -> Verdict:
+        a, b = pairs.scores_a, pairs.scores_b
+        if a_gets is not None and b_gets is not None:
+            # What is missing stays missing; what was cut is replaced.
+            a = np.where(cut_a & ~np.isnan(a), a_gets, a)
+            b = np.where(cut_b & ~np.isnan(b), b_gets, b)
+        return _decide(Paired(a, b), n_total, settings, cluster_sizes)
+
+    return Sensitivity(case(None, None), best=case(0.0, 1.0), worst=case(1.0, 0.0))
+
+
+def valid_only(
+    pairs: Paired,
+    valid_a: Sequence[bool],
+    valid_b: Sequence[bool],
+    n_total: int,
+    settings: Settings,
+    *,
+    cluster_sizes: Sequence[int] | None = None,
+) -> Verdict:
+    """Decide on the pairs whose answers both had a valid format; the others are dropped.
+
+    It answers another question ("when both answer as asked, who is right?") and is shown beside
+    the primary verdict, never in its place: the better arm may be the one that answers as asked.
+
+    Args:
+        pairs: the completed prefix in the frozen order.
+        valid_a: shape (n,), whether A's answer had a valid format.
+        valid_b: shape (n,), whether B's did.
+        n_total: N, as frozen.
+        settings: the frozen rules.
+        cluster_sizes: items of every cluster of the run, invalid ones included.
+
+    Raises:
+        VerdictInputError: lengths differ, and as `decide`.
+
+    """
+    valid = _flags("valid_a", valid_a, pairs) & _flags("valid_b", valid_b, pairs)
+    only = Paired(np.where(valid, pairs.scores_a, np.nan), pairs.scores_b)
+    return _decide(only, n_total, settings, cluster_sizes)
+
+
+def _decide(
+    pairs: Paired, n_total: int, settings: Settings, cluster_sizes: Sequence[int] | None
+) -> Verdict:
+    return decide(
+        pairs.differences,
+        n_total,
+        settings,
+        dropped=pairs.dropped,
+        cluster_sizes=None if cluster_sizes is None else _without(cluster_sizes, ~pairs.complete),
+        scores_a=pairs.complete_a,
+    )
+
+
+def _flags(name: str, flags: Sequence[bool], pairs: Paired) -> np.ndarray:
+    if len(flags) != pairs.scores_a.size:
+        raise VerdictInputError(f"{name} has {len(flags)} flags for {pairs.scores_a.size} pairs")
+    return np.array(flags, dtype=bool)
+
+
+def _without(cluster_sizes: Sequence[int], lost: np.ndarray) -> list[int]:
+    """Return the cluster sizes without the lost items; clusters with none left disappear."""
+    labels = np.repeat(np.arange(len(cluster_sizes)), cluster_sizes)[: lost.size]
+    gone = np.bincount(labels[lost], minlength=len(cluster_sizes))
+    left: Floats = np.asarray(cluster_sizes) - gone
+    return [int(size) for size in left if size > 0]
