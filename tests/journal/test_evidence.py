@@ -74,9 +74,9 @@ def test_a_truncated_answer_is_not_correct_and_is_shown_both_ways(tmp_path):
         evidence = gather(journal)
     assert evidence.group.mean_b == 0.0
     assert evidence.coverage[Arm.B].truncated == 20
-    # The worst reading is the primary one here, so only the other is worth showing.
     assert evidence.sensitivity.outcomes == {
         "truncated_best_for_b": "b_better",
+        "truncated_worst_for_b": "undecided",
     }
     assert evidence.sensitivity.flips == ("truncated_best_for_b",)
 

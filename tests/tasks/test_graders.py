@@ -128,12 +128,13 @@ def test_no_reference_makes_a_grader_raise_anything_but_its_own_error(one: str, 
     ],
 )
 def test_long_replies_take_time_in_proportion(piece: str) -> None:
-    """A hundred thousand characters of anything are graded in seconds, by all graders together."""
-    reply = (piece * 100_000)[:100_000]
+    """Twenty thousand characters of anything are graded at once; nothing costs their square."""
+    reply = (piece * 20_000)[:20_000]
     began = time.process_time()
     for spec, reference in SPECS:
-        grade(sample(spec, reference), reply)
-    assert time.process_time() - began < 10
+        if spec["type"] != "regex":  # a suite author's own pattern has its own time limit
+            grade(sample(spec, reference), reply)
+    assert time.process_time() - began < 3
 
 
 def test_an_empty_reply_is_wrong_and_not_unscored() -> None:

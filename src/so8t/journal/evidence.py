@@ -10,20 +10,23 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from so8t.domain.exchange import Arm, Status
 from so8t.domain.plan import completed_prefix
 from so8t.domain.sample import Grade
 from so8t.errors import JournalError
-from so8t.verdict.decide import Verdict, decide
-from so8t.verdict.settings import Scope, Settings
+from so8t.verdict.decide import Verdict
+from so8t.verdict.multiple import Task, decide_tasks
+from so8t.verdict.pairs import Paired, cluster_sizes, pair_scores
+from so8t.verdict.sensitivity import Sensitivity as Cases
+from so8t.verdict.sensitivity import decide_pairs, missing_cases, truncated_cases, without_lost
+from so8t.verdict.settings import Outcome, Scope, Settings
+from collections.abc import Sequence
+from so8t.journal.rows import Place
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable
 
-    from so8t.domain.sample import Sample
-    from so8t.journal.rows import AnswerRecord
+    from so8t.journal.rows import Standing
     from so8t.journal.store import Journal
 
 #: The event that freezes what the statistics depend on, before the first question.
@@ -77,11 +80,14 @@ class Pair:
 class Group:
     """The paired result of some of the questions: all, one category, one task.
 
-    Means are over the pairs that count; `missing` pairs are dropped and counted here.
+    Means are over the pairs that count; `missing` pairs are dropped and counted here. `verdict`
+    is this group's alone; `claim` is what may be said of it among all groups of its kind, with a
+    family-wise error rate of alpha (closed Holm).
     """
 
     name: str
     verdict: Verdict
+    claim: Outcome
     pairs: int
     missing: int
     mean_a: float | None
@@ -138,191 +144,161 @@ def settings_of(journal: Journal) -> Settings:
 def gather(journal: Journal) -> Evidence:
     """Recompute everything from the rows of the journal."""
     settings = settings_of(journal)
-    planned = journal.sample_count()
-    answers = {arm: {a.position: a for a in journal.answers(arm)} for arm in Arm}
-    both = [p in answers[Arm.A] and p in answers[Arm.B] for p in range(planned)]
-    prefix = completed_prefix(both)
-    samples = list(journal.samples())
-    pairs = tuple(_pair(position, samples[position], answers) for position in range(prefix))
-    clusters = [sample.cluster for sample in samples]
-    group = _group("overall", pairs, planned, settings, clusters=clusters)
+    places = journal.places()
+    standings = {arm: {s.position: s for s in journal.standings(arm)} for arm in Arm}
+    pairs = _completed(range(len(places)), places, standings)
+    overall = _Members("overall", pairs, places, range(len(places)))
+    primary = overall.decide(settings)
     return Evidence(
-        overall=group.verdict,
-        group=group,
-        categories=_groups(pairs, samples, "category", settings),
-        tasks=_groups(pairs, samples, "task", settings),
-        coverage={arm: _coverage(answers[arm].values(), planned) for arm in Arm},
-        noise_floor={arm: _noise(journal, arm, answers[arm]) for arm in Arm},
-        sensitivity=_sensitivity(pairs, planned, settings, group.verdict, clusters),
-        pairs=pairs,
-        planned=planned,
+        overall=primary,
+        group=overall.group(primary, primary.outcome),
+        categories=_groups("category", places, standings, settings),
+        tasks=_groups("task", places, standings, settings),
+        coverage={arm: _coverage(standings[arm].values(), len(places)) for arm in Arm},
+        noise_floor={arm: _noise(journal, arm) for arm in Arm},
+        sensitivity=_sensitivity(overall, settings, primary),
+        pairs=tuple(pairs),
+        planned=len(places),
     )
 
 
-def _pair(position: int, sample: Sample, answers: dict[Arm, dict[int, AnswerRecord]]) -> Pair:
-    a, b = answers[Arm.A][position], answers[Arm.B][position]
-    return Pair(
-        position,
-        sample.category,
-        sample.task,
-        sample.cluster,
-        score_of(a),
-        score_of(b),
-        a.reply.status,
-        b.reply.status,
-    )
+def _completed(
+    positions: Sequence[int],
+    places: Sequence[Place],
+    standings: dict[Arm, dict[int, Standing]],
+) -> list[Pair]:
+    """Return the pairs of the longest unbroken prefix of `positions` that both arms answered."""
+    a, b = standings[Arm.A], standings[Arm.B]
+    prefix = completed_prefix([p in a and p in b for p in positions])
+    return [
+        Pair(
+            position=p,
+            category=places[p].category,
+            task=places[p].task,
+            cluster=places[p].cluster,
+            score_a=a[p].counted,
+            score_b=b[p].counted,
+            status_a=a[p].status,
+            status_b=b[p].status,
+        )
+        for p in positions[:prefix]
+    ]
 
 
-def score_of(answer: AnswerRecord) -> float | None:
-    """Return the score that counts: None (missing) for a failure or an undecided grader.
+@dataclass(frozen=True, slots=True)
+class _Members:
+    """Some of the questions: the pairs of their completed prefix, and all their positions."""
 
-    A truncated answer is not correct, whatever it says: the token budget is part of the test.
-    """
-    if answer.reply.status is Status.FAILED:
-        return None
-    if answer.reply.status is Status.TRUNCATED:
-        return 0.0
-    return answer.score.value if answer.score is not None else None
+    name: str
+    pairs: Sequence[Pair]
+    places: Sequence[Place]
+    positions: Sequence[int]
 
+    @property
+    def planned(self) -> int:
+        return len(self.positions)
 
-def as_scored(pair: Pair) -> tuple[float | None, float | None]:
-    """Read a pair as it was scored."""
-    return pair.score_a, pair.score_b
+    @property
+    def scores(self) -> Paired:
+        return pair_scores([p.score_a for p in self.pairs], [p.score_b for p in self.pairs])
 
+    @property
+    def cluster_sizes(self) -> list[int] | None:
+        """Sizes of the clusters along the frozen order, dropped pairs included."""
+        if all(self.places[p].cluster is None for p in self.positions):
+            return None
+        # A question without a cluster is one by itself; a position is nobody's cluster name.
+        labels = {str(p): self.places[p].cluster or f"\0{p}" for p in self.positions}
+        return cluster_sizes([str(p) for p in self.positions], labels)
 
-def _truncated(pair: Pair, if_a: float, if_b: float) -> tuple[float | None, float | None]:
-    return (
-        if_a if pair.status_a is Status.TRUNCATED else pair.score_a,
-        if_b if pair.status_b is Status.TRUNCATED else pair.score_b,
-    )
+    def decide(self, settings: Settings) -> Verdict:
+        return decide_pairs(self.scores, self.planned, settings, cluster_sizes=self.cluster_sizes)
 
+    @property
+    def task(self) -> Task:
+        scores, sizes = self.scores, self.cluster_sizes
+        left = None if sizes is None else without_lost(sizes, ~scores.complete)
+        return Task(scores.differences, self.planned, scores.dropped, left)
 
-def _missing(pair: Pair, if_a: float, if_b: float) -> tuple[float | None, float | None]:
-    return (
-        if_a if pair.score_a is None else pair.score_a,
-        if_b if pair.score_b is None else pair.score_b,
-    )
-
-
-_READINGS: dict[str, Callable[[Pair], tuple[float | None, float | None]]] = {
-    "truncated_best_for_b": lambda pair: _truncated(pair, 0.0, 1.0),
-    "truncated_worst_for_b": lambda pair: _truncated(pair, 1.0, 0.0),
-    "missing_best_for_b": lambda pair: _missing(pair, 0.0, 1.0),
-    "missing_worst_for_b": lambda pair: _missing(pair, 1.0, 0.0),
-}
-
-
-def _group(
-    name: str,
-    pairs: Iterable[Pair],
-    planned: int,
-    settings: Settings,
-    *,
-    clusters: Sequence[str | None] = (),
-    read: Callable[[Pair], tuple[float | None, float | None]] = as_scored,
-) -> Group:
-    """Judge some of the pairs. `clusters` are those of all planned samples in their order."""
-    seen = [(pair, *read(pair)) for pair in pairs]
-    known = [(pair, a, b) for pair, a, b in seen if a is not None and b is not None]
-    missing = len(seen) - len(known)
-    scores_a = np.array([a for _, a, _ in known], dtype=float)
-    scores_b = np.array([b for _, _, b in known], dtype=float)
-    binary = settings.binary is not False
-    verdict = decide(
-        scores_b - scores_a,
-        planned,
-        settings,
-        dropped=missing,
-        cluster_sizes=_cluster_sizes(
-            clusters, {index for index, (_, a, b) in enumerate(seen) if a is None or b is None}
-        ),
-        scores_a=scores_a if binary else None,
-    )
-    return Group(
-        name=name,
-        verdict=verdict,
-        pairs=len(known),
-        missing=missing,
-        mean_a=float(scores_a.mean()) if known else None,
-        mean_b=float(scores_b.mean()) if known else None,
-    )
-
-
-def _cluster_sizes(clusters: Sequence[str | None], dropped: set[int]) -> list[int] | None:
-    """Sizes of the clusters in the frozen order, dropped items left out; None without clusters."""
-    if not any(clusters):
-        return None
-    sizes: list[int] = []
-    previous: str | None = None
-    for position, cluster in enumerate(clusters):
-        if position in dropped:
-            continue
-        if cluster is None or cluster != previous:
-            sizes.append(0)
-        sizes[-1] += 1
-        previous = cluster
-    return sizes
+    def group(self, verdict: Verdict, claim: Outcome) -> Group:
+        scores = self.scores
+        known = scores.complete
+        return Group(
+            name=self.name,
+            verdict=verdict,
+            claim=claim,
+            pairs=int(known.sum()),
+            missing=scores.dropped,
+            mean_a=float(scores.scores_a[known].mean()) if known.any() else None,
+            mean_b=float(scores.scores_b[known].mean()) if known.any() else None,
+        )
 
 
 def _groups(
-    pairs: tuple[Pair, ...], samples: Sequence[Sample], column: str, settings: Settings
-) -> tuple[Group, ...]:
-    """Judge each category or task by itself, with looks at each of its items."""
-    alone = replace(settings, look_every=1)
-    clusters: dict[str, list[str | None]] = defaultdict(list)
-    for sample in samples:
-        clusters[getattr(sample, column)].append(sample.cluster)
-    return tuple(
-        _group(
-            name,
-            (pair for pair in pairs if getattr(pair, column) == name),
-            len(clusters[name]),
-            alone,
-            clusters=clusters[name],
-        )
-        for name in sorted(clusters)
-    )
-
-
-def _sensitivity(
-    pairs: tuple[Pair, ...],
-    planned: int,
+    column: str,
+    places: Sequence[Place],
+    standings: dict[Arm, dict[int, Standing]],
     settings: Settings,
-    primary: Verdict,
-    clusters: Sequence[str | None],
-) -> Sensitivity:
-    """Judge again with truncated and with missing answers read the best and the worst way for B."""
+) -> tuple[Group, ...]:
+    """Judge each category or task along its own prefix, and all of them together by closed Holm."""
+    alone = replace(settings, look_every=1)
+    positions: dict[str, list[int]] = defaultdict(list)
+    for position, place in enumerate(places):
+        positions[getattr(place, column)].append(position)
+    members = [
+        _Members(name, _completed(its, places, standings), places, its)
+        for name, its in sorted(positions.items())
+    ]
+    claims = decide_tasks({one.name: one.task for one in members}, alone)
+    return tuple(one.group(one.decide(alone), claims[one.name].outcome) for one in members)
+
+
+def _sensitivity(overall: _Members, settings: Settings, primary: Verdict) -> Sensitivity:
+    """Judge again with missing and with truncated answers read the best and the worst way for B."""
     outcomes: dict[str, str] = {}
-    for name, read in _READINGS.items():
-        if any(read(pair) != as_scored(pair) for pair in pairs):
-            found = _group(name, pairs, planned, settings, clusters=clusters, read=read)
-            outcomes[name] = found.verdict.outcome.value
-    flips = tuple(name for name, outcome in outcomes.items() if outcome != primary.outcome.value)
-    return Sensitivity(outcomes, flips)
+    flips: list[str] = []
+    pairs, scores, sizes = overall.pairs, overall.scores, overall.cluster_sizes
+    cut_a = [pair.status_a is Status.TRUNCATED for pair in pairs]
+    cut_b = [pair.status_b is Status.TRUNCATED for pair in pairs]
+    readings: dict[str, Cases] = {}
+    if scores.dropped:
+        readings["missing"] = missing_cases(scores, overall.planned, settings, cluster_sizes=sizes)
+    if any(cut_a) or any(cut_b):
+        readings["truncated"] = truncated_cases(
+            scores, cut_a, cut_b, overall.planned, settings, cluster_sizes=sizes
+        )
+    for name, cases in readings.items():
+        for way, verdict in (("best", cases.best), ("worst", cases.worst)):
+            reading = f"{name}_{way}_for_b"
+            outcomes[reading] = verdict.outcome.value
+            if verdict.outcome is not primary.outcome:
+                flips.append(reading)
+    return Sensitivity(outcomes, tuple(flips))
 
 
-def _coverage(answers: Iterable[AnswerRecord], total: int) -> Coverage:
-    found = list(answers)
-    status = Counter(answer.reply.status for answer in found)
-    unscored = sum(a.score is not None and a.score.grade is Grade.UNSCORED for a in found)
+def _coverage(standings: Iterable[Standing], total: int) -> Coverage:
+    found = list(standings)
+    status = Counter(standing.status for standing in found)
     return Coverage(
         total=total,
         answered=status[Status.COMPLETED] + status[Status.TRUNCATED],
         truncated=status[Status.TRUNCATED],
         failed=status[Status.FAILED],
-        unscored=unscored,
+        unscored=sum(standing.grade is Grade.UNSCORED for standing in found),
     )
 
 
-def _noise(journal: Journal, arm: Arm, first: dict[int, AnswerRecord]) -> NoiseFloor:
+def _noise(journal: Journal, arm: Arm) -> NoiseFloor:
+    again = {a.position: a for a in journal.answers(arm, repeat=1)}
+    first = journal.answers(arm, stop=1 + max(again, default=-1))
     twice = [
-        (first[again.position], again)
-        for again in journal.answers(arm, repeat=1)
-        if again.position in first and again.reply.status is not Status.FAILED
+        (one, again[one.position])
+        for one in first
+        if one.position in again
+        and Status.FAILED not in (one.reply.status, again[one.position].reply.status)
     ]
-    twice = [pair for pair in twice if pair[0].reply.status is not Status.FAILED]
     return NoiseFloor(
         pairs=len(twice),
         text_flips=sum(one.reply.text != two.reply.text for one, two in twice),
-        score_flips=sum(score_of(one) != score_of(two) for one, two in twice),
+        score_flips=sum(one.standing.counted != two.standing.counted for one, two in twice),
     )

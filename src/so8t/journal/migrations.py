@@ -63,6 +63,7 @@ CREATE TABLE sample (
     task TEXT NOT NULL,
     category TEXT NOT NULL,
     origin TEXT NOT NULL,
+    cluster TEXT,
     digest TEXT NOT NULL,
     body TEXT NOT NULL,
     chain TEXT NOT NULL
@@ -81,6 +82,7 @@ CREATE TABLE answer (
     completion_tokens INTEGER,
     seconds REAL,
     settings TEXT NOT NULL REFERENCES settings (digest),
+    reused_from TEXT,
     chain TEXT NOT NULL
 ) STRICT;
 -- Exactly one answer counts; a failed one leaves room for the retry that replaces it.
@@ -108,7 +110,17 @@ CHAINED = {
     "event": ("seq", "at", "monotonic", "kind", "data"),
     "phase": ("seq", "at", "phase", "attempt", "state", "inputs", "result"),
     "settings": ("seq", "digest", "body"),
-    "sample": ("seq", "position", "id", "task", "category", "origin", "digest", "body"),
+    "sample": (
+        "seq",
+        "position",
+        "id",
+        "task",
+        "category",
+        "origin",
+        "cluster",
+        "digest",
+        "body",
+    ),
     "answer": (
         "seq",
         "at",
@@ -122,6 +134,7 @@ CHAINED = {
         "completion_tokens",
         "seconds",
         "settings",
+        "reused_from",
     ),
     "score": ("seq", "answer", "grader", "grade", "value", "reason"),
 }

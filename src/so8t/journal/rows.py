@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from so8t.domain.exchange import Arm, EngineReply
+from so8t.domain.exchange import Arm, EngineReply, Status
 from so8t.domain.plan import Phase
-from so8t.domain.sample import Score
+from so8t.domain.sample import Grade, Score
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,10 @@ class EventRecord:
 
 @dataclass(frozen=True, slots=True)
 class GradedReply:
-    """An engine's reply to one sample, with its grade (None for a failed reply)."""
+    """An engine's reply to one sample, with its grade (None for a failed reply).
+
+    `reused_from` is the id of the run that asked it, None where this one did.
+    """
 
     arm: Arm
     position: int
@@ -56,6 +59,36 @@ class GradedReply:
     settings: str
     score: Score | None
     grader: str | None
+    reused_from: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a sample belongs; questions of one cluster share a passage."""
+
+    task: str
+    category: str
+    cluster: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a question stands with one arm: the newest answer's status, and its score if any."""
+
+    position: int
+    status: Status
+    grade: Grade | None
+    value: float | None
+
+    @property
+    def counted(self) -> float | None:
+        """The score that counts: None (missing) for a failure or an undecided grader.
+
+        A truncated answer is not correct, whatever it says: the token budget is part of the test.
+        """
+        if self.status is Status.FAILED:
+            return None
+        return 0.0 if self.status is Status.TRUNCATED else self.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,3 +105,11 @@ class AnswerRecord:
     score: Score | None
     grader: str | None
     attempts: int
+    reused_from: str | None = None
+
+    @property
+    def standing(self) -> Standing:
+        """How the question stands with this arm."""
+        grade = self.score.grade if self.score else None
+        value = self.score.value if self.score else None
+        return Standing(self.position, self.reply.status, grade, value)

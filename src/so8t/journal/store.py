@@ -24,7 +24,15 @@ from so8t.errors import IncompleteError, JournalError
 from so8t.journal.chain import check_witness, link, read_head, verify_chain, write_witness
 from so8t.journal.connect import connect
 from so8t.journal.migrations import CHAINED
-from so8t.journal.rows import AnswerRecord, EventRecord, GradedReply, PhaseRecord, RunRecord
+from so8t.journal.rows import (
+    AnswerRecord,
+    EventRecord,
+    GradedReply,
+    PhaseRecord,
+    Place,
+    RunRecord,
+    Standing,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -47,7 +55,8 @@ _NEWEST = """
 SELECT a.seq, a.at, a.arm, a.position, a.repeat, a.status, a.text, a.reason, a.prompt_tokens,
        a.completion_tokens, a.seconds, a.settings, s.grade, s.value, s.reason, s.grader,
        (SELECT count(*) FROM answer c
-         WHERE c.arm = a.arm AND c.repeat = a.repeat AND c.position = a.position)
+         WHERE c.arm = a.arm AND c.repeat = a.repeat AND c.position = a.position),
+       a.reused_from
   FROM answer a
   LEFT JOIN score s ON s.seq = (SELECT max(seq) FROM score WHERE answer = a.seq)
  WHERE a.seq = (SELECT max(b.seq) FROM answer b
@@ -96,7 +105,7 @@ class Journal:
 
     # --- the run -------------------------------------------------------------------------------
 
-    def create_run(self, name: str, config: dict[str, Any], version: str) -> RunRecord:
+    def create_run(self, name: str, config: dict[str, Any], version: str) -> None:
         """Record what was asked for. Done once; `run` gives it back."""
         at = self._now().isoformat()
         row = (uuid.uuid4().hex, name, at, version, canonical_json(config), digest_of(config))
@@ -110,10 +119,6 @@ class Journal:
                 "run_created",
                 canonical_json({"row": digest_of(row)}),
             )
-        run = self.run
-        if run is None:
-            raise JournalError(f"{self.path}: the run that was just recorded cannot be read.")
-        return run
 
     @property
     def run(self) -> RunRecord | None:
@@ -190,6 +195,7 @@ class Journal:
                     sample.task,
                     sample.category,
                     sample.origin.value,
+                    sample.cluster,
                     sample.digest,
                     body,
                 )
@@ -254,6 +260,7 @@ class Journal:
             reply.completion_tokens,
             reply.seconds,
             graded.settings,
+            graded.reused_from,
         )
         if graded.score is not None:
             score = graded.score
@@ -287,13 +294,47 @@ class Journal:
         )
         return [position for (position,) in rows]
 
-    def answers(self, arm: Arm | None = None, *, repeat: int | None = 0) -> Iterator[AnswerRecord]:
-        """Yield the answers as they stand in the order of positions, of one arm or both."""
-        where = " AND ? IN (a.arm, '') AND ? IN (a.repeat, -1) ORDER BY a.position, a.arm, a.repeat"
+    def answers(
+        self, arm: Arm | None = None, *, repeat: int | None = 0, stop: int | None = None
+    ) -> Iterator[AnswerRecord]:
+        """Yield the answers as they stand in the order of positions, of one arm or both.
+
+        `stop` ends before that position.
+        """
+        where = (
+            " AND ? IN (a.arm, '') AND ? IN (a.repeat, -1) AND a.position < ?"
+            " ORDER BY a.position, a.arm, a.repeat"
+        )
+        last = self.sample_count() if stop is None else stop
         for row in self._connection.execute(
-            _NEWEST + where, (arm.value if arm else "", -1 if repeat is None else repeat)
+            _NEWEST + where, (arm.value if arm else "", -1 if repeat is None else repeat, last)
         ):
             yield _answer_record(row)
+
+    def standings(self, arm: Arm) -> Iterator[Standing]:
+        """Yield how each answered question stands with an arm, without texts, by position."""
+        # SQLite takes the bare columns beside max() from the row that has the maximum.
+        for position, status, grade, value in self._connection.execute(
+            """
+            WITH newest AS (
+                SELECT position, status, max(seq) AS seq FROM answer
+                 WHERE arm = ? AND repeat = 0 GROUP BY position)
+            SELECT n.position, n.status, s.grade, s.value FROM newest n
+              LEFT JOIN score s ON s.seq = (SELECT max(seq) FROM score WHERE answer = n.seq)
+             ORDER BY n.position
+            """,
+            (arm.value,),
+        ):
+            yield Standing(position, Status(status), Grade(grade) if grade else None, value)
+
+    def places(self) -> list[Place]:
+        """Where each frozen sample belongs, by position: task, category and cluster."""
+        return [
+            Place(*row)
+            for row in self._connection.execute(
+                "SELECT task, category, cluster FROM sample ORDER BY position"
+            )
+        ]
 
     def answer_counts(self) -> dict[tuple[Arm, Status], int]:
         """How many answers stand, by arm and status (first answers only, without repeats)."""
@@ -457,6 +498,7 @@ def _answer_record(row: tuple[Any, ...]) -> AnswerRecord:
         score=Score(Grade(grade), row[13], row[14]) if grade else None,
         grader=row[15],
         attempts=row[16],
+        reused_from=row[17],
     )
 
 

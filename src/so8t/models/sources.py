@@ -18,7 +18,7 @@ from so8t.errors import ModelError, PrerequisiteError
 from so8t.models.gguf_check import inspect_gguf
 from so8t.models.gguf_format import read_header
 from so8t.models.safetensors_files import weight_files
-from so8t.system.files import file_digest, tree_bytes, tree_digest
+from so8t.system.files import file_digest
 
 if TYPE_CHECKING:
     from so8t.config.schema import Source
@@ -31,6 +31,7 @@ _HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 # repository.
 _HUB_FILES: Final = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "LICENSE*", "*.md")
 _HUB_IGNORED: Final = ("*/*", "optimizer*", "training_args*")
+_SETTINGS: Final = ("*.json", "*.jinja", "*.model")
 _FRONT_MATTER: Final = re.compile(r"\A---\s*\n(.*?)\n---\s*\n", re.DOTALL)
 _LICENCE: Final = re.compile(
     r"^license(?P<name>_name)?:\s*['\"]?(?P<value>[^'\"\n]+)", re.MULTILINE
@@ -46,9 +47,9 @@ class ResolvedSource:
         kind: "hf" (a directory), "gguf" (a file) or "ollama" (a tag).
         location: path of the directory or file, or the tag.
         commit: the hub's commit, None for anything that is not from the hub.
-        digest: `sha256:<hex>` of the file or of the directory's names and contents; for an Ollama
-            tag of its name only, since the bytes are on its server, which has its own digest.
-        size: bytes on this disk; 0 for an Ollama tag, which has none here.
+        digest: `sha256:<hex>` of the file, or of the names and contents of the files that make
+            the model; for an Ollama tag of its name only, since the bytes are on its server, which has its own digest.
+        size: bytes of these files; 0 for an Ollama tag, which has none here.
         licence: as the model's card or file says, None where neither does.
 
     """
@@ -142,14 +143,26 @@ def check_directory(directory: Path) -> None:
         )
 
 
+def model_files(directory: Path) -> list[Path]:
+    """List the files that make a model: weights, settings, tokenizer and templates, sorted."""
+    files = set(weight_files(directory))
+    for pattern in _SETTINGS:
+        files.update(path for path in directory.glob(pattern) if path.is_file())
+    return sorted(file for file in files if not file.name.startswith("."))
+
+
 def _directory(directory: Path, commit: str | None) -> ResolvedSource:
     check_directory(directory)
+    files = model_files(directory)
+    # File by file, so that neither a card's typo nor a trainer's checkpoint beside the model
+    # makes it another one.
+    digest = digest_of({file.name: file_digest(file) for file in files})
     return ResolvedSource(
         kind="hf",
         location=str(directory),
         commit=commit,
-        digest=tree_digest(directory),
-        size=tree_bytes(directory),
+        digest=digest,
+        size=sum(file.stat().st_size for file in files),
         licence=_licence(directory),
     )
 

@@ -70,7 +70,7 @@ def small(value: float) -> str:
     if value == 0 or _PLAIN_FROM <= abs(value) < _PLAIN_BELOW:
         return f"{value:.4g}"
     mantissa, _, exponent = f"{value:.1e}".partition("e")
-    return f"{mantissa} × 10{str(int(exponent)).translate(_SUPERSCRIPTS)}"
+    return f"{mantissa} \N{MULTIPLICATION SIGN} 10{str(int(exponent)).translate(_SUPERSCRIPTS)}"
 
 
 def size(count: int | None) -> str | None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
 from so8t.domain.exchange import Arm
 from so8t.report import svg
-from so8t.report.view import difference
+from so8t.report.view import used_means, used_scores
+from so8t.verdict.settings import Ending, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from so8t.report.text import Text
     from so8t.report.view import View
     from so8t.report.words import Names
+    from so8t.verdict.decide import Verdict
 
 _MISSING_MATTERS = 0.01
 _SMALL_P = 1e-4
@@ -50,9 +52,10 @@ def evidence_context(view: View, text: Text, who: Names) -> dict[str, Any]:
         return {}
     overall = evidence.overall
     settings = overall.settings
-    categories = [_row(group, text, "category") for group in evidence.categories]
-    tasks = [_row(group, text, "task") for group in evidence.tasks]
-    total = _row(evidence.group, text, "category", overall=True)
+    rows = _Rows(text, partial=view.partial)
+    categories = [rows.row(group, "category") for group in evidence.categories]
+    tasks = [rows.row(group, "task") for group in evidence.tasks]
+    total = rows.overall(evidence)
     binary = overall.discordant is not None
     names = sorted({sample.category for sample in view.side_by_side.shown})
     counts = Counter(sample.side for sample in view.side_by_side.shown)
@@ -81,29 +84,50 @@ def evidence_context(view: View, text: Text, who: Names) -> dict[str, Any]:
     }
 
 
-def _row(group: Group, text: Text, prefix: str, *, overall: bool = False) -> TableRow:
-    verdict = group.verdict
-    interval = text("unknown")
-    if verdict.interval is not None:
-        low, high = (text.signed_points(bound) for bound in verdict.interval)
-        interval = text("table.range", low=low, high=high)
-    counted = verdict.discordant
-    unknown = text("unknown")
-    return TableRow(
-        label=text("table.overall") if overall else text.known(prefix, group.name),
-        overall=overall,
-        used=verdict.items_used,
-        total=verdict.items_total,
-        mean_a=group.mean_a,
-        mean_b=group.mean_b,
-        difference=text.signed_points(verdict.difference),
-        interval=interval,
-        b_only=unknown if counted is None else text.number(counted.b_only),
-        a_only=unknown if counted is None else text.number(counted.a_only),
-        missing=group.missing,
-        outcome=verdict.outcome.value,
-        reading=text(f"outcome.{verdict.outcome.value}"),
-    )
+class _Rows:
+    """Writes out the lines of the tables."""
+
+    def __init__(self, text: Text, *, partial: bool) -> None:
+        self._text = text
+        self._partial = partial
+
+    def overall(self, evidence: Evidence) -> TableRow:
+        """Write the line of all items; its means are of the items that the verdict used."""
+        means = used_means(evidence) or (None, None)
+        row = self.row(evidence.group, "category")
+        label = self._text("table.overall")
+        return replace(row, label=label, overall=True, mean_a=means[0], mean_b=means[1])
+
+    def row(self, group: Group, prefix: str) -> TableRow:
+        """Write the line of a category or a task."""
+        text, verdict = self._text, group.verdict
+        interval = text("unknown")
+        if verdict.interval is not None:
+            low, high = (text.signed_points(bound) for bound in verdict.interval)
+            interval = text("table.range", low=low, high=high)
+        counted, unknown = verdict.discordant, text("unknown")
+        return TableRow(
+            label=text.known(prefix, group.name),
+            overall=False,
+            used=verdict.items_used,
+            total=verdict.items_total,
+            mean_a=group.mean_a,
+            mean_b=group.mean_b,
+            difference=text.signed_points(verdict.difference),
+            interval=interval,
+            b_only=unknown if counted is None else text.number(counted.b_only),
+            a_only=unknown if counted is None else text.number(counted.a_only),
+            missing=group.missing,
+            outcome=verdict.outcome.value,
+            reading=self.reading(verdict),
+        )
+
+    def reading(self, verdict: Verdict) -> str:
+        """Name an outcome; what an unfinished run has not decided may still be."""
+        open_ = self._partial and verdict.ending is Ending.ONGOING
+        if open_ and verdict.outcome is Outcome.UNDECIDED:
+            return self._text("outcome.ongoing")
+        return self._text(f"outcome.{verdict.outcome.value}")
 
 
 def _forest(evidence: Evidence, text: Text) -> list[Markup]:
@@ -129,19 +153,20 @@ def _forest(evidence: Evidence, text: Text) -> list[Markup]:
 def _course(view: View, text: Text) -> list[Markup]:
     if view.course is None:
         return []
+    overall = None if view.evidence is None else view.evidence.overall
+    directed = overall is not None and overall.outcome in (Outcome.A_BETTER, Outcome.B_BETTER)
+    decided_at = overall.decided_at if overall is not None and directed else None
     return [
-        svg.course(view.course, text, layout, f"course-{layout.name}")
+        svg.course(view.course, text, layout, f"course-{layout.name}", decided_at=decided_at)
         for layout in (svg.WIDE, svg.NARROW)
     ]
 
 
 def wins_bar(evidence: Evidence, text: Text) -> Markup:
-    """Draw wins, ties and losses over the pairs that count as one bar with its legend."""
+    """Draw wins, ties and losses over the pairs that were used as one bar with its legend."""
     ways: Counter[str] = Counter()
-    for pair in evidence.pairs:
-        found = difference(pair)
-        if found is not None:
-            ways["b" if found > 0 else "a" if found < 0 else "tie"] += 1
+    for score_a, score_b in used_scores(evidence):
+        ways["b" if score_b > score_a else "a" if score_b < score_a else "tie"] += 1
     total = sum(ways.values())
     if not total:
         return Markup("")

@@ -12,7 +12,7 @@ from so8t.domain.exchange import Arm, Status
 from so8t.domain.plan import Phase
 from so8t.domain.sample import Grade
 from so8t.errors import PrerequisiteError
-from so8t.journal.evidence import FROZEN, gather, score_of
+from so8t.journal.evidence import FROZEN, gather
 from so8t.report.redact import hide_thinking, shorten
 from so8t.report.summary import summary
 from so8t.report.view import (
@@ -276,7 +276,7 @@ class _Shown:
         return AnswerView(
             status=answer.reply.status,
             text=self.answer(answer.reply.text),
-            score=score_of(answer),
+            score=answer.standing.counted,
             reason=None if reason is None else self.answer(reason),
             seconds=answer.reply.seconds,
             attempts=answer.attempts,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from so8t.report.view import used_means
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -24,7 +26,7 @@ def summary(view: View, *, report: Path | None = None) -> dict[str, Any]:
             [low, high], level, p_value, items_total, items_used, items_missing, decided_at,
             discordant {b_only, a_only, both_right, both_wrong}, margin, alpha, scope, method}.
             `difference` and `interval` are score B - score A in [-1, 1].
-        mean: {a, b}, mean scores over the pairs that count.
+        mean: {a, b}, mean scores over the pairs that were used.
         categories, tasks: [{name, verdict, mean, pairs, missing}].
         coverage: {a, b} of {total, answered, truncated, failed, unscored, open}.
         noise_floor: {a, b} of {pairs, text_flips, score_flips}.
@@ -59,9 +61,10 @@ def summary(view: View, *, report: Path | None = None) -> dict[str, Any]:
 
 
 def _evidence(evidence: Evidence) -> dict[str, Any]:
+    means = used_means(evidence) or (None, None)
     return {
         "verdict": _verdict(evidence.overall, evidence.group.missing),
-        "mean": {"a": evidence.group.mean_a, "b": evidence.group.mean_b},
+        "mean": {"a": means[0], "b": means[1]},
         "categories": [_group(group) for group in evidence.categories],
         "tasks": [_group(group) for group in evidence.tasks],
         "coverage": {

@@ -87,7 +87,7 @@ def forest(
     for tick in ticks:
         name = "zero" if tick == 0 else "grid"
         parts.append(_line(name, x(tick), _TOP, x(tick), bottom))
-        parts.append(_text("tick", x(tick), bottom + 18, _tick_label(tick, text), "middle"))
+        parts.append(_text("tick", x(tick), bottom + 18, _tick_label(tick), "middle"))
     top = _TOP
     for row in rows:
         parts += _row(row, top, layout, limit, text)
@@ -98,7 +98,9 @@ def forest(
     return Markup("").join(parts)
 
 
-def course(view: CourseView, text: Text, layout: Layout, ident: str) -> Markup:
+def course(
+    view: CourseView, text: Text, layout: Layout, ident: str, *, decided_at: int | None
+) -> Markup:
     """Draw the evidence over the items, and the boundary at which a side wins."""
     height, left, right, top = 250, 46, layout.width - 14, 16
     bottom = height - 44
@@ -126,6 +128,13 @@ def course(view: CourseView, text: Text, layout: Layout, ident: str) -> Markup:
     parts = [_open(layout, height, "course", ident)]
     parts.append(_titles(ident, text("course.title"), text(f"course.desc.{view.kind}")))
     parts.append(_line("zero", left, y(0), right, y(0)))
+    if decided_at is not None:
+        at = x(decided_at)
+        anchor = "end" if at > (left + right) / 2 else "start"
+        away = -6 if anchor == "end" else 6
+        words = text("course.decided", items=decided_at)
+        parts.append(_line("decided", at, top, at, bottom))
+        parts.append(_text("tick", at + away, bottom - 4, words, anchor))
     parts.append(path("limit b", view.boundary))
     if mirrored:
         parts += [path("limit a", view.boundary, -1.0), path("walk", view.for_b)]
@@ -178,11 +187,13 @@ def _row(row: Row, top: float, layout: Layout, limit: float, text: Text) -> list
     if row.interval is not None:
         low, high = row.interval
         parts.append(_line(f"bar {row.kind}", x(low), middle, x(high), middle))
-        for bound, way in ((low, -1), (high, 1)):
+        for bound, side in ((low, -1), (high, 1)):
             if abs(bound) > limit + 1e-12:
                 tip = x(bound)
-                shape = f"M{tip - 6 * way:.1f} {middle - 4:.1f}L{tip:.1f} {middle:.1f}"
-                parts.append(_tag("path", "cut", d=f"{shape}L{tip - 6 * way:.1f} {middle + 4:.1f}"))
+                shape = f"M{tip - 6 * side:.1f} {middle - 4:.1f}L{tip:.1f} {middle:.1f}"
+                parts.append(
+                    _tag("path", "cut", d=f"{shape}L{tip - 6 * side:.1f} {middle + 4:.1f}")
+                )
     way = "b" if row.difference > 0 else "a" if row.difference < 0 else "none"
     at = x(row.difference)
     if row.kind == "overall":
@@ -225,7 +236,7 @@ def _ticks(limit: float, step: float) -> list[float]:
     return [number * step for number in range(-count, count + 1)]
 
 
-def _tick_label(tick: float, text: Text) -> str:
+def _tick_label(tick: float) -> str:
     whole = f"{abs(tick) * 100:g}"
     return whole if tick == 0 else f"{'+' if tick > 0 else MINUS}{whole}"
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from datetime import datetime
+from so8t.domain.exchange import Arm, Status
+from so8t.domain.plan import Phase
+from so8t.journal.chain import Head
+from so8t.journal.evidence import Evidence
+from so8t.journal.rows import RunRecord
 
-    from so8t.domain.exchange import Arm, Status
-    from so8t.domain.plan import Phase
-    from so8t.journal.chain import Head
-    from so8t.journal.evidence import Evidence, Pair
-    from so8t.journal.rows import RunRecord
+if TYPE_CHECKING:
+    from so8t.journal.evidence import Pair
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,3 +203,21 @@ def difference(pair: Pair) -> float | None:
     if pair.score_a is None or pair.score_b is None:
         return None
     return pair.score_b - pair.score_a
+
+
+def used_scores(evidence: Evidence) -> list[tuple[float, float]]:
+    """Scores of A and B of the pairs that the verdict rests on: the known ones up to its look."""
+    known = [
+        (pair.score_a, pair.score_b)
+        for pair in evidence.pairs
+        if pair.score_a is not None and pair.score_b is not None
+    ]
+    return known[: evidence.overall.items_used]
+
+
+def used_means(evidence: Evidence) -> tuple[float, float] | None:
+    """Mean scores of A and B over the pairs that the verdict rests on, None without any."""
+    scores = used_scores(evidence)
+    if not scores:
+        return None
+    return sum(a for a, _ in scores) / len(scores), sum(b for _, b in scores) / len(scores)

@@ -94,10 +94,9 @@ def _finding(verdict: Verdict, text: Text, who: Names) -> str:
     if verdict.outcome is Outcome.A_BETTER:
         subject, other, difference = who.a, who.b, -difference
         interval = None if interval is None else (-interval[1], -interval[0])
+    way = "more" if difference > 0 else "fewer"
     if float(text.points(difference)) == 0.0:
         way = "same"
-    else:
-        way = "more" if difference > 0 else "fewer"
     if interval is None:
         range_ = ""
     elif winner and interval[0] >= 0:

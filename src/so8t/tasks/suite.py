@@ -141,7 +141,9 @@ def validate_suite(path: Path, *, name: str | None = None) -> SuiteReport:
         report.problems.append(error)
     if not report.samples and not report.problems:
         report.problems.append(
-            DataError("the suite has no item", file=str(path), hint="one JSON object a line")
+            DataError(
+                "the suite has no item", file=str(path), line=1, hint="one JSON object a line"
+            )
         )
     return report
 
@@ -185,7 +187,8 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _yaml_items(path: Path, text: str) -> Iterator[tuple[int, Any]]:
     """Yield the items of a YAML list with the lines on which they begin."""
     from ruamel.yaml import YAML  # noqa: PLC0415 - JSONL suites do without
-    from ruamel.yaml.error import MarkedYAMLError  # noqa: PLC0415 - as above
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError  # noqa: PLC0415 - as above
+    from ruamel.yaml.reader import ReaderError  # noqa: PLC0415 - as above
 
     try:
         document: Any = YAML(typ="rt").load(StringIO(text))
@@ -193,13 +196,23 @@ def _yaml_items(path: Path, text: str) -> Iterator[tuple[int, Any]]:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else None
         raise DataError(f"no YAML: {error.problem}", file=str(path), line=line) from error
+    except ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise DataError(f"no YAML: {error.reason}", file=str(path), line=line) from error
+    except (YAMLError, ValueError, RecursionError) as error:
+        # a date that is none (2024-99-99), or nesting without end
+        raise DataError(f"no YAML: {error}", file=str(path), line=1) from error
     if document is None:
         return
     if not isinstance(document, list):
         raise DataError("a YAML suite is a list of items", file=str(path), line=1)
     lines: Any = document  # ruamel's list knows where its items begin
     for index, item in enumerate(document):
-        yield lines.lc.item(index)[0] + 1, _plain(item)
+        line = lines.lc.item(index)[0] + 1
+        try:
+            yield line, _plain(item)
+        except RecursionError as error:
+            raise DataError("an item that holds itself", file=str(path), line=line) from error
 
 
 def _plain(value: Any) -> Any:
@@ -211,7 +224,7 @@ def _plain(value: Any) -> Any:
     for kind in (bool, int, float, str):
         if isinstance(value, kind):
             return kind(value)
-    return value if value is None else str(value)
+    return value
 
 
 def _sample(item: Any, suite: str) -> Sample:
@@ -280,7 +293,9 @@ def _check_text(item: dict[str, Any]) -> None:
     except UnicodeEncodeError as error:
         raise DataError("half a character: a lone \\ud800 to \\udfff escape") from error
     except (TypeError, ValueError) as error:
-        raise DataError(f"a value that cannot be kept: {error}") from error
+        raise DataError(
+            f"a value that cannot be kept: {error}", hint="put text in quotes"
+        ) from error
 
 
 def _explain(error: ValidationError) -> str:

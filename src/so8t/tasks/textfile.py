@@ -6,6 +6,7 @@ import codecs
 from typing import TYPE_CHECKING
 
 from so8t.errors import DataError, PrerequisiteError
+from so8t.tasks.graders.text import is_japanese
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,11 +72,12 @@ def _line(data: bytes, at: int) -> int:
 
 
 def _is_shift_jis(data: bytes) -> bool:
+    """Whether the bytes make sense as Japanese; cp932 alone decodes nearly anything."""
     try:
-        data.decode("cp932")
+        text = data.decode("cp932")
     except UnicodeDecodeError:
         return False
-    return True
+    return is_japanese(text) and not any("\ue000" <= char <= "\uf8ff" for char in text)
 
 
 def _encoding(path: Path, line: int, found: str, codec: str) -> DataError:

@@ -290,10 +290,10 @@ def place_bets(stream: Stream, claims: Sequence[Claim]) -> Bets:
     gain[room[:units] < 0.0] = 0.0
     ahead = ends - clock[:, None, None]
     reach = np.divide(1.0, np.sqrt(np.maximum(ahead, ROUNDING)), where=ahead > 0.0, out=0.0 * ahead)
+    reach *= pace[:, None, None]
     totals, exposure = play(
         gain,
         LARGEST_STAKE / (np.maximum(room[:units], LEAST_ROOM) * stream.worst[:, None]),
-        pace[:, None],
         reach,
         threshold=1.0 / np.array([claim.alpha for claim in claims]),
         weights=weights,
@@ -302,18 +302,24 @@ def place_bets(stream: Stream, claims: Sequence[Claim]) -> Bets:
 
 
 def play(
-    gain: Floats, cap: Floats, pace: Floats, reach: Floats, *, threshold: Floats, weights: Floats
+    gain: Floats,
+    cap: Floats,
+    reach: Floats,
+    *,
+    threshold: Floats,
+    weights: Floats,
+    pace: Floats | None = None,
 ) -> tuple[Floats, Floats]:
     """Play the bets; the one loop over time. Columns are claims, or runs of a simulation.
 
     Args:
         gain: shape (u, m), what one unit staked on a column brings; at least -LARGEST_STAKE/cap.
-        cap: shape (u, m), largest stake.
-        pace: shape (u, 1) or (u, m), one over the predicted spread.
-        reach: shape (u, k, 1) or (u, k, m), one over the root of the time to each horizon, 0 when
-            it is over.
+        cap: shape (u, m) or (u, 1), largest stake.
+        reach: shape (u, k, m) or (u, k, 1), one over the predicted spread and over the root of the
+            time to each horizon; 0 when that is over.
         threshold: shape (m,), the wealth at which H0 is rejected.
-        weights: shape (k, 1) or (k, m), the shares of the money, each column summing to 1.
+        weights: shape (k, m) or (k, 1), the shares of the money, each column summing to 1.
+        pace: shape (u, m), what `reach` is still to be multiplied by, where that differs by column.
 
     Returns:
         The wealth before the first unit and after each, shape (u + 1, m), and the money at stake
@@ -342,7 +348,7 @@ def play(
         np.multiply(stake, -0.5, out=stake)
         np.exp(stake, out=stake)
         np.divide(stake, chance, out=stake)
-        np.multiply(stake, reach[u] * pace[u], out=stake)
+        np.multiply(stake, reach[u] if pace is None else reach[u] * pace[u], out=stake)
         np.minimum(stake, cap[u], out=stake)
         np.multiply(stake, purse, out=stake)
         np.add.reduce(stake, axis=0, out=exposure[u])

@@ -18,7 +18,7 @@ from so8t.verdict.hedge import (
 
 # Distances from the mean that are tried first, in standard errors of a fixed-N interval: close
 # together where ends usually lie, and far out for the first items and for arms that answer alike.
-_FIRST_TRIES = np.concatenate([[0.3], np.geomspace(1.2, 9.0, 10), [20.0, 1e3, 1e5]])
+_FIRST_TRIES = np.concatenate([[0.3], np.geomspace(1.4, 9.0, 8), [30.0, 1e3, 1e5]])
 _PARTS = 8
 # An end is known well enough once it is bracketed within 5 %; the rest is interpolation.
 _NARROW = 1.05

@@ -15,9 +15,10 @@ from so8t.errors import VerdictInputError
 from so8t.verdict.checks import Floats, as_probabilities, check_alpha
 from so8t.verdict.decide import Verdict, decide
 from so8t.verdict.settings import Outcome, Settings
+from collections.abc import Sequence
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
 Booleans = NDArray[np.bool_]
 _DIRECTIONS = (Outcome.B_BETTER, Outcome.A_BETTER)
@@ -25,11 +26,15 @@ _DIRECTIONS = (Outcome.B_BETTER, Outcome.A_BETTER)
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One task's completed prefix: differences in the frozen order, and its own N."""
+    """One task's completed prefix: differences in the frozen order, and its own N.
+
+    `cluster_sizes` are those of the whole task without dropped items, as for `decide`.
+    """
 
     differences: Floats
     n_total: int
     dropped: int = 0
+    cluster_sizes: Sequence[int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +102,13 @@ def decide_tasks(
     for name, row, claim in zip(names, verdicts, claimed, strict=True):
         # The claim names the side of the strictest level that rejects.
         sides = [verdict.outcome for verdict in row if verdict.outcome in _DIRECTIONS]
+        task = tasks[name]
         alone = decide(
-            tasks[name].differences, tasks[name].n_total, settings, dropped=tasks[name].dropped
+            task.differences,
+            task.n_total,
+            settings,
+            dropped=task.dropped,
+            cluster_sizes=task.cluster_sizes,
         )
         outcome = sides[-1] if claim and sides else Outcome.UNDECIDED
         result[name] = TaskVerdict(outcome, alone)
@@ -113,7 +123,14 @@ def _direction(task: Task, settings: Settings, share: int) -> Verdict:
         binary=settings.binary,
         futility=False,
     )
-    return decide(task.differences, task.n_total, strict, dropped=task.dropped, with_interval=False)
+    return decide(
+        task.differences,
+        task.n_total,
+        strict,
+        dropped=task.dropped,
+        cluster_sizes=task.cluster_sizes,
+        with_interval=False,
+    )
 
 
 def holm(p_values: Sequence[float]) -> Floats:

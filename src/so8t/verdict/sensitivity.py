@@ -129,9 +129,9 @@ def missing_cases(
     def case(a_gets: float, b_gets: float) -> Verdict:
         a = np.where(lost_a, a_gets, pairs.scores_a)
         b = np.where(lost_b, b_gets, pairs.scores_b)
-        return _decide(Paired(a, b), n_total, settings, cluster_sizes)
+        return decide_pairs(Paired(a, b), n_total, settings, cluster_sizes=cluster_sizes)
 
-    primary = _decide(pairs, n_total, settings, cluster_sizes)
+    primary = decide_pairs(pairs, n_total, settings, cluster_sizes=cluster_sizes)
     return Sensitivity(primary, best=case(0.0, 1.0), worst=case(1.0, 0.0))
 
 
@@ -170,7 +170,7 @@ def truncated_cases(
             # What is missing stays missing; what was cut is replaced.
             a = np.where(cut_a & ~np.isnan(a), a_gets, a)
             b = np.where(cut_b & ~np.isnan(b), b_gets, b)
-        return _decide(Paired(a, b), n_total, settings, cluster_sizes)
+        return decide_pairs(Paired(a, b), n_total, settings, cluster_sizes=cluster_sizes)
 
     return Sensitivity(case(None, None), best=case(0.0, 1.0), worst=case(1.0, 0.0))
 
@@ -203,18 +203,36 @@ def valid_only(
     """
     valid = _flags("valid_a", valid_a, pairs) & _flags("valid_b", valid_b, pairs)
     only = Paired(np.where(valid, pairs.scores_a, np.nan), pairs.scores_b)
-    return _decide(only, n_total, settings, cluster_sizes)
+    return decide_pairs(only, n_total, settings, cluster_sizes=cluster_sizes)
 
 
-def _decide(
-    pairs: Paired, n_total: int, settings: Settings, cluster_sizes: Sequence[int] | None
+def decide_pairs(
+    pairs: Paired,
+    n_total: int,
+    settings: Settings,
+    *,
+    cluster_sizes: Sequence[int] | None = None,
 ) -> Verdict:
+    """Decide on paired scores of which some may be missing: those pairs are dropped and counted.
+
+    Args:
+        pairs: the completed prefix in the frozen order, with NaN where a score is missing.
+        n_total: N, as frozen.
+        settings: the frozen rules.
+        cluster_sizes: items of every cluster of the run, missing ones included.
+
+    Raises:
+        VerdictInputError: as `decide`.
+
+    """
     return decide(
         pairs.differences,
         n_total,
         settings,
         dropped=pairs.dropped,
-        cluster_sizes=None if cluster_sizes is None else _without(cluster_sizes, ~pairs.complete),
+        cluster_sizes=None
+        if cluster_sizes is None
+        else without_lost(cluster_sizes, ~pairs.complete),
         scores_a=pairs.complete_a,
     )
 
@@ -225,8 +243,11 @@ def _flags(name: str, flags: Sequence[bool], pairs: Paired) -> np.ndarray:
     return np.array(flags, dtype=bool)
 
 
-def _without(cluster_sizes: Sequence[int], lost: np.ndarray) -> list[int]:
-    """Return the cluster sizes without the lost items; clusters with none left disappear."""
+def without_lost(cluster_sizes: Sequence[int], lost: np.ndarray) -> list[int]:
+    """Return the cluster sizes without the lost items; clusters with none left disappear.
+
+    `lost` has shape (n,): whether an item of the completed prefix was dropped.
+    """
     labels = np.repeat(np.arange(len(cluster_sizes)), cluster_sizes)[: lost.size]
     gone = np.bincount(labels[lost], minlength=len(cluster_sizes))
     left: Floats = np.asarray(cluster_sizes) - gone

@@ -7,10 +7,10 @@ from enum import StrEnum
 
 from so8t.verdict.checks import check_alpha, check_count, check_margin
 
-# Up to this many looks each item may be one. Beyond it, looks come every N/10,000 items: that many
+# Up to this many looks each item may be one. Beyond it, looks come every N/5,000 items: that many
 # looks cannot be told from continuous ones, and resume at any size stays under a second.
 MOST_LOOKS = 100_000
-LOOKS_BEYOND = 10_000
+LOOKS_BEYOND = 5_000
 
 
 class Outcome(StrEnum):

@@ -15,13 +15,18 @@ FAST = Timing(
     load=Deadlines(connect=1.0, first_byte=1.0, between=0.5, whole=1.5),
     probe=Deadlines(connect=1.0, first_byte=0.4, between=0.4, whole=0.6),
     create=Deadlines(connect=1.0, first_byte=2.0, between=2.0, whole=5.0),
-    upload=Deadlines(connect=1.0, first_byte=2.0, between=2.0, whole=5.0),
+    upload=Deadlines(connect=1.0, first_byte=2.0, between=0.8, whole=5.0),
     restart=1.5,
     unload=1.0,
     poll=0.02,
-    retries=Retries(attempts=3, busy_seconds=2.0, wait_initial=0.01, wait_max=0.05, jitter=0.01),
+    retries=Retries(attempts=3, busy_seconds=1.2, wait_initial=0.01, wait_max=0.05, jitter=0.01),
 )
 HELLO = (Message("user", "hello"),)
+
+
+def pytest_configure(config):
+    """Know the mark of tests that need a real server."""
+    config.addinivalue_line("markers", "ollama: needs a real server at SO8T_OLLAMA_URL")
 
 
 @pytest.fixture

@@ -37,7 +37,12 @@ LAYER = re.compile(r"(creating new|using existing) layer sha256:[0-9a-f]{64}")
 LOADED = {"60_unload_poll_ps"}
 EMPTY = {"02_tags_ps_empty"}
 LISTED = {"18_tags": ["cyc", "rep_gguf", "cyc-q8"]}
-BLOBS = dict.fromkeys(("07_create_no_stream", "12_create_bad_quantize", "13_create_quantize_q8_0", "83_server_killed_mid_create"), "all")
+BLOBS = {
+    "07_create_no_stream",
+    "12_create_bad_quantize",
+    "13_create_quantize_q8_0",
+    "83_server_killed_mid_create",
+}
 SCENARIOS = [
     "01_version",
     "02_tags_ps_empty",
@@ -146,7 +151,7 @@ def _prepare(fake, scenario):
             for digest in ((recorded["request"]["body"] or {}).get("files") or {}).values():
                 fake.store.blobs[digest] = b""
     if scenario in LOADED:
-        runner, _seconds = fake.store.acquire("cyc", {"num_ctx": 2048})
+        runner, *_seconds = fake.store.acquire("cyc", {"num_ctx": 2048})
         fake.store.release("cyc", runner, keep=True)
 
 

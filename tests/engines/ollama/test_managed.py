@@ -13,9 +13,9 @@ import time
 
 import psutil
 import pytest
-from conftest import FAST
 from wire import closed_port
 
+from conftest import FAST
 from so8t.engines.ollama import ManagedServer, OllamaClient, server_environment
 from so8t.errors import EngineError, PrerequisiteError
 
@@ -151,8 +151,8 @@ def test_not_installed_is_a_prerequisite(tmp_path, monkeypatch):
 
 def test_another_machines_server_is_not_started(tmp_path):
     """A server elsewhere cannot be started from here."""
-    # TEST-NET-1: no such machine exists, and the client gives up at its connect deadline.
-    server = ManagedServer(tmp_path, url="http://192.0.2.1:11434", timing=FAST.scaled(0.1))
+    server = _managed(tmp_path, tmp_path / "ollama", FAST)
+    server.url = "http://gpu-box:11434"  # after the client was made, so nothing leaves this machine
     with pytest.raises(PrerequisiteError, match="another machine"):
         server.ensure()
 

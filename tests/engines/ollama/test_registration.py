@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
-from conftest import FAST
 from wire import WireServer, json_response, read_request
 
+from conftest import FAST
 from so8t.domain.exchange import Message
 from so8t.engines.ollama import (
     OllamaClient,
@@ -132,7 +132,7 @@ def test_a_template_that_the_server_would_not_read_is_refused(client, fake, safe
     assert not fake.requests
 
 
-def test_quantize_is_sent_and_checked(client, fake, gguf, tmp_path):
+def test_quantize_is_sent_and_checked(client, gguf, tmp_path):
     """The quantization asked for is the one that show tells afterwards."""
     want = Registration("mine", gguf, quantize="Q4_K_M")
     assert register(client, want, artifacts=tmp_path).quantization == "Q4_K_M"
@@ -155,8 +155,9 @@ def test_a_base_is_never_fetched_from_afar(client, fake, tmp_path):
 
 def test_a_wrong_template_stops_before_the_name_is_given(client, fake, gguf, tmp_path):
     """A rendering that differs is a ModelError that shows where, and the name does not exist."""
-    want = Registration("mine", gguf, expected=Rendering(CHAT, RENDERED.replace("user", "USER")))
-    with pytest.raises(ModelError, match=r"from character 35.*'user") as caught:
+    expected = Rendering(CHAT, RENDERED.replace("user", "USER"))
+    want = Registration("mine", gguf, expected=expected)
+    with pytest.raises(ModelError, match=r"from character 43.*'user") as caught:
         register(client, want, artifacts=tmp_path)
     assert "template" in caught.value.hint
     assert fake.store.find("mine") is None
@@ -200,7 +201,7 @@ def test_a_blob_that_vanishes_is_uploaded_again(client, fake, gguf, tmp_path):
     assert digest in fake.store.blobs
 
 
-def test_a_file_that_changes_meanwhile_is_told(client, fake, gguf, tmp_path):
+def test_a_file_that_changes_meanwhile_is_told(fake, gguf, tmp_path):
     """A digest mismatch is looked into: a file that changed is the person's affair."""
 
     class Late(OllamaClient):
@@ -268,7 +269,9 @@ def test_a_wrong_parameter_is_refused_here(client, fake, tmp_path):
     """The server would take it and fail at the first answer."""
     with pytest.raises(OllamaError, match="num_ctx"):
         register(
-            client, Registration("mine", base="cyc", parameters={"num_ctx": "1"}), artifacts=tmp_path
+            client,
+            Registration("mine", base="cyc", parameters={"num_ctx": "1"}),
+            artifacts=tmp_path,
         )
     assert not fake.requests
 
@@ -291,7 +294,7 @@ def test_no_gguf(client, tmp_path):
         register(client, Registration("mine", tmp_path / "nope"), artifacts=tmp_path)
 
 
-def test_a_late_error_of_create_is_an_error(client_of, tmp_path):
+def test_a_late_error_of_create_is_an_error(client_of):
     """An error inside a 200 stream of a create is raised, not read over."""
 
     def create(connection):

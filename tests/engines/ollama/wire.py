@@ -36,8 +36,7 @@ def wire_pieces(response):
     if not chunked and "content-length" not in response["headers"]:
         head.append("content-length: 0")
     pieces = [("\r\n".join(head) + "\r\n\r\n").encode()]
-    for chunk in body_chunks(response):
-        pieces.append(b"%x\r\n%s\r\n" % (len(chunk), chunk) if chunked else chunk)
+    pieces += [b"%x\r\n%s\r\n" % (len(c), c) if chunked else c for c in body_chunks(response)]
     if chunked and response["closed"] == "normal":
         pieces.append(b"0\r\n\r\n")
     return pieces

@@ -222,7 +222,7 @@ def _verify(client: OllamaClient, want: Registration, name: str) -> str | None:
     shown = client.show(name)
     if want.quantize is not None and (shown.quantization or "").upper() != want.quantize.upper():
         raise ModelError(
-            f"{name} is {shown.quantization}, it was to be quantized to {want.quantize}."
+            f"{want.name} is {shown.quantization}, it was to be quantized to {want.quantize}."
         )
     options: dict[str, Any] = {"num_ctx": min(_VERIFY_CONTEXT, shown.trained_context or 2048)}
     try:
@@ -246,7 +246,7 @@ def _check_rendering(
     finding = check_template(want.expected.text, rendered)
     if finding is not None:
         raise ModelError(
-            f"{name}: {finding.message}",
+            f"{want.name}: {finding.message}",
             hint="register a GGUF with the template embedded, or give the template",
         )
     return rendered

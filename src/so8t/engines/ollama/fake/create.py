@@ -21,7 +21,7 @@ _FULL = {"F32", "F16", "BF16"}
 def create_lines(store: Store, body: dict[str, Any]) -> tuple[int, Lines]:
     """Create a model. Returns the status and the lines of the stream, the last one decisive.
 
-    A status other than 200 is an error before the first line.
+    A model made from files is a `rep` if its name says so, else a `cyc`. A status other than 200 is an error before the first line.
     """
     name = str(body.get("model", ""))
     if not re.fullmatch(r"[A-Za-z0-9._:/-]+", name):
@@ -51,8 +51,7 @@ def _from_files(
     weights = hashlib.sha256(joined.encode()).hexdigest()
     if gguf:
         weights = next(iter(files.values())).removeprefix("sha256:")
-    content = store.blobs[next(iter(files.values()))] or b""
-    kind = "rep" if b"rep" in content[:64] or any("rep" in file for file in files) else "cyc"
+    kind = "rep" if "rep" in name else "cyc"
     size = sum(len(store.blobs[digest] or b"") for digest in files.values())
     return _finish(store, name, body, Toy(kind=kind, weights=weights, size=size), lines)
 

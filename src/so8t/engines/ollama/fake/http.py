@@ -252,7 +252,7 @@ class Handler(BaseHTTPRequestHandler):
             return
         try:
             prepared = prepare(toy, body, chat=chat)
-            runner, loading = fake.store.acquire(name, prepared.options)
+            runner, loading, waited = fake.store.acquire(name, prepared.options)
         except Refused as refused:
             self._error(refused.status, refused.words)
             return
@@ -264,7 +264,7 @@ class Handler(BaseHTTPRequestHandler):
             return
         try:
             fake.most_at_once = max(fake.most_at_once, runner.busy)
-            self._make(body, prepared, runner, loading, trouble)
+            self._make(body, prepared, runner, (loading, waited), trouble)
         finally:
             fake.store.release(name, runner, keep=body.get("keep_alive") != 0)
 
@@ -273,7 +273,7 @@ class Handler(BaseHTTPRequestHandler):
         body: dict[str, Any],
         prepared: Prepared,
         runner: Runner,
-        loading: float,
+        before: tuple[float, float],
         trouble: str | None,
     ) -> None:
         chat = self.path == "/api/chat"
@@ -300,7 +300,7 @@ class Handler(BaseHTTPRequestHandler):
         if not body.get("stream", True):
             time.sleep(self.fake.piece_seconds * len(said.pieces))
             text = "".join(said.pieces)
-            end = _end(prepared, text, loading, counted, said.made, began) if ends else {}
+            end = _end(prepared, text, before, counted, said.made, began) if ends else {}
             self._object(_line(body, chat, text, done_reason=said.reason, done=bool(ends), **end))
             return
         self._head(200, _STREAM, chunked=True)
@@ -312,7 +312,7 @@ class Handler(BaseHTTPRequestHandler):
             time.sleep(self.fake.piece_seconds)
         if ends is not None and trouble != "unfinished":
             text = "".join(said.pieces)
-            end = _end(prepared, text, loading, counted, said.made, began)
+            end = _end(prepared, text, before, counted, said.made, began)
             self._chunk(_line(body, chat, "", done_reason=said.reason, **end))
         self._chunk(None)
 
@@ -399,15 +399,16 @@ def _line(
 def _end(
     prepared: Prepared,
     text: str,
-    loading: float,
+    before: tuple[float, float],
     counted: int,
     made: int,
     began: float,
 ) -> dict[str, Any]:
     seconds = max(time.monotonic() - began, 1e-6)
+    loading, waited = before
     context = {"context": tokens(prepared.prompt + text)} if prepared.returns_context else {}
     return context | {
-        "total_duration": round((loading + seconds) * _NS),
+        "total_duration": round((loading + waited + seconds) * _NS),
         "load_duration": max(1, round(loading * _NS)),
         "prompt_eval_count": counted,
         "prompt_eval_duration": 1000,

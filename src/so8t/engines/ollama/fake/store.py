@@ -108,8 +108,11 @@ class Store:
             key = full_name(name)
             self.models[key] = replace(self.models[key], **changes)
 
-    def acquire(self, name: str, options: dict[str, Any]) -> tuple[Runner, float]:
-        """Wait for a slot of a loaded model, loading it first; return it and the load seconds.
+    def acquire(self, name: str, options: dict[str, Any]) -> tuple[Runner, float, float]:
+        """Wait for a slot of a loaded model, loading it first.
+
+        Returns it, the seconds of the load and those of the wait: a real server tells the wait
+        only in the total.
 
         Raises RuntimeError with the server's words for a model that cannot be loaded, and
         ConnectionAbortedError when the server is stopped meanwhile.
@@ -117,6 +120,7 @@ class Store:
         key = full_name(name)
         wanted = {name: options[name] for name in LOAD_TIME if name in options}
         began = time.monotonic()
+        loading = 0.0
         with self.changed:
             while True:
                 if self.closed:
@@ -128,10 +132,10 @@ class Store:
                 elif runner is not None and runner.options == wanted and not runner.leaving:
                     if runner.busy < self.parallel:
                         runner.busy += 1
-                        return runner, time.monotonic() - began
+                        return runner, loading, time.monotonic() - began - loading
                     self.changed.wait(0.05)
                 elif self._make_room(key):
-                    self._load(key, toy, wanted)
+                    loading = self._load(key, toy, wanted)
                 else:
                     self.changed.wait(0.05)
 
@@ -177,9 +181,10 @@ class Store:
         del self.runners[min(idle)[1]]
         return True
 
-    def _load(self, key: str, toy: Toy, options: dict[str, Any]) -> None:
+    def _load(self, key: str, toy: Toy, options: dict[str, Any]) -> float:
         if toy.damage is not None:
             raise RuntimeError(toy.damage)
         if self.load_seconds:
             self.changed.wait(self.load_seconds)
         self.runners[key] = Runner(toy, options)
+        return max(self.load_seconds, 1e-6)
