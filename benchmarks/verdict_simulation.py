@@ -74,10 +74,10 @@ def best_wealth(x: Floats, bound: float, alpha: float, horizons: Horizons) -> Fl
     totals, _ = play(
         x - bound,
         np.full((n, 1), LARGEST_STAKE / (1.0 + bound)),
-        1.0 / predicted_spread(seen[:, None], before, squares),
         reach[:, :, None],
         threshold=np.full(runs, 1.0 / alpha),
         weights=np.array(horizons.weights)[:, None],
+        pace=1.0 / predicted_spread(seen[:, None], before, squares),
     )
     return totals.max(axis=0)
 

@@ -109,9 +109,8 @@ def main() -> int:
     d = sample(1_000_000, 0.2)
     tracemalloc.start()
     decide(d, d.size, Settings(margin=MARGIN, binary=True))
-    print(
-        f"peak memory of decide at 1,000,000 items: {tracemalloc.get_traced_memory()[1] / 2**20:.0f} MiB"
-    )
+    peak = tracemalloc.get_traced_memory()[1] / 2**20
+    print(f"peak memory of decide at 1,000,000 items: {peak:.0f} MiB")
     return 0 if all(row.limit is None or row.seconds <= row.limit for row in timings) else 1
 
 

@@ -43,6 +43,8 @@ def tamper(directory, *statements):
         ("DELETE FROM score WHERE seq = (SELECT min(seq) FROM score)", "lacks row"),
         ("DELETE FROM score WHERE seq = (SELECT max(seq) FROM score)", "rows are missing"),
         ("UPDATE settings SET seq = 900", "lacks row"),
+        ("UPDATE run SET config = '{}'", "its config"),
+        ("DELETE FROM run", "its config"),
     ],
 )
 def test_tampering_is_found(directory, statement, words):

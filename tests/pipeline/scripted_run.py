@@ -32,15 +32,16 @@ def config(**changes) -> RunConfig:
     return RunConfig.model_validate(asked | changes)
 
 
-def samples(count: int, origin: Origin = Origin.SUITE) -> list[Sample]:
+def samples(count: int, origin: Origin = Origin.SUITE, task: str = "") -> list[Sample]:
+    task = task or origin.value
     return [
         Sample(
-            f"{origin.value}/{n}",
-            origin.value,
+            f"{task}/{n}",
+            task,
             origin,
             "math",
             "en",
-            (Message("user", f"{origin.value} question {n}"),),
+            (Message("user", f"{task} question {n}"),),
             {"type": "exact"},
             "yes",
         )
@@ -62,8 +63,10 @@ def registration(slots: int = 2) -> Registration:
     return Registration(EngineInfo("scripted", "1"), LoadProfile(slots=slots), arms)
 
 
-def prepared_journal(directory: Path, asked: RunConfig, questions: list[Sample]) -> Journal:
-    journal = Journal(directory)
+def prepared_journal(
+    directory: Path, asked: RunConfig, questions: list[Sample], name: str = "one"
+) -> Journal:
+    journal = Journal(directory / "runs" / name)
     if journal.run is None:
         journal.create_run("scripted", asked.model_dump(mode="json"), "0")
         journal.freeze(permute(questions, asked.seed))
@@ -88,7 +91,7 @@ class Listener(Silent):
         self.notes.append((kind, detail))
 
 
-def runner(journal, engine: ScriptedEngine, asked=None, listener=None, stop=None, slots=2):
+def runner(journal, engine: ScriptedEngine, asked=None, listener=None, stop=None, slots=2, **more):
     return Phase4BenchmarkRunner(
         asked or config(),
         journal,
@@ -97,4 +100,5 @@ def runner(journal, engine: ScriptedEngine, asked=None, listener=None, stop=None
         reporter=listener or Listener(),
         stop=stop or StopRequest(),
         back_off=(0.0,),
+        **more,
     )

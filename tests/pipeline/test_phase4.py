@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 import pytest
 from scripted_run import Listener, config, prepared_journal, runner, samples
@@ -11,6 +13,7 @@ from so8t.domain.exchange import Arm, Status
 from so8t.domain.sample import Origin
 from so8t.engines.scripted import Faults, ScriptedEngine
 from so8t.errors import EngineCrashed, Interrupted
+from so8t.pipeline.phase4 import deadline_of
 from so8t.pipeline.progress import StopRequest
 from so8t.verdict.settings import Ending, Outcome
 
@@ -156,3 +159,100 @@ def test_truncated_answers_are_graded_as_not_correct(journal):
     assert evidence.group.mean_b == 0.0
     assert evidence.coverage[Arm.B].truncated == COUNT
     assert evidence.overall.outcome is Outcome.A_BETTER
+
+
+def test_the_baselines_answers_are_reused(tmp_path):
+    """A's answers of an earlier run are taken over where everything is the same; B is asked."""
+    with prepared_journal(tmp_path, config(), samples(COUNT)) as first:
+        runner(first, ScriptedEngine(no)).run()
+    listener = Listener()
+    asked = []
+
+    def answer(request):
+        asked.append(request.key)
+        return "yes"
+
+    questions = [*samples(COUNT - 10), *samples(10, task="new")]
+    with prepared_journal(tmp_path, config(), questions, "two") as second:
+        evidence = runner(second, ScriptedEngine(answer), listener=listener).run()
+        reused = [a for a in second.answers(Arm.A) if a.reused_from]
+        assert second.verify()
+    assert len(reused) == COUNT - 10
+    assert {a.reply.text for a in reused} == {"no"}
+    assert sum(key.startswith("a/") and key.endswith("/0") for key in asked) == 10
+    assert (
+        listener.notes[0][0],
+        listener.notes[0][1]["answers"],
+    ) == ("baseline_reused", COUNT - 10)
+    assert evidence.group.mean_b == 1.0
+
+
+@pytest.mark.parametrize("change", ["engine", "grader", "off", "damaged"])
+def test_a_baseline_that_is_not_the_same_is_asked_again(tmp_path, change):
+    """Other settings, other rules, reuse switched off, a damaged run: everything is asked."""
+    asked = config(benchmark={"reuse_baseline": change != "off"})
+    questions = samples(20)
+    with prepared_journal(tmp_path, asked, questions) as first:
+        runner(first, ScriptedEngine(no), asked).run()
+    if change == "grader":
+        questions = [replace(q, grader={"type": "keywords", "any": ["yes"]}) for q in questions]
+    if change == "damaged":
+        (tmp_path / "runs" / "one" / "journal.sqlite").write_bytes(b"garbage")
+    with prepared_journal(tmp_path, asked, questions, "two") as second:
+        slots = 3 if change == "engine" else 2
+        runner(second, ScriptedEngine(yes), asked, slots=slots).run()
+        assert {a.reused_from for a in second.answers(Arm.A)} == {None}
+        assert {a.reply.text for a in second.answers(Arm.A)} == {"yes"}
+
+
+class Hours:
+    """A clock that goes on by a minute with each look."""
+
+    def __init__(self, now: datetime) -> None:
+        self.now = now
+
+    def __call__(self) -> datetime:
+        self.now += timedelta(minutes=1)
+        return self.now
+
+
+def test_the_best_verdict_by_the_deadline(tmp_path):
+    """At the deadline nothing more is asked; what was answered is judged, the rest is counted."""
+    asked = config(verdict={"deadline": "07:00"})
+    listener = Listener()
+    with prepared_journal(tmp_path, asked, samples(COUNT)) as journal:
+        deadline = deadline_of(asked, journal)
+        assert deadline > datetime.fromisoformat(journal.run.created)
+        assert (deadline.hour, deadline.minute) == (7, 0)
+        clock = Hours(deadline - timedelta(minutes=60))
+        evidence = runner(journal, ScriptedEngine(yes), asked, listener, now=clock).run()
+    assert listener.notes[-1][0] == "deadline_reached"
+    assert 0 < evidence.coverage[Arm.A].answered < COUNT
+    assert evidence.coverage[Arm.A].open > 0
+
+
+def test_time_that_is_left_goes_to_the_undecided_tasks(tmp_path):
+    """After the overall verdict only tasks without one are asked on, until the deadline."""
+
+    def some(request):
+        plain = request.messages[0].content.startswith("plain")
+        return "yes" if plain else "no"
+
+    questions = [*samples(400, task="plain"), *samples(60, task="even")]
+    asked = config(verdict={"stop": "early", "deadline": "07:00"})
+    with prepared_journal(tmp_path, asked, questions) as journal:
+        before = Hours(deadline_of(asked, journal) - timedelta(days=1))
+        engine = ScriptedEngine({Arm.A: no, Arm.B: some})
+        evidence = runner(journal, engine, asked, now=before).run()
+    tasks = {group.name: group for group in evidence.tasks}
+    assert evidence.overall.outcome is Outcome.B_BETTER
+    assert tasks["plain"].claim is Outcome.B_BETTER
+    assert tasks["plain"].pairs < 200
+    assert tasks["even"].claim is Outcome.UNDECIDED
+    assert tasks["even"].verdict.ending in {Ending.EXHAUSTED, Ending.FUTILE}
+
+
+def test_a_truncated_deadline_is_refused():
+    """A time of day is two digits, a colon and two digits."""
+    with pytest.raises(ValueError, match="deadline"):
+        config(verdict={"deadline": "7 o'clock"})

@@ -24,8 +24,9 @@ CALL = re.compile(r"""(?:(?<![\w.])t|\btext|\._text|\bmessage)\(\s*["']([\w.\-]+
 
 
 def sources():
-    """Return all code and templates of the package as one text."""
-    files = [*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.j2")]
+    """Return the code and templates of the parts that speak to a person as one text."""
+    parts = [PACKAGE / "report", PACKAGE / "cli"]
+    files = [file for part in parts for kind in ("*.py", "*.j2") for file in part.rglob(kind)]
     return "\n".join(file.read_text("utf-8") for file in files)
 
 

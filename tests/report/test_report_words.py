@@ -86,7 +86,10 @@ def test_non_inferior_claims_no_superiority():
     """That B is not worse leaves open whether it is better, and says so."""
     verdict = replace(PLAIN, outcome=Outcome.NON_INFERIOR, ending=Ending.EXHAUSTED, items_used=1319)
     headline, sentence = say(verdict)
-    assert headline == "On questions like these, B is less than 2.0 points worse than A, if worse at all."
+    assert (
+        headline
+        == "On questions like these, B is less than 2.0 points worse than A, if worse at all."
+    )
     assert "whether it is better stays open" in sentence
     assert sentence.endswith("All 1,319 items were used.")
 

@@ -138,6 +138,11 @@ class Benchmark(_Strict):
     noise_floor: int = Field(
         default=32, ge=0, description="items that each model answers twice (its own flip rate)"
     )
+    reuse_baseline: bool = Field(
+        default=True,
+        description="take A's answers from earlier runs below `output` where model, engine, "
+        "settings and question are the same",
+    )
 
     @model_validator(mode="after")
     def _something_to_ask(self) -> Self:
@@ -165,6 +170,12 @@ class Verdict(_Strict):
     scope: Literal["population", "benchmark"] = "population"
     stop: Literal["early", "full"] = Field(
         default="early", description="early: stop at the first block end that decides"
+    )
+    deadline: str | None = Field(
+        default=None,
+        pattern=r"^([01]\d|2[0-3]):[0-5]\d$",
+        description='"07:00": the best verdict by then, local time; the time that is left after '
+        "the overall verdict goes to the tasks that are still undecided",
     )
 
 

@@ -7,6 +7,7 @@ Nothing here is kept: every look recomputes from the journal, so a resumed run, 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,14 +15,13 @@ from so8t.domain.exchange import Arm, Status
 from so8t.domain.plan import completed_prefix
 from so8t.domain.sample import Grade
 from so8t.errors import JournalError
+from so8t.journal.rows import Place
 from so8t.verdict.decide import Verdict
 from so8t.verdict.multiple import Task, decide_tasks
 from so8t.verdict.pairs import Paired, cluster_sizes, pair_scores
 from so8t.verdict.sensitivity import Sensitivity as Cases
 from so8t.verdict.sensitivity import decide_pairs, missing_cases, truncated_cases, without_lost
 from so8t.verdict.settings import Outcome, Scope, Settings
-from collections.abc import Sequence
-from so8t.journal.rows import Place
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 FILE_NAME = "journal.sqlite"
 _SAMPLE = TypeAdapter(Sample)
 _WITNESS_EVERY = 256
+_RUN = "run_id, name, created, version, config, config_digest"
 _STORAGE_FAILED = (apsw.IOError, apsw.ReadOnlyError, apsw.CantOpenError, apsw.CorruptError)
 
 _INSERT = {
@@ -123,9 +124,7 @@ class Journal:
     @property
     def run(self) -> RunRecord | None:
         """What was asked for, or None in a journal that holds no run yet."""
-        row = self._connection.execute(
-            "SELECT run_id, name, created, version, config, config_digest FROM run"
-        ).fetchone()
+        row = self._connection.execute(f"SELECT {_RUN} FROM run").fetchone()  # noqa: S608 - our own names
         if row is None:
             return None
         run_id, name, created, version, config, config_digest = row
@@ -384,7 +383,14 @@ class Journal:
 
     def verify(self) -> Head:
         """Recompute the whole chain. Raises JournalError naming the first row that is wrong."""
-        return verify_chain(self._connection)
+        head = verify_chain(self._connection)
+        row = self._connection.execute(f"SELECT {_RUN} FROM run").fetchone()  # noqa: S608 - our own names
+        created = [event.data["row"] for event in self.events("run_created")]
+        if created != ([digest_of(row)] if row else []):
+            raise JournalError(
+                "the run's own record (its config) was changed after it was written."
+            )
+        return head
 
     def witness(self) -> None:
         """Write count and head of the chain outside the database, and shorten the WAL."""

@@ -160,7 +160,9 @@ def encode(name: str, block: NDArray[Any], kind: int) -> bytes:
         return values.tobytes()
     from gguf import GGMLQuantizationType, quants  # noqa: PLC0415 - costs 80 ms
 
-    encoded: NDArray[Any] = quants.quantize(values, GGMLQuantizationType(kind))
+    # Blocks of numbers near 1e-38 overflow on the way to their scale, which float16 rounds to 0.
+    with np.errstate(all="ignore"):
+        encoded: NDArray[Any] = quants.quantize(values, GGMLQuantizationType(kind))
     return encoded.tobytes()
 
 

@@ -48,7 +48,7 @@ class ResolvedSource:
         location: path of the directory or file, or the tag.
         commit: the hub's commit, None for anything that is not from the hub.
         digest: `sha256:<hex>` of the file, or of the names and contents of the files that make
-            the model; for an Ollama tag of its name only, since the bytes are on its server, which has its own digest.
+            the model; for an Ollama tag of its name only, since its bytes are on its server.
         size: bytes of these files; 0 for an Ollama tag, which has none here.
         licence: as the model's card or file says, None where neither does.
 

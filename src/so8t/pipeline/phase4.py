@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from so8t.domain.exchange import Arm, EngineReply, Status
@@ -16,15 +17,16 @@ from so8t.domain.sample import Origin
 from so8t.errors import EngineCrashed, EngineError
 from so8t.journal.evidence import gather
 from so8t.journal.rows import GradedReply
-from so8t.journal.store import request_key
+from so8t.journal.store import request_key, system_now
+from so8t.pipeline.baseline import reuse_baseline
 from so8t.pipeline.planning import samples_in_block
 from so8t.pipeline.register import request
 from so8t.resources.memory import available_memory
 from so8t.tasks.graders import grade, grader_digest
-from so8t.verdict.settings import Ending
+from so8t.verdict.settings import Ending, Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from so8t.config.schema import RunConfig
     from so8t.domain.exchange import EngineRequest
@@ -37,6 +39,23 @@ if TYPE_CHECKING:
 
 _CRASHES_WITHOUT_PROGRESS = 5
 BACK_OFF = (0.0, 0.5, 2.0, 10.0, 30.0)
+
+
+_SETTLED = (Ending.DECIDED, Ending.FUTILE)
+
+
+def deadline_of(config: RunConfig, journal: Journal) -> datetime | None:
+    """Return when the run must have its verdict: the first such time of day after its creation.
+
+    A run that goes on after a reboot keeps the deadline that it had.
+    """
+    wanted, run = config.verdict.deadline, journal.run
+    if wanted is None or run is None:
+        return None
+    created = datetime.fromisoformat(run.created).astimezone()
+    hour, minute = (int(part) for part in wanted.split(":"))
+    deadline = created.replace(hour=hour, minute=minute, second=0, microsecond=0)
+    return deadline if deadline > created else deadline + timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +97,7 @@ class Phase4BenchmarkRunner:
         reporter: Reporter,
         stop: StopRequest,
         back_off: Sequence[float] = BACK_OFF,
+        now: Callable[[], datetime] = system_now,
     ) -> None:
         """`back_off` holds the seconds to wait after the first, second, ... crash in a row."""
         self._config = config
@@ -87,6 +107,8 @@ class Phase4BenchmarkRunner:
         self._reporter = reporter
         self._stop = stop
         self._back_off = back_off
+        self._now = now
+        self._deadline = deadline_of(config, journal)
         self._count = journal.sample_count()
         self._block = samples_in_block(config, self._count)
         self._settings: dict[Arm, str] = {}
@@ -115,46 +137,73 @@ class Phase4BenchmarkRunner:
     # --- the course of a run -------------------------------------------------------------------
 
     def _run(self, origins: set[Origin]) -> Evidence:
-        if origins == set(Origin):
-            wanted = None
-        else:
-            wanted = {
-                position
-                for position, sample in enumerate(self._journal.samples())
-                if sample.origin in origins
-            }
+        everything = origins == set(Origin)
+        wanted = {
+            position
+            for position, sample in enumerate(self._journal.samples())
+            if sample.origin in origins
+        }
         with self._stack:
+            if self._config.benchmark.reuse_baseline:
+                self._reuse_baseline()
             self._measure_noise_floor(wanted)
-            self._answer_blocks(wanted)
+            self._answer_blocks(wanted, may_stop=everything)
             self._retry_failed()
         return gather(self._journal)
 
-    def _answer_blocks(self, wanted: set[int] | None) -> None:
-        early = self._config.verdict.stop == "early" and wanted is None
-        total = 2 * (self._count if wanted is None else len(wanted))
+    def _reuse_baseline(self) -> None:
+        runs = self._journal.directory.parent
+        for reused in reuse_baseline(self._journal, runs, self.settings_of(Arm.A)):
+            self._note("baseline_reused", **asdict(reused))
+
+    def _answer_blocks(self, wanted: set[int], *, may_stop: bool) -> None:
         replayed = sum(self._journal.answer_counts().values())
-        counter = _Counter(self._reporter, "answers", total, replayed)
+        counter = _Counter(self._reporter, "answers", 2 * len(wanted), replayed)
         for leg in legs(self._count, self._block):
             self._answer(self._open(leg, wanted), counter)
+            if self._past_deadline():
+                self._note("deadline_reached", deadline=self._config.verdict.deadline)
+                return
             second_of_block = leg.arm is (Arm.B if leg.block % 2 == 0 else Arm.A)
+            early = may_stop and self._config.verdict.stop == "early"
             if early and second_of_block and leg.stop < self._count:
-                evidence = gather(self._journal)
-                if evidence.overall.ending in (Ending.DECIDED, Ending.FUTILE):
-                    self._note(
-                        "stopped_early",
-                        after=leg.stop,
-                        of=self._count,
-                        outcome=evidence.overall.outcome.value,
-                    )
-                    break
+                wanted = self._still_wanted(wanted, leg)
+                if not wanted:
+                    return
 
-    def _open(self, leg: Leg, wanted: set[int] | None) -> _Work:
+    def _still_wanted(self, wanted: set[int], leg: Leg) -> set[int]:
+        """Look at the evidence at a block's end; return the positions that are worth asking.
+
+        Once the overall verdict stands, nothing is; but up to a deadline the time that is left
+        goes to the tasks that are still undecided, each along its own order.
+        """
+        evidence = gather(self._journal)
+        if evidence.overall.ending not in _SETTLED:
+            return wanted
+        outcome = evidence.overall.outcome.value
+        tasks = evidence.tasks
+        open_tasks = {
+            task.name
+            for task in tasks
+            if task.claim is Outcome.UNDECIDED and task.verdict.ending is Ending.ONGOING
+        }
+        if self._config.verdict.deadline is None or len(tasks) < 2 or not open_tasks:  # noqa: PLR2004 - several
+            self._note("stopped_early", after=leg.stop, of=self._count, outcome=outcome)
+            return set()
+        return {
+            position
+            for position, place in enumerate(self._journal.places())
+            if position in wanted and place.task in open_tasks
+        }
+
+    def _past_deadline(self) -> bool:
+        return self._deadline is not None and self._now() >= self._deadline
+
+    def _open(self, leg: Leg, wanted: set[int]) -> _Work:
         positions = self._journal.open_positions(leg.arm, leg.start, leg.stop)
-        if wanted is not None:
-            positions = [position for position in positions if position in wanted]
-        return _Work(leg.arm, 0, positions)
+        return _Work(leg.arm, 0, [position for position in positions if position in wanted])
 
-    def _measure_noise_floor(self, wanted: set[int] | None) -> None:
+    def _measure_noise_floor(self, wanted: set[int]) -> None:
         """Ask each model its first questions one extra time: its own flip rate.
 
         The extra answers come first and in the reverse order, so that other questions are in the
@@ -164,8 +213,7 @@ class Phase4BenchmarkRunner:
         counter = _Counter(self._reporter, "noise_floor", 2 * stop)
         for arm in Arm:
             positions = self._journal.open_positions(arm, 0, stop, repeat=1)
-            if wanted is not None:
-                positions = [position for position in positions if position in wanted]
+            positions = [position for position in positions if position in wanted]
             self._answer(_Work(arm, 1, positions[::-1]), counter)
 
     def _retry_failed(self) -> None:
@@ -188,7 +236,7 @@ class Phase4BenchmarkRunner:
         """Answer all of `work`, through as many engine crashes as make progress in between."""
         left = list(work.positions)
         crashes = 0
-        while left:
+        while left and not self._past_deadline():
             self._stop.check()
             known = len(left)
             try:
@@ -199,7 +247,7 @@ class Phase4BenchmarkRunner:
                 crashes = 1 if len(left) < known else crashes + 1
                 crashes = self._after_crash(work, left, crashes, error)
             else:
-                if left and not self._stop.asked:
+                if left and not self._stop.asked and not self._past_deadline():
                     raise EngineError(
                         f"the engine left {len(left)} questions of model {work.arm.upper()} "
                         "unanswered without saying why."
@@ -217,7 +265,7 @@ class Phase4BenchmarkRunner:
 
         def questions() -> Iterator[EngineRequest]:
             for key, position in by_key.items():
-                if self._stop.asked:
+                if self._stop.asked or self._past_deadline():
                     return
                 yield request(samples[position], self._config, key)
 

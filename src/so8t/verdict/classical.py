@@ -134,8 +134,7 @@ def sign_e_value(b_only: int, a_only: int, *, a: float = 1.0, one_sided: bool = 
         raise VerdictInputError(f"a is {a!r}; it must be positive")
     log_e = (b + c) * math.log(2.0) + special.betaln(a + b, a + c) - special.betaln(a, a)
     if one_sided:
-        # log of the tail: the tail itself may underflow when A wins throughout.
-        log_e += math.log(2.0) + math.log(max(posterior_b_better(b, c, a=a), 1e-300))
+        log_e += math.log(2.0) + _log_upper_half(a + b, a + c)
     return float(math.exp(min(log_e, 700.0)))
 
 
@@ -364,6 +363,15 @@ def newcombe_interval(
         difference - reach(p_b - low_b, high_a - p_a),
         difference + reach(high_b - p_b, p_a - low_a),
     )
+
+
+def _log_upper_half(p: float, q: float) -> float:
+    """Return the log of P(X > 1/2) for X ~ Beta(p, q), even where the probability underflows."""
+    if p >= q:
+        return math.log(float(stats.beta.sf(0.5, p, q)))
+    # The series of the incomplete beta function: DLMF 8.17.8.
+    series = float(special.hyp2f1(1.0, p + q, q + 1.0, 0.5))
+    return math.log(series / q) - (p + q) * math.log(2.0) - float(special.betaln(p, q))
 
 
 def _nonempty(differences: ArrayLike) -> Floats:

@@ -43,6 +43,7 @@ _NOT_AFTER = re.compile(
     re.IGNORECASE,
 )
 
+_DASH = re.compile(r"^[-\u2013]\s+")
 _CLAUSE_END = re.compile(r"[\"'」』)*_`]*(?:[\s]*[,.:;。、!\n(-]|です|だ|という)")
 # "A dog", "I think"; but "A or B", "A is right", "A because"
 _WORD_GOES_ON = re.compile(r"\s+(?!(?:or|and|is|was|seems|because|since|as|would)\b)[A-Za-z']")
@@ -205,8 +206,13 @@ class _Finder:
         rest = text[match.end() :].strip()
         if not rest.strip(".。!):*、") or rest in ("です", "です。", "だ", "だ。", "である。"):
             return {index}
-        body = normalize(_unwrapped(rest.lstrip(".:)、。-　 ")))
-        return {index, self._texts.index(body)} if body in self._texts else set()
+        body = rest.lstrip(" .:)、。")
+        # a dash is the text's own ("- 1/2") before it is one behind the label ("B - dog")
+        for text_of in (body, _DASH.sub("", body, count=1)):
+            plain = normalize(_unwrapped(text_of))
+            if plain in self._texts:
+                return {index, self._texts.index(plain)}
+        return set()
 
     def behind(self, text: str, positions: list[int]) -> set[int]:
         """Find the option named right behind the last position that has one."""
@@ -331,8 +337,10 @@ def _unwrapped(text: str) -> str:
 
 
 def _text_pattern(text: str) -> re.Pattern[str]:
-    """Match an option's text; at an ASCII letter or digit only at the edge of a word."""
+    """Match an option's text: at a letter only at the edge of a word, and numbers only whole."""
     left = r"(?<![A-Za-z0-9])" if text[0].isascii() and text[0].isalnum() else ""
     right = r"(?![A-Za-z0-9])" if text[-1].isascii() and text[-1].isalnum() else ""
+    left += r"(?<![-\u2212/^])(?<!\d[.,])" if text[0].isdecimal() else ""
+    right += r"(?![.,/^]\d)" if text[-1].isdecimal() else ""
     words = r"\s+".join(re.escape(word) for word in text.split())
     return re.compile(left + words + right, re.IGNORECASE)
