@@ -61,6 +61,7 @@ class Shape:
     margin: float | None = None
     scope: str = "population"
     graded: bool = False
+    look_every: int = 12
     phases_only: bool = False
     label_a: str = "A"
     label_b: str = "B"
@@ -129,7 +130,7 @@ def build(
         _prepare(journal)
         if shape.phases_only:
             return directory
-        freeze(journal, binary=not shape.graded, look_every=12)
+        freeze(journal, binary=not shape.graded, look_every=shape.look_every)
         _benchmark(journal, shape, hostile or {})
     return directory
 
@@ -209,15 +210,22 @@ def _benchmark(journal: Journal, shape: Shape, hostile: dict[int, str]) -> None:
         arm: journal.settings({"arm": arm.value, "engine": "embedded", "seed": 1}) for arm in Arm
     }
     journal.phase_step(Phase.BENCHMARK, 1, "started", "sha256:in", {})
-    for position in range(min(16, stop)):
-        for arm in Arm:
-            again = _graded(shape, questions, arm, position, settings[arm], hostile, repeat=1)
-            if again.reply.status is Status.COMPLETED:
-                journal.record([again])
-    for position in range(stop):
-        for arm in Arm:
-            journal.record([_graded(shape, questions, arm, position, settings[arm], hostile)])
-        if position == stop // 2 and shape.trouble:
+    again = [
+        _graded(shape, questions, arm, position, settings[arm], hostile, repeat=1)
+        for position in range(min(16, stop))
+        for arm in Arm
+    ]
+    journal.record([one for one in again if one.reply.status is Status.COMPLETED])
+    for start in range(0, stop, 20):
+        # Many to a commit, as at many slots: each commit waits for the disk.
+        journal.record(
+            [
+                _graded(shape, questions, arm, position, settings[arm], hostile)
+                for position in range(start, min(start + 20, stop))
+                for arm in Arm
+            ]
+        )
+        if start == 20 and shape.trouble:
             journal.event("engine_crashed", arm="b", message="exit code -11", in_a_row=1)
             journal.event("interruption", last_written=START.isoformat(), away_seconds=7_520.0)
             journal.event("session_started", pid=2, host="workstation", version="0.1.0")

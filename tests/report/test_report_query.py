@@ -107,10 +107,11 @@ def test_latency_counts_only_what_is_known(finished):
 
 def test_the_course_of_the_evidence_is_thinned(tmp_path):
     """However long the run, the drawing has a few hundred points, and ends where the run does."""
-    course = view_of(build(tmp_path, Shape(trouble=False))).course
+    shape = Shape(samples=600, trouble=False, win_every=2, look_every=1)
+    course = view_of(build(tmp_path, shape)).course
     assert course.kind == "net_wins"
-    assert len(course.items) <= 240
-    assert course.items[-1] <= course.total == 240
+    assert len(course.items) == 240
+    assert course.items[-1] <= course.total == 600
 
 
 def test_means_are_of_the_items_that_the_verdict_used(partial):

@@ -1,5 +1,7 @@
 """The words: complete in both languages, all of them used, numbers written for people."""
 
+# ruff: noqa: RUF001 - Japanese is written with full-width signs
+
 from __future__ import annotations
 
 import json
@@ -40,10 +42,14 @@ def test_the_languages_have_the_same_keys():
     assert set(WORDS["en"]) == set(WORDS["ja"])
 
 
-@pytest.mark.parametrize("key", sorted(WORDS["en"]))
-def test_the_languages_take_the_same_values(key):
+def test_the_languages_take_the_same_values():
     """A figure that one language shows is shown by the other."""
-    assert placeholders(WORDS["en"][key]) == placeholders(WORDS["ja"][key])
+    unequal = [
+        key
+        for key, words in WORDS["en"].items()
+        if placeholders(words) != placeholders(WORDS["ja"][key])
+    ]
+    assert unequal == []
 
 
 def test_every_key_is_used():
@@ -61,7 +67,7 @@ def test_every_key_is_used():
 
 def test_every_key_that_is_asked_for_exists():
     """No code asks for words that are not there."""
-    asked = set(CALL.findall(sources()))
+    asked = {key for key in CALL.findall(sources()) if not key.endswith(".")}
     assert sorted(asked - set(WORDS["en"])) == []
 
 

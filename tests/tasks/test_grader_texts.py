@@ -124,13 +124,13 @@ def test_a_catastrophic_pattern_does_not_hang_the_run() -> None:
     began = time.monotonic()
     grader = {"type": "regex", "pattern": "(?:a|aa)+$", "match": "full"}
     score = grade(sample(grader), "a" * 60 + "b")
-    if score.value is None:
-        assert "took longer" in (score.reason or "")
+    assert score.value is None
+    assert "took longer" in (score.reason or "")
     # a pattern inside a JSON schema has the same limit
     schema = {"type": "json_schema", "schema": {"type": "string", "pattern": "^(?:a|aa)+$"}}
     score = grade(sample(schema), '"' + "a" * 60 + 'b"')
-    assert score.value != 1.0
-    assert time.monotonic() - began < 10
+    assert score.value is None
+    assert time.monotonic() - began < 60
 
 
 @pytest.mark.parametrize("pattern", ["(", "a*", "[z-a]"])
