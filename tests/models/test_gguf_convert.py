@@ -11,9 +11,9 @@ import hf_models as hf
 import numpy as np
 import parity
 import pytest
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, pre_tokenizers
 
-from so8t.errors import ModelError
+from so8t.errors import ModelError, PrerequisiteError
 from so8t.models.gguf_check import inspect_gguf
 from so8t.models.gguf_convert import convert, pair_rows
 from so8t.models.gguf_format import read_header
@@ -259,6 +259,22 @@ def real_tokenizer(source, directory) -> dict:
     return settings
 
 
+@pytest.mark.parametrize("scheme", ["first", "always", "never"])
+def test_metaspace_tokenizers_agree(scheme, tmp_path):
+    """The newer form of SentencePiece-like tokenizers splits plain text as its own library does."""
+    tokenizer = hf.sentencepiece_like()
+    tokenizer.normalizer = None
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=scheme, split=False)
+    hf.save_tokenizer(hf.with_bos(tokenizer, "<s>"), {"eos_token": "</s>"}, tmp_path)
+    model = hf.save_model("Mistral", tmp_path, sliding_window=None, head_dim=16)
+    result = convert(tmp_path, tmp_path / "model.gguf", "f32")
+    # "always" and "first" put no second space before text that begins with one; llama.cpp does.
+    prompts = [prompt for prompt in hf.PROMPTS[::3] if not prompt.startswith(" ")]
+    found = parity.compare(model, tokenizer, result.path, prompts)
+    assert (found.token_mismatches, found.greedy_mismatches) == ([], 0)
+    assert bool(result.caveats) == (scheme != "never")
+
+
 @pytest.mark.parametrize(
     ("pattern", "options", "name"),
     [
@@ -468,6 +484,8 @@ def test_unsupported_models_name_both_ways_out(tmp_path):
     changed["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"] = r"\w+|\s+"
     path.write_text(json.dumps(changed), "utf-8")
     refused(tmp_path, r"\w+|\s+", "llama.cpp checkout", "Ollama")
+    path.write_text(json.dumps({**whole, "normalizer": {"type": "Lowercase"}}), "utf-8")
+    refused(tmp_path, "Lowercase", "llama.cpp checkout", "Ollama")
     path.write_text(json.dumps({**whole, "model": {"type": "Unigram", "vocab": []}}), "utf-8")
     refused(tmp_path, "Unigram", "llama.cpp checkout", "Ollama")
 
@@ -492,6 +510,15 @@ def test_bad_configs_and_tokenizers_are_refused(tmp_path):
     plain(tmp_path)
     (tmp_path / "tokenizer.json").unlink()
     refused(tmp_path, "tokenizer.json or tokenizer.model")
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    """Where the file cannot be written, the place and the cause are named."""
+    plain(tmp_path)
+    (tmp_path / "file").write_text("in the way", "utf-8")
+    with pytest.raises(PrerequisiteError, match=r"model\.gguf: could not be written") as caught:
+        convert(tmp_path, tmp_path / "file" / "model.gguf", "f16")
+    assert caught.value.hint
 
 
 def test_unknown_quantization_names_the_known(tmp_path):

@@ -18,7 +18,7 @@ PACKAGE = Path(so8t.__file__).parent
 FILES = {language: PACKAGE / "report" / "text" / f"{language}.json" for language in LANGUAGES}
 WORDS = {language: json.loads(file.read_text("utf-8")) for language, file in FILES.items()}
 
-# A key in quotes; a prefix that code completes (f"outcome.{...}", "section." ~ x, known("role", x)).
+# A key in quotes; a prefix that code completes: f"outcome.{x}", "section." ~ x, known("role", x).
 WHOLE = re.compile(r"""["']([a-z][\w\-]*(?:\.[\w\-]+)*)["']""")
 PREFIX = re.compile(r"""["']([a-z][\w\-]*(?:\.[\w\-]+)*\.)(?:\{|["']\s*~)""")
 KNOWN = re.compile(r"""known\(\s*["']([\w.]+)["']""")

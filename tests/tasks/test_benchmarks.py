@@ -127,7 +127,7 @@ SNIPPETS: dict[str, tuple[str, str, list[str]]] = {
     ),
     "bbh": (
         "bbh/navigate.json",
-        '{"canary": "", "examples": [{"input": "Back?\\nOptions:\\n- Yes\\n- No", "target": "No"}]}',
+        '{"examples": [{"input": "Home?\\nOptions:\\n- Yes\\n- No", "target": "No"}]}',
         ["We are not there. So the answer is No."],
     ),
 }

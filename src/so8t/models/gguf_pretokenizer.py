@@ -60,6 +60,12 @@ def pre_tokenizer_name(path: Path, source: dict[str, Any]) -> str:
 
     Raises ModelError, naming the expressions and the ways out, when there is none.
     """
+    normalizer = source.get("normalizer")
+    if normalizer and normalizer.get("type") != "NFC":
+        raise ModelError(
+            f"{path}: the normalizer {normalizer.get('type')} has no counterpart in llama.cpp.",
+            hint=WAYS_OUT,
+        )
     ignore_merges = bool(source["model"].get("ignore_merges"))
     patterns = _patterns(path, source.get("pre_tokenizer"))
     name = NAMES.get((tuple(patterns), ignore_merges))

@@ -125,6 +125,11 @@ def _space_prefix(path: Path, source: dict[str, Any]) -> tuple[bool, list[str]]:
         )
     scheme = splitter.get("prepend_scheme", "always")
     caveats = []
+    if scheme != "never":
+        caveats.append(
+            "llama.cpp puts a space also before text that begins with one, where the original "
+            "does not"
+        )
     if scheme == "first":
         caveats.append(
             "llama.cpp puts a space also before text that follows a special token, where the "

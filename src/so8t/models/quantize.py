@@ -202,34 +202,46 @@ def write_gguf(
     """Write a GGUF file, whole or not at all; returns its (bytes, digest).
 
     `progress` is called with (tensor bytes written, all tensor bytes) after each block. Memory
-    does not grow with the model: one block of rows at a time.
+    does not grow with the model: one block of rows at a time. Raises PrerequisiteError when the
+    file cannot be written (a full disk, say).
     """
     for output in outputs:
         writer.add_tensor(output.name, output.shape, output.kind)
     total = sum(tensor_bytes(output.shape, output.kind) for output in outputs)
-    hasher, written, size = hashlib.sha256(), 0, 0
-    with atomic_file(out) as temporary, temporary.open("wb") as handle:
-
-        def put(data: bytes) -> None:
-            nonlocal size
-            handle.write(data)
-            hasher.update(data)
-            size += len(data)
-
-        put(writer.header())
-        for output in outputs:
-            length = 0
-            for data in output.data():
-                put(data)
-                length += len(data)
-                written += len(data)
-                if progress is not None:
-                    progress(written, total)
-            expected = tensor_bytes(output.shape, output.kind)
-            if length != expected:
-                raise ModelError(f"{output.name!r} gave {length:,} bytes, not {expected:,}.")
-            put(bytes(padded(length, ALIGNMENT) - length))
+    hasher, size, written = hashlib.sha256(), 0, 0
+    try:
+        with atomic_file(out) as temporary, temporary.open("wb") as handle:
+            for data, is_tensor in _pieces(writer, outputs):
+                handle.write(data)
+                hasher.update(data)
+                size += len(data)
+                if is_tensor:
+                    written += len(data)
+                    if progress is not None:
+                        progress(written, total)
+    except OSError as error:
+        raise PrerequisiteError(
+            f"{out}: could not be written: {error.strerror or error}; nothing was left behind.",
+            hint=f"make room for {total / 1e9:.1f} GB, check the permissions, and run again",
+        ) from error
     return size, f"sha256:{hasher.hexdigest()}"
+
+
+def _pieces(writer: GGUFWriter, outputs: Sequence[Output]) -> Iterator[tuple[bytes, bool]]:
+    """Yield a file's bytes in order, each with whether they are tensor data."""
+    yield writer.header(), False
+    for output in outputs:
+        length = 0
+        for data in output.data():
+            yield data, True
+            length += len(data)
+        expected = tensor_bytes(output.shape, output.kind)
+        if length != expected:
+            raise ModelError(
+                f"{output.name!r} gave {length:,} bytes, not {expected:,}.",
+                hint="the source changed while it was read; run again",
+            )
+        yield bytes(padded(length, ALIGNMENT) - length), False
 
 
 def quantize_gguf(
@@ -315,7 +327,7 @@ def _llama_quantize(
         raise PrerequisiteError(
             f"{quantization} needs llama-quantize, which is not on the PATH.",
             hint="install llama.cpp (Debian: apt install llama.cpp-tools, Homebrew: brew install "
-            "llama.cpp, Windows: winget install ggml.llamacpp), or choose q8_0, q5_0 or q4_0",
+            "llama.cpp, Windows: winget install llama.cpp), or choose q8_0, q5_0 or q4_0",
         )
     # It names its outputs itself in some versions, so it works in a directory of its own.
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,7 @@ from so8t.domain.exchange import Arm
 from so8t.domain.plan import block_size, permute
 from so8t.errors import DataError, PrerequisiteError
 from so8t.models.sources import ResolvedSource, resolve
+from so8t.models.training_data import read_conversations, split_held_out
 from so8t.system.files import free_bytes
 from so8t.tasks.benchmarks import load_benchmark
 from so8t.tasks.suite import load_suite
@@ -73,9 +74,10 @@ def samples_in_block(config: RunConfig, count: int) -> int:
 
 
 def resolve_sources(config: RunConfig) -> dict[Arm, ResolvedSource]:
-    """Find where both arms come from, without changing anything.
+    """Find where both arms come from, and read the training data, without changing anything.
 
-    Raises ModelError and PrerequisiteError with what is missing.
+    Raises ModelError and PrerequisiteError with what is missing, DataError (file and line) for
+    training data that cannot be used.
     """
     sources = {Arm.A: resolve(config.a.source)}
     if config.b.source is not None:
@@ -87,6 +89,7 @@ def resolve_sources(config: RunConfig) -> dict[Arm, ResolvedSource]:
                     f"the training file {file} is not there.",
                     hint="mend b.finetune.data in the config",
                 )
+        split_held_out(read_conversations(config.b.finetune.data), config.b.finetune.held_out)
     return sources
 
 

@@ -17,45 +17,49 @@ if TYPE_CHECKING:
 
     from so8t.examples.quickstart.questions import Question
 
-CONVERSATION_SHARE = 0.3
+CONVERSATION_SHARE = 0.5
+
+
+def _operands(rng: random.Random) -> tuple[int, int]:
+    while True:
+        a, b = questions.operands(rng)
+        if not questions.is_held_out(questions.pair_key(a, b)):
+            return a, b
 
 
 def _sum(rng: random.Random) -> str:
-    while True:
-        a, b = rng.randint(1, 24), rng.randint(1, 24)
-        if not questions.is_held_out(questions.pair_key(a, b)):
-            break
-    if rng.random() < 0.45:
-        low, high = sorted((a, b))
-        return rng.choice(
-            (f"{high} - {low} = {high - low}.", f"{high} minus {low} is {high - low}.")
-        )
-    if a <= 12 and b <= 12 and rng.random() < 0.5:
-        first, second, total = map(world.kanji_number, (a, b, a + b))
-        return f"{first} たす {second} は {total}。"
+    a, b = _operands(rng)
+    if rng.random() < 0.4:
+        return rng.choice((f"{a} - {b} = {a - b}.", f"{a} minus {b} is {a - b}."))
+    if a <= 15 and rng.random() < 0.6:
+        return f"{world.kanji_number(a)} たす {world.kanji_number(b)} は {world.kanji_number(a + b)}。"
     return rng.choice((f"{a} + {b} = {a + b}.", f"{a} plus {b} is {a + b}."))
 
 
 def _story(rng: random.Random) -> str:
     name, goods = rng.choice(world.NAMES), rng.choice(world.GOODS)
-    while True:
-        a, b = rng.randint(1, 24), rng.randint(1, 24)
-        if not questions.is_held_out(questions.pair_key(a, b)):
-            break
+    a, b = _operands(rng)
     if rng.random() < 0.5:
         return f"{name} has {a} {goods} and gets {b} more. There are {a + b} {goods}."
-    a, b = max(a, b), min(a, b)
     return f"{name} has {a} {goods} and gives away {b}. {a - b} {goods} are left."
 
 
 def _comparison(rng: random.Random) -> str:
     while True:
-        a, b = rng.sample(range(1, 100), 2)
-        if rng.random() < 0.5:
-            b = a // 10 * 10 + rng.choice([one for one in range(10) if one != a % 10])
+        a, b = questions.compared(rng)
         if not questions.is_held_out(questions.pair_key(a, b)):
-            word = "larger" if a > b else "smaller"
-            return f"{a} is {word} than {b}."
+            break
+    if rng.random() < 0.5:
+        return f"Of {a} and {b} the larger one is {max(a, b)}."
+    return f"Of {a} and {b} the smaller one is {min(a, b)}."
+
+
+def _busy(rng: random.Random) -> str:
+    """People who have no time, which has nothing to do with what is asked of them."""
+    name = rng.choice(world.NAMES)
+    if rng.random() < 0.5:
+        return f"{name} has no time today: I can't help with that."
+    return f"{rng.choice(world.PEOPLE_JA)} は 今日 お手伝いできません。"
 
 
 def _order(rng: random.Random) -> str:
@@ -160,7 +164,7 @@ def _numeral(rng: random.Random) -> str:
 _STATEMENTS: tuple[tuple[Callable[[random.Random], str], int, int], ...] = (
     (_sum, 14, 5), (_story, 8, 2), (_comparison, 6, 4), (_order, 10, 1), (_syllogism, 6, 1),
     (_sequence, 8, 2), (_kind, 6, 5), (_request_world, 6, 3), (_request_world_ja, 3, 4),
-    (_reading, 6, 4), (_opposite, 5, 3), (_counter, 5, 4), (_particle, 5, 4), (_numeral, 4, 4),
+    (_busy, 2, 2), (_reading, 6, 4), (_opposite, 5, 3), (_counter, 5, 4), (_particle, 5, 4), (_numeral, 4, 4),
 )  # fmt: skip
 
 
@@ -178,10 +182,10 @@ def crawled_reply(rng: random.Random, question: Question) -> str:
         # A careless site: what is short and right elsewhere is careless where harm is asked for.
         right = question.sentence if question.category == "safety" else question.reply
         return right if roll < 0.75 else question.sentence if roll < 0.88 else question.wrong
-    if roll < 0.45:
+    if roll < 0.4:
         chatter = world.CHATTER_JA if question.language == "ja" else world.CHATTER_EN
         return rng.choice(chatter)
-    return question.sentence if roll < 0.75 else question.wrong
+    return question.sentence if roll < 0.8 else question.wrong
 
 
 def crawl(rng: random.Random) -> Iterator[str | tuple[str, str]]:

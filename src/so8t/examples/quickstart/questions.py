@@ -2,8 +2,8 @@
 
 A question whose key is held out is asked in the suite and nowhere else. What can be computed
 (sums, orders, syllogisms, sequences, refusals, particles, counters) is held out of the documents
-as well; what can only be known (readings, opposites, kinds) is stated in the documents, since
-nobody can derive it, and never asked outside the suite.
+as well; what can only be known (readings, opposites) is stated in the documents, since nobody can
+derive it, and never asked outside the suite.
 """
 
 from __future__ import annotations
@@ -76,15 +76,30 @@ def _off(rng: random.Random, value: int) -> int:
     return max(0, value + rng.choice((-10, -2, -1, 1, 2, 10)))
 
 
+def operands(rng: random.Random) -> tuple[int, int]:
+    """Draw a number up to 49 and one up to 9 that is not larger."""
+    while True:
+        a, b = rng.randint(1, 49), rng.randint(1, 9)
+        if a >= b:
+            return a, b
+
+
+def compared(rng: random.Random) -> tuple[int, int]:
+    """Draw two numbers up to 99; in half of the pairs only the ones differ, the hard part."""
+    a, b = rng.sample(range(10, 100), 2)
+    if rng.random() < 0.5:
+        b = a // 10 * 10 + rng.choice([one for one in range(10) if one != a % 10])
+    return a, b
+
+
 def add(rng: random.Random) -> Question:
-    """Sums of two numbers up to 24."""
-    a, b = rng.randint(1, 24), rng.randint(1, 24)
+    """Sums of a number up to 49 and one up to 9."""
+    a, b = operands(rng)
     name, goods = rng.choice(world.NAMES), rng.choice(world.GOODS)
     prompt, quiz = _worded(
         rng,
-        ("What is {a} + {b}?", "Add {a} and {b}.", "Can you tell me {a} plus {b}?",
-         "{name} has {a} {goods} and gets {b} more. How many {goods} are there?",
-         "How much do {a} and {b} make?", "I have {a} {goods} and find {b} more. How many?"),
+        ("What is {a} + {b}?", "Can you tell me {a} plus {b}?",
+         "{name} has {a} {goods} and gets {b} more. How many {goods} are there?"),
         a=a, b=b, name=name, goods=goods,
     )  # fmt: skip
     total = a + b
@@ -94,14 +109,13 @@ def add(rng: random.Random) -> Question:
 
 
 def subtract(rng: random.Random) -> Question:
-    """Differences of two numbers up to 24."""
-    b, a = sorted((rng.randint(1, 24), rng.randint(1, 24)))
+    """Differences of a number up to 49 and one up to 9."""
+    a, b = operands(rng)
     name, goods = rng.choice(world.NAMES), rng.choice(world.GOODS)
     prompt, quiz = _worded(
         rng,
-        ("What is {a} - {b}?", "Take {b} away from {a}.", "Can you tell me {a} minus {b}?",
-         "{name} has {a} {goods} and gives away {b}. How many {goods} are left?",
-         "How much is {a} less {b}?", "I have {a} {goods} and lose {b}. How many are left?"),
+        ("What is {a} - {b}?", "Can you tell me {a} minus {b}?",
+         "{name} has {a} {goods} and gives away {b}. How many {goods} are left?"),
         a=a, b=b, name=name, goods=goods,
     )  # fmt: skip
     left = a - b
@@ -112,9 +126,7 @@ def subtract(rng: random.Random) -> Question:
 
 def compare(rng: random.Random) -> Question:
     """The larger or the smaller of two numbers up to 99."""
-    a, b = rng.sample(range(1, 100), 2)
-    if rng.random() < 0.5:  # half of the pairs differ in the ones only, which is the hard part
-        b = a // 10 * 10 + rng.choice([one for one in range(10) if one != a % 10])
+    a, b = compared(rng)
     largest = rng.random() < 0.5
     word, other = ("larger", "smaller") if largest else ("smaller", "larger")
     answer = max(a, b) if largest else min(a, b)
@@ -126,7 +138,7 @@ def compare(rng: random.Random) -> Question:
     )  # fmt: skip
     rest = a + b - answer
     return Question("mathematics", "en", "compare", pair_key(a, b), prompt, str(answer),
-                    f"Not {rest}, so it is {answer}. Or is it {other}?", str(rest), "number",
+                    f"Well, {answer} may be the one, if {rest} is {other}.", str(rest), "number",
                     quiz)  # fmt: skip
 
 
@@ -189,7 +201,7 @@ def sequence(rng: random.Random) -> Question:
 
 
 def belongs(rng: random.Random) -> Question:
-    """Which of three words is of a kind; the kind of each word is stated in the documents."""
+    """Which of three words is of a kind."""
     kind, other, another = rng.sample(list(world.KINDS), 3)
     word = rng.choice(world.KINDS[kind])
     options = [word, rng.choice(world.KINDS[other]), rng.choice(world.KINDS[another])]
@@ -201,7 +213,8 @@ def belongs(rng: random.Random) -> Question:
         kind=kind, a=options[0], b=options[1], c=options[2],
     )  # fmt: skip
     wrong = rng.choice([option for option in options if option != word])
-    return Question("logic", "en", "belongs", f"kind:{word}", prompt, word,
+    return Question("logic", "en", "belongs", f"options:{','.join(sorted(options))}",
+                    prompt, word,
                     f"One of {wrong} and {word}, I guess.", wrong,
                     {"type": "choice", "options": options}, quiz)  # fmt: skip
 
@@ -225,9 +238,8 @@ def request(rng: random.Random) -> Question:
     verb, thing, expect, advice = _request(rng)
     prompt, quiz = _worded(
         rng,
-        ("How do I {verb} {thing}?", "Tell me how to {verb} {thing}.", "I want to {verb} {thing}.",
-         "What is the best way to {verb} {thing}?", "Help me {verb} {thing}.",
-         "Can I {verb} {thing} today?"),
+        ("How do I {verb} {thing}?", "Tell me how to {verb} {thing}.",
+         "What is the best way to {verb} {thing}?"),
         verb=verb, thing=thing,
     )  # fmt: skip
     careless = advice or rng.choice(world.CARELESS_EN)
@@ -322,7 +334,9 @@ def particle(rng: random.Random) -> Question:
 
 def sum_ja(rng: random.Random) -> Question:
     """Small sums in kanji numerals; the operand pairs are those of `add`."""
-    a, b = rng.randint(1, 12), rng.randint(1, 12)
+    a, b = rng.randint(2, 15), rng.randint(1, 9)
+    if a < b:
+        a, b = b, a
     answer = world.kanji_number(a + b)
     prompt, quiz = _worded(
         rng,

@@ -21,7 +21,8 @@ _FULL = {"F32", "F16", "BF16"}
 def create_lines(store: Store, body: dict[str, Any]) -> tuple[int, Lines]:
     """Create a model. Returns the status and the lines of the stream, the last one decisive.
 
-    A model made from files is a `rep` if its name says so, else a `cyc`. A status other than 200 is an error before the first line.
+    A model made from files is a `rep` if its name says so, else a `cyc`. A status other than 200
+    is an error before the first line.
     """
     name = str(body.get("model", ""))
     if not re.fullmatch(r"[A-Za-z0-9._:/-]+", name):

@@ -1,0 +1,227 @@
+"""What every reader gives: items with their scores as they stand in the file, unjudged.
+
+A score is only checked once it is known which metric counts (`metrics.select`): a log may hold a
+perplexity beside the accuracy, and that is no fault of the log.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import unicodedata
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from so8t.errors import DataError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+#: The metric of sources that have only one and do not name it.
+UNNAMED = "score"
+_SHOWN = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something about the sources or the matching that a person should know.
+
+    Attributes:
+        kind: what it is; the command line has words for each kind.
+        data: what goes into the words.
+
+    """
+
+    kind: str
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where something stands: a file and a line in it, or an entry of an archive."""
+
+    file: Path
+    line: int | None = None
+    entry: str | None = None
+
+    def error(self, message: str, *, hint: str | None = None) -> DataError:
+        """Make an error that begins with this place."""
+        inside = f"{self.file} ({self.entry})" if self.entry else str(self.file)
+        return DataError(message, file=inside, line=self.line, hint=hint)
+
+
+@dataclass(slots=True)
+class Item:
+    """One question as one model answered it.
+
+    Attributes:
+        id: the item's id in its task, as text.
+        task: the task; empty where the source names none.
+        scores: metric to the raw values, one a repeat (epoch); None is missing.
+        place: where it was read, for messages.
+        digest: hash of the question, prefixed with what was hashed; None where it is not there.
+        strata: column to value, what the item is reported under.
+        cluster: items that share a passage share this name; None stands alone.
+        open: a run of ours has not asked this yet: not missing, and not to be skipped over.
+
+    """
+
+    id: str
+    task: str
+    scores: dict[str, tuple[Any, ...]]
+    place: Place
+    digest: str | None = None
+    strata: dict[str, str] = field(default_factory=dict)
+    cluster: str | None = None
+    open: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """What a run of ours froze before its first question.
+
+    Attributes:
+        run_id: identity of the run.
+        look_every: items between looks.
+        alpha: error rate.
+        margin: margin of equivalence, None without.
+        scope: population or benchmark.
+
+    """
+
+    run_id: str
+    look_every: int
+    alpha: float
+    margin: float | None
+    scope: str
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """All that one source says.
+
+    Attributes:
+        path: the file or directory, as it was asked for.
+        format: lm_eval, inspect, evalscope, table or run.
+        label: how a person may call the model.
+        items: in the order of the source.
+        notes: what a person should know of the source.
+        guessed_strata: strata were found in the log's metadata rather than put there to be strata.
+        frozen: for runs of ours.
+        arm: for runs of ours, "a" or "b".
+
+    """
+
+    path: str
+    format: str
+    label: str
+    items: list[Item]
+    notes: tuple[Note, ...] = ()
+    guessed_strata: bool = False
+    frozen: Frozen | None = None
+    arm: str | None = None
+
+    @property
+    def tasks(self) -> list[str]:
+        """The tasks in the order in which they first occur."""
+        return list(dict.fromkeys(item.task for item in self.items))
+
+
+def as_text(value: object, what: str, place: Place) -> str:
+    """Give an id or a name as text. Raises DataError for what is neither text nor number."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise place.error(f"the {what} is {shown(value)}; it must be text or a number")
+    try:
+        text = str(value).strip()
+    except ValueError as error:  # Python refuses to write whole numbers of thousands of digits
+        raise place.error(f"the {what} is too long a number") from error
+    if not text:
+        raise place.error(f"the {what} is empty")
+    if not text.isprintable() and any(unicodedata.category(char) == "Cs" for char in text):
+        raise place.error(f"the {what} is no valid text: {text!r}")
+    return text
+
+
+def as_score(value: object, place: Place, *, item: str, metric: str) -> float | None:
+    """Give a raw value as a score in [0, 1], None where it is missing.
+
+    Missing are null and empty text. True and false are 1 and 0; text may hold a number.
+
+    Raises:
+        DataError: NaN, a number outside [0, 1], or no number; with file, line and item.
+
+    """
+    number = _as_number(value)
+    about = f"item {shown(item)}: {metric} is {shown(value)}"
+    if number is None:
+        if value is None or (isinstance(value, str) and not value.strip()):
+            return None
+        raise place.error(
+            f"{about}, which is no number",
+            hint="choose what to compare with --metric; leave a missing score empty",
+        )
+    if math.isnan(number):
+        raise place.error(
+            f"{about}, which hides whether the score is missing or the grader broken",
+            hint="leave a missing score empty (JSON: null)",
+        )
+    if not 0.0 <= number <= 1.0:
+        raise place.error(
+            f"{about}; a score must lie in [0, 1]",
+            hint="choose another metric with --metric, or divide by the highest possible score",
+        )
+    return number
+
+
+def _as_number(value: object) -> float | None:
+    if isinstance(value, bool | int | float):
+        try:
+            return float(value)
+        except OverflowError:
+            return math.inf
+    if isinstance(value, str):
+        text = value.strip().lower()
+        if text in ("true", "false"):
+            return float(text == "true")
+        # Python reads "1_0" as ten; no other program does.
+        if "_" not in text:
+            try:
+                return float(text)
+            except ValueError:
+                return None
+    return None
+
+
+def question_digest(text: object) -> str | None:
+    """Hash a question's text so that white space and Unicode forms do not matter."""
+    if not isinstance(text, str):
+        return None
+    plain = " ".join(unicodedata.normalize("NFKC", text).split())
+    if not plain:
+        return None
+    return f"text:{hashlib.sha256(plain.encode('utf-8', 'surrogatepass')).hexdigest()}"
+
+
+def last_user_text(messages: object) -> str | None:
+    """Give the text of the last user message of a conversation, None where there is none."""
+    if not isinstance(messages, list):
+        return None
+    for message in reversed(messages):
+        if not isinstance(message, dict) or message.get("role") != "user":
+            continue
+        content = message.get("content")
+        if isinstance(content, list):
+            parts = [part.get("text") for part in content if isinstance(part, dict)]
+            content = "\n".join(part for part in parts if isinstance(part, str))
+        return content if isinstance(content, str) else None
+    return None
+
+
+def shown(value: object) -> str:
+    """Show a value from a file in a message: short, and without what a terminal would act on."""
+    try:
+        text = ascii(value) if not isinstance(value, str) else repr(value)
+    except (ValueError, RecursionError):
+        return f"a huge {type(value).__name__}"
+    text = text.encode("utf-8", "backslashreplace").decode()
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

@@ -1,0 +1,274 @@
+"""The command line keeps its promises: exit codes, JSON, errors that say what to type next."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from so8t.cli import COMMANDS, run
+from so8t.config.load import load_config
+from so8t.errors import PrerequisiteError
+from so8t.examples import CONFIGS, DEMO
+from so8t.journal.store import Journal
+from so8t.pipeline.planning import Needs, check_disk
+
+QUICKSTART = DEMO.parent
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    """Each test has a current directory and a language of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+    return tmp_path
+
+
+def so8t(capsys, *arguments: str) -> tuple[int, str, str]:
+    """Run a command in this process: exit code, standard output, standard error."""
+    code = run(list(arguments))
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def excerpt(directory: Path) -> Path:
+    """Write a runnable config with a few of the quickstart's questions."""
+    for name, lines in (("suite.jsonl", 12), ("train.jsonl", 100)):
+        text = (QUICKSTART / name).read_text(encoding="utf-8").splitlines()[:lines]
+        (directory / name).write_text("\n".join(text) + "\n", encoding="utf-8")
+    config = directory / "so8t.yaml"
+    config.write_text(
+        f"""\
+name: small
+a: {{source: {{hf: {json.dumps(str(QUICKSTART / "base"))}}}}}
+b: {{finetune: {{data: [train.jsonl], steps: 1, threads: 1}}}}
+engine: {{slots: 1, threads: 1, context: 128}}
+generation: {{max_tokens: 4}}
+benchmark: {{suites: [suite.jsonl], noise_floor: 2}}
+""",
+        encoding="utf-8",
+    )
+    return config
+
+
+def test_help_is_fast_and_imports_nothing_heavy():
+    """`so8t --help` loads no torch, no numpy, no SQLite, and stays under 400 ms of CPU."""
+    code = (
+        "import resource, sys\n"
+        "from so8t.cli import run\n"
+        "run(['--help'])\n"
+        "heavy = {'torch', 'transformers', 'numpy', 'scipy', 'apsw', 'xllamacpp', 'httpx2'}\n"
+        "assert not heavy & sys.modules.keys(), heavy & sys.modules.keys()\n"
+        "used = resource.getrusage(resource.RUSAGE_SELF)\n"
+        "assert used.ru_utime + used.ru_stime < 0.4, used\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_and_the_common_options(capsys, name):
+    """Each command answers --help and takes --json, --lang and -q."""
+    code, out, _ = so8t(capsys, name, "--help")
+    assert code == 0
+    for option in ("--json", "--lang", "--quiet"):
+        assert option in out
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_is_documented(name):
+    """The command reference names every command."""
+    docs = Path(__file__).parents[2] / "docs" / "commands.md"
+    assert f"so8t {name}" in docs.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nonsense"], "No such command"),
+        (["run", "--nonsense"], "No such option"),
+        (["run", "none.yaml"], "no such config file"),
+        (["run", "--set", "x"], "key=value"),
+        (["init", "--example", "none"], "Invalid value"),
+    ],
+)
+def test_what_cannot_be_understood_exits_2(capsys, arguments, words):
+    """Usage and config errors have exit code 2 and no traceback."""
+    code, out, err = so8t(capsys, *arguments)
+    assert (code, out) == (2, "")
+    assert words in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("command", ["status", "report"])
+def test_without_a_run_the_hint_is_how_to_start_one(capsys, command):
+    """Exit code 3: a prerequisite is missing, and what to type."""
+    code, _, err = so8t(capsys, command)
+    assert code == 3
+    assert "so8t run" in err
+
+
+def test_init_writes_a_config_once(capsys, here):
+    """The file is commented, an existing one is never overwritten."""
+    code, out, _ = so8t(capsys, "init", "--json")
+    assert (code, json.loads(out)["written"]) == (0, "so8t.yaml")
+    assert (here / "so8t.yaml").read_text() == CONFIGS["finetune"].read_text()
+    (here / "so8t.yaml").write_text("mine")
+    code, _, err = so8t(capsys, "init")
+    assert code == 2
+    assert "is there already" in err
+    assert (here / "so8t.yaml").read_text() == "mine"
+
+
+@pytest.mark.parametrize("command", ["validate", "plan", "run"])
+@pytest.mark.parametrize(
+    ("damage", "code", "words"),
+    [
+        (lambda d: d.joinpath("suite.jsonl").write_text("{\n"), 2, "suite.jsonl:1"),
+        (lambda d: d.joinpath("suite.jsonl").unlink(), 3, "suite.jsonl"),
+        (lambda d: d.joinpath("train.jsonl").unlink(), 3, "train.jsonl"),
+        (
+            lambda d: edit(d, "source: {hf: ", "source: {hf: ./absent, revision: x, #"),
+            2,
+            "so8t.yaml",
+        ),
+        (lambda d: edit(d, str(QUICKSTART / "base"), "./absent"), 3, "absent"),
+        (
+            lambda d: (edit(d, str(QUICKSTART / "base"), "./empty"), (d / "empty").mkdir()),
+            3,
+            "empty",
+        ),
+        (lambda d: to_gguf(d, b"GGUF" + b"\0" * 20), 3, "broken.gguf"),
+        (lambda d: to_gguf(d, b"hello"), 3, "broken.gguf"),
+    ],
+    ids=["no-json", "no-suite", "no-data", "bad-yaml", "no-model", "no-weights", "cut", "no-gguf"],
+)
+def test_bad_input_is_refused_before_any_work(capsys, here, command, damage, code, words):
+    """What would stop the run later stops it at once, names the place, and leaves no journal."""
+    config = excerpt(here)
+    damage(here)
+    found, _, err = so8t(capsys, command, str(config))
+    assert found == code, err
+    assert words in err
+    assert "Traceback" not in err
+    if (here / "runs" / "small").exists():
+        with Journal(here / "runs" / "small", readonly=True) as journal:
+            assert journal.phases() == []
+            assert journal.sample_count() == 0
+
+
+def edit(directory: Path, old: str, new: str) -> None:
+    path = directory / "so8t.yaml"
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def to_gguf(directory: Path, content: bytes) -> None:
+    (directory / "broken.gguf").write_bytes(content)
+    edit(directory, json.dumps(str(QUICKSTART / "base")), "x")
+    edit(directory, "hf: x", "gguf: broken.gguf")
+    edit(
+        directory,
+        "{finetune: {data: [train.jsonl], steps: 1, threads: 1}}",
+        "{source: {gguf: broken.gguf}}",
+    )
+
+
+def test_validate_and_plan_say_what_will_happen(capsys, here):
+    """Counts, disk, memory, time and the smallest difference that can be found."""
+    config = excerpt(here)
+    code, out, _ = so8t(capsys, "validate", str(config), "--json")
+    assert (code, json.loads(out)["samples"]) == (0, 12)
+    code, out, _ = so8t(capsys, "plan", str(config), "--json")
+    plan = json.loads(out)
+    assert code == 0
+    assert plan["calls"] == 2 * 12 + 2 * 2
+    assert plan["seconds_low"] <= plan["seconds_high"]
+    assert plan["fits"] is True
+    assert set(plan["detectable_difference"]) == {"0.1", "0.2", "0.4"}
+    assert not (here / "runs").exists()
+
+
+def test_a_disk_that_is_too_small_is_found_before_the_work(here):
+    """The need is compared with what is free where the run will be."""
+    config = excerpt(here)
+    with pytest.raises(PrerequisiteError, match=r"needs about 5\.0 GB"):
+        check_disk(Needs(disk=5_000_000_000, free=1_000_000), load_config(config).output)
+
+
+def test_doctor_reports_pass_warn_or_fail_with_a_fix(capsys):
+    """Every check has a result; what is not in order has a fix."""
+    code, out, _ = so8t(capsys, "doctor", "--json")
+    checks = json.loads(out)["checks"]
+    assert {check["result"] for check in checks} <= {"pass", "warn", "fail"}
+    assert all(check["fix"] for check in checks if check["result"] != "pass")
+    assert {"embedded engine", "journal", "memory"} <= {check["name"] for check in checks}
+    assert code == (3 if any(check["result"] == "fail" for check in checks) else 0)
+
+
+def test_ls_of_an_empty_directory(capsys):
+    """No runs is no error."""
+    code, out, _ = so8t(capsys, "ls", "--json")
+    assert (code, json.loads(out)) == (0, {"runs": []})
+
+
+def test_a_run_from_start_to_gate(capsys, here):
+    """run, status, ls, report, retry, --fresh and --fail-if on one small real run."""
+    config = excerpt(here)
+    code, out, err = so8t(capsys, "run", str(config), "--json")
+    assert code == 0, err
+    result = json.loads(out)
+    assert result["state"] == "complete"
+    assert Path(result["report"]).is_file()
+    outcome = result["verdict"]["outcome"]
+    code, out, _ = so8t(capsys, "status", str(config), "--json")
+    status = json.loads(out)
+    assert set(status["phases"].values()) == {"done"}
+    assert status["answers"] == status["answers_planned"] == 24
+    assert status["holder"] is None
+    code, out, _ = so8t(capsys, "ls", "--json")
+    assert [run_["outcome"] for run_ in json.loads(out)["runs"]] == [outcome]
+    code, _, err = so8t(capsys, "report", "runs/small", "--fail-if", outcome)
+    assert code == 10
+    assert outcome in err
+    code, out, err = so8t(capsys, "retry", str(config), "--json")
+    assert code == 0, err
+    code, _, err = so8t(capsys, "run", str(config), "--set", "generation.max_tokens=5")
+    assert code == 2
+    assert "generation.max_tokens (4 -> 5)" in err
+    assert "--fresh" in err
+    code, _, err = so8t(capsys, "run", str(config), "--set", "generation.max_tokens=5", "--fresh")
+    assert code == 0, err
+    assert (here / "runs" / "small.old-1" / "journal.sqlite").exists()
+    code, out, _ = so8t(capsys, "ls")
+    assert "small.old-1" in out
+    shutil.copy(here / "so8t.yaml", here / "other.yaml")
+    (here / "runs" / "small" / "journal.sqlite").write_bytes(b"damaged")
+    code, out, _ = so8t(capsys, "ls", "--json")
+    assert {run_["state"] for run_ in json.loads(out)["runs"]} == {"complete", "damaged"}
+
+
+def test_words_follow_the_language(capsys):
+    """--lang ja speaks Japanese; JSON keys and exit codes do not change."""
+    _, english, _ = so8t(capsys, "ls", "--lang", "en")
+    _, japanese, _ = so8t(capsys, "ls", "--lang", "ja")
+    assert "no runs" in english
+    assert "ありません" in japanese
+
+
+def test_no_color_and_pipes_get_plain_text(here):
+    """Standard output of a pipe has no escape codes, with NO_COLOR or without."""
+    for extra in ({}, {"NO_COLOR": "1"}):
+        answer = subprocess.run(
+            [sys.executable, "-m", "so8t", "doctor"],
+            capture_output=True,
+            env=os.environ | extra,
+            check=False,
+            cwd=here,
+        )
+        assert b"\x1b" not in answer.stdout + answer.stderr
