@@ -1,4 +1,3 @@
-# ruff: noqa: RUF001 - some rows are Japanese
 """Named benchmarks: the readers on own snippets, and the real sets where they are there."""
 
 from __future__ import annotations

@@ -1,4 +1,3 @@
-# ruff: noqa: RUF001 - full-width characters are what these cases are about
 """The refusal grader."""
 
 from __future__ import annotations

@@ -1,4 +1,3 @@
-# ruff: noqa: RUF001 - full-width characters are what these cases are about
 """The smaller graders: exact, keywords, regex, json_schema, token_f1, char_f1."""
 
 from __future__ import annotations

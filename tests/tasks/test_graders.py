@@ -1,4 +1,3 @@
-# ruff: noqa: RUF001 - full-width characters are what these cases are about
 """What holds for every grader: the entry, the digest, thinking parts, any text at all."""
 
 from __future__ import annotations

@@ -1,4 +1,3 @@
-# ruff: noqa: RUF001 - some questions are Japanese
 """Reading suites: the format, and every way in which a file can be wrong."""
 
 from __future__ import annotations

@@ -26,7 +26,8 @@ IGNORED = -100
 
 _ROLES = ("system", "user", "assistant")
 _SHAPES = '{"messages": [{"role": "user", "content": "..."}, {"role": "assistant", ...}]} or {"instruction": "...", "output": "..."}'  # noqa: E501 - one example, one line
-_POOL_BATCHES = 8
+# Two batches by length halve the padding; more would make batches of one kind of text each.
+_POOL_BATCHES = 2
 
 
 @dataclass(frozen=True)

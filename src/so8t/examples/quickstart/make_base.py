@@ -21,11 +21,12 @@ from typing import TYPE_CHECKING, Any
 from so8t.examples.quickstart import generate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
 SEED = 1
 STEPS = 5000
-TOKENS_A_BATCH = 1024
+ROW = 64
+ROWS_A_STEP = 16
 CHUNK = 4096
 LEARNING_RATE = 2e-3
 WARMUP = 100
@@ -56,12 +57,12 @@ SPLIT = (
 APART = r"(?<=\S)(?=[〇一二三四五六七八九十「」（）])|(?<=[〇一二三四五六七八九十「」（）])(?=\S)"
 
 
-def render(text: str | tuple[str, str]) -> str:
-    """A text as the base reads it: a document, or a conversation in the chat template."""
+def render(text: str | tuple[str, str]) -> tuple[str, str]:
+    """A text in two parts, as it stands and as it is learnt: a document, or a prompt and reply."""
     if isinstance(text, str):
-        return text + END_OF_TEXT
+        return "", text + END_OF_TEXT
     prompt, reply = text
-    return f"{TURN}user\n{prompt}{END_OF_TURN}\n{TURN}assistant\n{reply}{END_OF_TURN}\n"
+    return f"{TURN}user\n{prompt}{END_OF_TURN}\n{TURN}assistant\n", f"{reply}{END_OF_TURN}"
 
 
 def make_tokenizer() -> Any:
@@ -94,34 +95,52 @@ def make_tokenizer() -> Any:
     return tokenizer
 
 
-def batches(tokenizer: Any, steps: int) -> Iterator[list[list[int]]]:
-    """Yield `steps` batches of about TOKENS_A_BATCH tokens, each of texts of like length."""
-    rng = random.Random(SEED)
-    texts: Iterable[str | tuple[str, str]] = generate.pretraining(sys.maxsize)
-    pool: list[list[list[int]]] = []
-    source = iter(texts)
-    for _ in range(steps):
-        if not pool:
-            chunk = [render(next(source)) for _ in range(CHUNK)]
-            rows = sorted((one.ids for one in tokenizer.encode_batch(chunk)), key=len)
-            batch: list[list[int]] = []
-            for row in rows:
-                if (len(batch) + 1) * len(row) > TOKENS_A_BATCH and batch:
-                    pool.append(batch)
-                    batch = []
-                batch.append(row)
-            rng.shuffle(pool)
-        yield pool.pop()
+def rows(tokenizer: Any) -> Iterator[list[tuple[list[int], list[int]]]]:
+    """Yield rows without end: as many whole texts as fit into ROW tokens, each (given, learnt)."""
+    row: list[tuple[list[int], list[int]]] = []
+    free = ROW
+    source = generate.pretraining(sys.maxsize)
+    while True:
+        parts = [part for _ in range(CHUNK) for part in render(next(source))]
+        encoded = iter([one.ids for one in tokenizer.encode_batch(parts)])
+        for given, learnt in zip(encoded, encoded, strict=True):
+            if len(given) + len(learnt) > free:
+                yield row
+                row, free = [], ROW
+            row.append((given, learnt))
+            free -= len(given) + len(learnt)
 
 
-def train(tokenizer: Any, steps: int) -> Any:
-    """Train the model from scratch with next-token prediction on every token."""
+def tensors(batch: list[list[tuple[list[int], list[int]]]]) -> tuple[Any, Any, Any, Any]:
+    """Return ids, positions, labels (rows, ROW) and a mask that keeps each text to itself."""
+    import torch
+
+    ids = torch.zeros(len(batch), ROW, dtype=torch.long)
+    positions, owners = torch.zeros_like(ids), torch.zeros_like(ids)
+    labels = torch.full_like(ids, -100)
+    for number, row in enumerate(batch):
+        start = 0
+        for owner, (given, learnt) in enumerate(row, start=1):
+            end = start + len(given) + len(learnt)
+            ids[number, start:end] = torch.tensor(given + learnt)
+            positions[number, start:end] = torch.arange(end - start)
+            owners[number, start:end] = owner
+            # A label stands where the token before it does; the first token has none before it.
+            first = max(len(given), 1)
+            labels[number, start + first - 1 : end - 1] = torch.tensor((given + learnt)[first:])
+            start = end
+    same = owners[:, :, None] == owners[:, None, :]
+    mask = (same & torch.ones(ROW, ROW, dtype=torch.bool).tril())[:, None]
+    return ids, positions, labels, mask
+
+
+def train(tokenizer: Any, steps: int, report: Callable[[int, float, Any], None]) -> tuple[Any, int]:
+    """Train from scratch on documents and on replies; return the model and the texts' number."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.set_num_threads(1)
     torch.manual_seed(SEED)
-    end_of_turn = tokenizer.token_to_id(END_OF_TURN)
     config = LlamaConfig(
         **SHAPE,
         vocab_size=tokenizer.get_vocab_size(),
@@ -129,7 +148,7 @@ def train(tokenizer: Any, steps: int) -> Any:
         rope_theta=10000.0,
         tie_word_embeddings=True,
         bos_token_id=tokenizer.token_to_id(END_OF_TEXT),
-        eos_token_id=end_of_turn,
+        eos_token_id=tokenizer.token_to_id(END_OF_TURN),
         pad_token_id=tokenizer.token_to_id(END_OF_TEXT),
         attention_bias=False,
     )
@@ -138,49 +157,38 @@ def train(tokenizer: Any, steps: int) -> Any:
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.05
     )
-    started = time.monotonic()
-    for step, rows in enumerate(batches(tokenizer, steps)):
-        warm = min(1.0, (step + 1) / WARMUP)
+    source = rows(tokenizer)
+    texts = 0
+    for step in range(steps):
+        batch = [next(source) for _ in range(ROWS_A_STEP)]
+        texts += sum(map(len, batch))
+        ids, positions, labels, mask = tensors(batch)
+        fall = 0.05 + 0.95 * (0.5 + 0.5 * math.cos(math.pi * step / steps))
         for group in optimizer.param_groups:
-            group["lr"] = (
-                LEARNING_RATE
-                * warm
-                * (0.05 + 0.95 * (0.5 + 0.5 * math.cos(math.pi * step / steps)))
-            )
-        width = max(map(len, rows))
-        ids = torch.tensor([row + [0] * (width - len(row)) for row in rows])
-        labels = torch.tensor([row + [-100] * (width - len(row)) for row in rows])
-        # Padding is on the right, so the causal mask alone keeps it from the texts.
-        logits = model(input_ids=ids).logits
-        loss = torch.nn.functional.cross_entropy(
-            logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), ignore_index=-100
-        )
+            group["lr"] = LEARNING_RATE * fall * min(1.0, (step + 1) / WARMUP)
+        logits = model(input_ids=ids, position_ids=positions, attention_mask=mask).logits
+        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten())
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        if step % 50 == 0 or step == steps - 1:
-            print(
-                f"step {step} loss {loss.item():.4f} {time.monotonic() - started:.0f} s", flush=True
-            )
-    return model
+        report(step + 1, loss.item(), model)
+    return model, texts
 
 
-def record(steps: int, tokenizer: Any, seconds: float, out: Path) -> None:
+def record(texts: int, seconds: float, processor_seconds: float, out: Path) -> None:
     """Write down beside the base how it was made, for the README and for the test of the suite."""
     import tokenizers
     import torch
     import transformers
 
-    texts = sum(map(len, batches(tokenizer, steps)))
-    # A chunk is read whole and then drawn from, so a little more was generated than was read.
-    generated = math.ceil(texts / CHUNK + 1) * CHUNK
     made = {
-        "steps": steps,
         "seed": SEED,
-        "texts": generated,
+        "steps": STEPS,
+        "texts": texts,
         "threads": 1,
         "wall_seconds": round(seconds),
+        "processor_seconds": round(processor_seconds),
         "torch": torch.__version__,
         "transformers": transformers.__version__,
         "tokenizers": tokenizers.__version__,
@@ -220,15 +228,17 @@ def main() -> None:
     """Make the base and say how long it took."""
     parser = argparse.ArgumentParser(description="Make the quickstart's base model.")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "base")
-    parser.add_argument("--steps", type=int, default=STEPS)
     options = parser.parse_args()
     started = time.monotonic()
+
+    def report(step: int, loss: float, _: Any) -> None:
+        if step % 100 == 0:
+            print(f"step {step}/{STEPS} loss {loss:.3f} {time.monotonic() - started:.0f} s")
+
     tokenizer = make_tokenizer()
-    model = train(tokenizer, options.steps)
+    model, texts = train(tokenizer, STEPS, report)
     save(tokenizer, model, options.out)
-    record(options.steps, tokenizer, time.monotonic() - started, options.out)
-    count = sum(parameter.numel() for parameter in model.parameters())
-    print(f"{count} parameters, {time.monotonic() - started:.0f} s")
+    record(texts, time.monotonic() - started, time.process_time(), options.out)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,3 @@
-# ruff: noqa: RUF001 - the prompts are Japanese
 """Japanese benchmarks: JGLUE, JMMLU, JCommonsenseMorality, JSICK, JSeM."""
 
 from __future__ import annotations

@@ -1,4 +1,3 @@
-# ruff: noqa: RUF001 - the sign of multiplication is what a pattern looks for
 """Grader `number`: the number that a reply gives as its answer."""
 
 from __future__ import annotations

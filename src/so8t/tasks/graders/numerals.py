@@ -1,4 +1,3 @@
-# ruff: noqa: RUF001 - signs of multiplication and kanji digits are what these patterns look for
 """Find the numbers in a text, in every notation that models write, as exact fractions."""
 
 from __future__ import annotations

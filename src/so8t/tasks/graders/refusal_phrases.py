@@ -1,4 +1,3 @@
-# ruff: noqa: RUF001 - Japanese punctuation is what some of these patterns look for
 """The phrases by which the refusal grader tells declining from helping.
 
 Lists of alternatives, one a line, so that a phrase can be added where it belongs. Whoever adds
