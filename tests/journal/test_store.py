@@ -158,6 +158,15 @@ def test_a_reader_needs_a_journal(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_reader_of_a_file_that_was_only_just_begun_is_told(tmp_path):
+    """Between the making of the file and its first commit there is nothing to read yet."""
+    connection = apsw.Connection(str(tmp_path / FILE_NAME))
+    connection.pragma("journal_mode", "wal")
+    connection.close()
+    with pytest.raises(PrerequisiteError, match="no run yet"):
+        Journal(tmp_path, readonly=True)
+
+
 def test_a_reader_sees_what_is_committed_and_writes_nothing(journal):
     """A second process can look while the first writes."""
     with Journal(journal.directory, readonly=True) as reader:

@@ -160,9 +160,9 @@ def test_quantized_models_stay_close(tmp_path):
         assert inspect_gguf(result.path).file_type == kind.upper()
         found = parity.compare(model, tokenizer, result.path, hf.PROMPTS[::12])
         differences[kind] = found.difference
-    assert differences["f16"] < 0.03
-    assert differences["f16"] < differences["bf16"] < 0.3
-    assert differences["f16"] < differences["q8_0"] < 0.5
+    assert differences["f16"] < 0.05
+    assert differences["f16"] < differences["bf16"] < 0.5
+    assert differences["f16"] < differences["q8_0"] < 1.0
     assert differences["q8_0"] < differences["q5_0"] < differences["q4_0"]
 
 

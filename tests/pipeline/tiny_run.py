@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from so8t.domain.plan import Phase
+from so8t.errors import PrerequisiteError
 from so8t.examples import DEMO
 from so8t.journal.store import FILE_NAME, Journal
 
@@ -81,7 +82,7 @@ def kill_in(config: Path, phase: Phase, delay: float) -> str:
         start_new_session=True,
     ) as process:
         while process.poll() is None:
-            state = phase_now(run_directory(config))
+            state = phase_now(run_directory(config), process.pid)
             if state == phase:
                 break
             if state is not None and state.number > phase.number:
@@ -107,13 +108,17 @@ def _children(pid: int) -> list[psutil.Process]:
         return []
 
 
-def phase_now(directory: Path) -> Phase | None:
-    """The phase that is being worked on by the newest session, as the journal says."""
+def phase_now(directory: Path, pid: int | None = None) -> Phase | None:
+    """The phase that the newest session (that of process `pid`) works on, as the journal says."""
     if not (directory / FILE_NAME).exists():
         return None
-    with Journal(directory, readonly=True) as journal:
+    try:
+        journal = Journal(directory, readonly=True)
+    except PrerequisiteError:
+        return None  # only just begun
+    with journal:
         sessions = journal.events("session_started")
-        if not sessions:
+        if not sessions or pid not in (None, sessions[-1].data["pid"]):
             return None
         steps = [step for step in journal.phases() if step.at >= sessions[-1].at]
         done = [step.phase for step in journal.phases() if step.state == "done"]

@@ -62,6 +62,7 @@ class Shape:
     scope: str = "population"
     graded: bool = False
     look_every: int = 12
+    reused: bool = False  # A's answers come from an earlier run
     phases_only: bool = False
     label_a: str = "A"
     label_b: str = "B"
@@ -279,4 +280,5 @@ def _graded(
         seconds=None if status is Status.FAILED else 0.2 + (position % 10) / 50,
     )
     grader = None if score is None else "sha256:grader"
-    return GradedReply(arm, position, repeat, reply, settings, score, grader)
+    earlier = "0" * 32 if shape.reused and arm is Arm.A and not repeat else None
+    return GradedReply(arm, position, repeat, reply, settings, score, grader, earlier)

@@ -103,7 +103,8 @@ def test_text_can_be_read(visit, addresses, scheme):
     page = visit(addresses["finished", "en"], color_scheme=scheme)
     poor = page.evaluate(
         """() => {
-        const canvas = document.createElement('canvas').getContext('2d');
+        const often = {willReadFrequently: true};
+        const canvas = document.createElement('canvas').getContext('2d', often);
         const rgba = (colour) => {
             canvas.clearRect(0, 0, 1, 1);
             canvas.fillStyle = colour;

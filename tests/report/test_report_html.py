@@ -115,7 +115,7 @@ def test_thinking_is_hidden(page):
     """What a model thought stays in the journal."""
     language, source = page
     assert "secret plan" not in source
-    assert {"en": "[thinking hidden]", "ja": "［思考過程は非表示］"}[language] in source
+    assert {"en": "[thinking hidden] ", "ja": "［思考過程は非表示］"}[language] in source
 
 
 def test_everything_that_must_be_there_is_there(page):

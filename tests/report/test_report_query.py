@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 
 import pytest
 from build import TRAINING, Shape, build
@@ -15,8 +16,9 @@ from so8t.report.text import Text
 from so8t.report.words import verdict_sentence
 
 
+@cache
 def view_of(directory, **options):
-    """Read a run's view."""
+    """Read a run's view; the runs here do not change."""
     with Journal(directory, readonly=True) as journal:
         return load_view(journal, **options)
 
@@ -79,6 +81,21 @@ def test_long_answers_are_shortened(finished):
     longest = max((sample.b.text for sample in view_of(finished).side_by_side.shown), key=len)
     assert len(longest) < 3_100
     assert "characters left out" in longest
+
+
+def test_empty_lines_do_not_fill_the_page(finished):
+    """A model that answers with line feeds takes two of them."""
+    (answer,) = (s.b.text for s in view_of(finished).side_by_side.shown if s.position == 22)
+    assert answer == "first\n\nlast"
+
+
+def test_answers_of_an_earlier_run_say_so_and_have_no_speed(tmp_path):
+    """What was measured another night is no latency of this one."""
+    view = view_of(build(tmp_path, Shape(samples=30, reused=True)))
+    assert all(sample.a.reused and not sample.b.reused for sample in view.side_by_side.shown)
+    assert view.latency[Arm.A].known == 0
+    assert view.latency[Arm.A].p50 is None
+    assert view.latency[Arm.B].known > 0
 
 
 def test_thinking_is_not_in_the_view(finished):

@@ -24,6 +24,7 @@ COMMANDS = {
     "run": "Run, or go on with a run that was interrupted.",
     "status": "Show how far a run is.",
     "report": "Write a run's report again from its journal.",
+    "compare": "Compare two models on results made elsewhere, or on two runs.",
     "retry": "Ask the questions again whose answers failed.",
     "ls": "List the runs in a directory.",
 }

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from so8t.cli.console import common
-from so8t.errors import JournalError
+from so8t.errors import JournalError, PrerequisiteError
 from so8t.journal.store import Journal
 from so8t.pipeline.rundir import find_runs
 from so8t.report.query import load_view, summary
@@ -48,11 +48,11 @@ def _describe(path: Path) -> dict[str, Any]:
             view = load_view(journal)
             answers = sum(journal.answer_counts().values())
             total = 2 * journal.sample_count()
-    except JournalError as error:
+    except (JournalError, PrerequisiteError) as error:
         # One damaged run must not hide the others.
         return {
             "directory": str(path),
-            "state": "damaged",
+            "state": "damaged" if isinstance(error, JournalError) else "waiting",
             "outcome": None,
             "answers": "",
             "error": error.message,

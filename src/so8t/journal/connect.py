@@ -52,6 +52,11 @@ def connect(path: Path, *, readonly: bool = False, vfs: str | None = None) -> ap
 def _configure(connection: apsw.Connection, path: Path, *, readonly: bool) -> None:
     if readonly:
         connection.pragma("query_only", True)
+        if connection.pragma("user_version") == 0:
+            connection.close()
+            raise PrerequisiteError(
+                f"{path} holds no run yet.", hint="it was only just begun: try again"
+            )
     else:
         mode = connection.pragma("journal_mode", "wal")
         connection.pragma("synchronous", _FULL)

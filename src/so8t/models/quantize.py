@@ -326,8 +326,8 @@ def _llama_quantize(
     if program is None:
         raise PrerequisiteError(
             f"{quantization} needs llama-quantize, which is not on the PATH.",
-            hint="install llama.cpp (Debian: apt install llama.cpp-tools, Homebrew: brew install "
-            "llama.cpp, Windows: winget install llama.cpp), or choose q8_0, q5_0 or q4_0",
+            hint="install llama.cpp, which brings it (brew install llama.cpp, winget install "
+            "llama.cpp, or your distribution's package), or choose q8_0, q5_0 or q4_0",
         )
     # It names its outputs itself in some versions, so it works in a directory of its own.
     out.parent.mkdir(parents=True, exist_ok=True)

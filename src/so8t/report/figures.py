@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from so8t.report.text import Text
     from so8t.report.view import View
     from so8t.report.words import Names
-    from so8t.verdict.decide import Verdict
 
 _MISSING_MATTERS = 0.01
 _SMALL_P = 1e-4
@@ -118,16 +117,16 @@ class _Rows:
             b_only=unknown if counted is None else text.number(counted.b_only),
             a_only=unknown if counted is None else text.number(counted.a_only),
             missing=group.missing,
-            outcome=verdict.outcome.value,
-            reading=self.reading(verdict),
+            outcome=group.claim.value,
+            reading=self.reading(group),
         )
 
-    def reading(self, verdict: Verdict) -> str:
-        """Name an outcome; what an unfinished run has not decided may still be."""
-        open_ = self._partial and verdict.ending is Ending.ONGOING
-        if open_ and verdict.outcome is Outcome.UNDECIDED:
+    def reading(self, group: Group) -> str:
+        """Name what may be said of a group; what an unfinished run has not decided may still be."""
+        open_ = self._partial and group.verdict.ending is Ending.ONGOING
+        if open_ and group.claim is Outcome.UNDECIDED:
             return self._text("outcome.ongoing")
-        return self._text(f"outcome.{verdict.outcome.value}")
+        return self._text(f"outcome.{group.claim.value}")
 
 
 def _forest(evidence: Evidence, text: Text) -> list[Markup]:

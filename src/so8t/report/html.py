@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from so8t.journal.store import Journal
 from so8t.report import facts, figures
-from so8t.report.query import load_view
+from so8t.report.query import Marks, load_view
 from so8t.report.redact import visible
 from so8t.report.text import Text, resolve_language
 from so8t.report.words import Words, names, verdict_words
@@ -42,8 +42,7 @@ def write_report(directory: Path, language: str) -> Path:
         journal.verify()
         view = load_view(
             journal,
-            thinking=text("answers.thinking_hidden"),
-            omitted=text("answers.omitted"),
+            marks=Marks(text("answers.thinking_hidden"), text("answers.omitted")),
         )
     path = directory / FILE_NAME
     write_atomic(path, render(view, text))

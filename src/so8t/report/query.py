@@ -13,10 +13,9 @@ from so8t.domain.plan import Phase
 from so8t.domain.sample import Grade
 from so8t.errors import PrerequisiteError
 from so8t.journal.evidence import FROZEN, gather
-from so8t.report.redact import hide_thinking, shorten
+from so8t.report.side_by_side import Marks, side_by_side
 from so8t.report.summary import summary
 from so8t.report.view import (
-    AnswerView,
     CourseView,
     EngineView,
     Latency,
@@ -24,8 +23,6 @@ from so8t.report.view import (
     Occurrence,
     PhaseView,
     Problem,
-    SampleView,
-    SideBySide,
     View,
     difference,
 )
@@ -35,16 +32,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from so8t.domain.sample import Sample
-    from so8t.journal.evidence import Evidence, Pair
+    from so8t.journal.evidence import Evidence
     from so8t.journal.rows import AnswerRecord, PhaseRecord, RunRecord
     from so8t.journal.store import Journal
 
-__all__ = ["View", "load_view", "summary"]
+__all__ = ["Marks", "View", "load_view", "summary"]
 
 #: Questions that a report carries with both answers, unless told otherwise.
 EMBEDDED = 500
-#: Characters of one question or answer; the middle of a longer one is left out, and counted.
-LONGEST = 3_000
 _MOST_PROBLEMS = 300
 _COURSE_POINTS = 240
 # Book-keeping that every run has, shown elsewhere in the report.
@@ -55,13 +50,12 @@ def load_view(
     journal: Journal,
     *,
     embed: int = EMBEDDED,
-    thinking: str = "[thinking hidden]",
-    omitted: str = " [... {count} characters left out ...] ",
+    marks: Marks | None = None,
 ) -> View:
     """Read all that a report shows, of a finished run or of one that is under way.
 
-    At most `embed` questions come with their answers, those that differ first; `thinking` and
-    `omitted` stand for what is hidden and for what is too long.
+    At most `embed` questions come with their answers, those that differ first; `marks` stand for
+    what is hidden and for what is too long.
 
     Raises PrerequisiteError for a journal that holds no run yet.
     """
@@ -97,13 +91,7 @@ def load_view(
         sessions=sum(event.kind == "session_started" for event in events),
         problems=tuple(problems[:_MOST_PROBLEMS]),
         problems_left_out=max(0, len(problems) - _MOST_PROBLEMS),
-        side_by_side=_side_by_side(
-            () if evidence is None else evidence.pairs,
-            samples,
-            answers,
-            embed,
-            _Shown(thinking, omitted),
-        ),
+        side_by_side=side_by_side(samples, answers, embed, marks or Marks()),
         head=journal.head,
         last_written=journal.last_written(),
     )
@@ -211,7 +199,9 @@ def _course(evidence: Evidence) -> CourseView | None:
 
 
 def _latency(answers: Sequence[AnswerRecord]) -> Latency:
-    given = [answer.reply for answer in answers if answer.reply.status is not Status.FAILED]
+    # What an earlier run measured says nothing of this one's speed.
+    own = [answer.reply for answer in answers if answer.reused_from is None]
+    given = [reply for reply in own if reply.status is not Status.FAILED]
     times = [reply.seconds for reply in given if reply.seconds is not None]
     rated = [
         (reply.completion_tokens, reply.seconds)
@@ -252,91 +242,3 @@ def _trouble(answer: AnswerRecord) -> tuple[str | None, str | None]:
     if answer.score is not None and answer.score.grade is Grade.UNSCORED:
         return "unscored", answer.score.reason
     return None, None
-
-
-class _Shown:
-    """How the texts of models and questions are made fit to be shown."""
-
-    def __init__(self, thinking: str, omitted: str) -> None:
-        self._thinking = thinking
-        self._omitted = omitted
-
-    def question(self, text: str) -> str:
-        """Give a question, shortened."""
-        return shorten(text, LONGEST, self._omitted)
-
-    def answer(self, text: str) -> str:
-        """Give an answer without its thinking, shortened."""
-        return shorten(hide_thinking(text, self._thinking), LONGEST, self._omitted)
-
-    def record(self, answer: AnswerRecord) -> AnswerView:
-        """Give an answer as the report shows it."""
-        reason = answer.score.reason if answer.score is not None else None
-        reason = answer.reply.reason or reason
-        return AnswerView(
-            status=answer.reply.status,
-            text=self.answer(answer.reply.text),
-            score=answer.standing.counted,
-            reason=None if reason is None else self.answer(reason),
-            seconds=answer.reply.seconds,
-            attempts=answer.attempts,
-        )
-
-
-def _side_by_side(
-    pairs: Sequence[Pair],
-    samples: Sequence[Sample],
-    answers: dict[Arm, list[AnswerRecord]],
-    embed: int,
-    shown: _Shown,
-) -> SideBySide:
-    by_place = {arm: {a.position: a for a in answers[arm]} for arm in Arm}
-
-    def texts_differ(pair: Pair) -> bool:
-        one, two = (by_place[arm][pair.position].reply.text for arm in Arm)
-        return one != two
-
-    def rank(pair: Pair) -> tuple[int, int]:
-        # Scores differ, then a score is missing, then other words for the same score, then equal.
-        found = difference(pair)
-        if found is None:
-            return 1, pair.position
-        if found:
-            return 0, pair.position
-        return (2 if texts_differ(pair) else 3), pair.position
-
-    ordered = sorted(pairs, key=rank)
-    chosen = ordered[:embed]
-    differing = sum(bool(difference(pair)) for pair in pairs)
-
-    def view(pair: Pair) -> SampleView:
-        sample = samples[pair.position]
-        return SampleView(
-            position=pair.position,
-            id=sample.id,
-            task=sample.task,
-            category=sample.category,
-            language=sample.language,
-            messages=tuple((m.role, shown.question(m.content)) for m in sample.messages),
-            reference=None if sample.reference is None else shown.question(sample.reference),
-            a=shown.record(by_place[Arm.A][pair.position]),
-            b=shown.record(by_place[Arm.B][pair.position]),
-            side=_side(pair),
-            texts_differ=texts_differ(pair),
-        )
-
-    return SideBySide(
-        shown=tuple(view(pair) for pair in chosen),
-        differing=differing,
-        differing_left_out=max(0, differing - embed),
-        left_out=len(ordered) - len(chosen),
-    )
-
-
-def _side(pair: Pair) -> str:
-    found = difference(pair)
-    if found is None:
-        return "missing"
-    if found == 0:
-        return "same"
-    return "b" if found > 0 else "a"

@@ -27,7 +27,8 @@ def summary(view: View, *, report: Path | None = None) -> dict[str, Any]:
             discordant {b_only, a_only, both_right, both_wrong}, margin, alpha, scope, method}.
             `difference` and `interval` are score B - score A in [-1, 1].
         mean: {a, b}, mean scores over the pairs that were used.
-        categories, tasks: [{name, verdict, mean, pairs, missing}].
+        categories, tasks: [{name, verdict, claim, mean, pairs, missing}]. `verdict` is each one's
+            alone; `claim` is the outcome that holds among all of its kind (family-wise error).
         coverage: {a, b} of {total, answered, truncated, failed, unscored, open}.
         noise_floor: {a, b} of {pairs, text_flips, score_flips}.
         sensitivity: {outcomes {reading: outcome}, flips [reading]}.
@@ -83,6 +84,7 @@ def _group(group: Group) -> dict[str, Any]:
     return {
         "name": group.name,
         "verdict": _verdict(group.verdict, group.missing),
+        "claim": group.claim.value,
         "mean": {"a": group.mean_a, "b": group.mean_b},
         "pairs": group.pairs,
         "missing": group.missing,

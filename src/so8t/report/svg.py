@@ -135,7 +135,7 @@ def course(
         words = text("course.decided", items=decided_at)
         parts.append(_line("decided", at, top, at, bottom))
         parts.append(_text("tick", at + away, bottom - 4, words, anchor))
-    parts.append(path("limit b", view.boundary))
+    parts.append(path("limit b" if mirrored else "limit", view.boundary))
     if mirrored:
         parts += [path("limit a", view.boundary, -1.0), path("walk", view.for_b)]
     else:

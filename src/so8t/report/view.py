@@ -98,7 +98,10 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class AnswerView:
-    """One answer as it is shown. `score` is the one that counts, None where it is missing."""
+    """One answer as it is shown. `score` is the one that counts, None where it is missing.
+
+    `reused` answers were given in an earlier run under the same settings.
+    """
 
     status: Status
     text: str
@@ -106,6 +109,7 @@ class AnswerView:
     reason: str | None
     seconds: float | None
     attempts: int
+    reused: bool
 
 
 @dataclass(frozen=True, slots=True)

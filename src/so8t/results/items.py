@@ -10,12 +10,10 @@ import hashlib
 import math
 import unicodedata
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from so8t.errors import DataError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 #: The metric of sources that have only one and do not name it.
 UNNAMED = "score"
@@ -86,6 +84,7 @@ class Frozen:
         alpha: error rate.
         margin: margin of equivalence, None without.
         scope: population or benchmark.
+        binary: whether all graders give only 0 or 1.
 
     """
 
@@ -94,6 +93,7 @@ class Frozen:
     alpha: float
     margin: float | None
     scope: str
+    binary: bool | None
 
 
 @dataclass(frozen=True, slots=True)

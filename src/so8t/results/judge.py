@@ -8,32 +8,36 @@ nobody had would be peeking.
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from so8t.domain.plan import completed_prefix, permute
 from so8t.domain.sample import Origin, Sample
 from so8t.errors import DataError
-from so8t.results.items import Note
-from so8t.results.match import Matched, match
+from so8t.results.items import Note, Results
+from so8t.results.match import How, Matched, match
 from so8t.results.metrics import Chosen, select
-from so8t.verdict.decide import Verdict, decide
-from so8t.verdict.multiple import closed_holm
-from so8t.verdict.pairs import Paired, pair_scores
-from so8t.verdict.sensitivity import Missing, Sensitivity, missing_cases, missing_summary
+from so8t.verdict.decide import Verdict
+from so8t.verdict.multiple import Task, decide_tasks
+from so8t.verdict.pairs import Paired, cluster_sizes, pair_scores
+from so8t.verdict.sensitivity import (
+    Missing,
+    Sensitivity,
+    decide_pairs,
+    missing_cases,
+    missing_summary,
+    without_lost,
+)
 from so8t.verdict.settings import Outcome, Scope, Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from so8t.results.items import Frozen, Item
 
-    from so8t.results.items import Frozen, Item, Results
-    from so8t.results.match import How
-
-_DIRECTIONS = (Outcome.B_BETTER, Outcome.A_BETTER)
 #: A column with more values than this is no grouping, and closed testing of it costs its square.
 MOST_STRATA = 60
+DEFAULT_ALPHA = 0.05
 _Pair = tuple["Item", "Item"]
 
 
@@ -99,6 +103,7 @@ class Comparison:
     sensitivity: Sensitivity | None
     strata: tuple[Stratum, ...]
     settings: Settings
+    seed: int
     not_asked: int
     notes: tuple[Note, ...]
 
@@ -120,10 +125,13 @@ def compare(a: Results, b: Results, options: Options | None = None) -> Compariso
             file=a.path,
             hint=f"so8t compare {a.path}:a {a.path}:b",
         )
-    chosen = select(a, b, options.metric, options.filter)
     matched = match(a, b, options.how)
     if not matched.pairs:
         raise _nothing_common(a, b, matched)
+    chosen = select(a, b, options.metric, options.filter)
+    for items, side in ((matched.a_only, chosen[0]), (matched.b_only, chosen[1])):
+        for item in items:
+            side.score(item)  # a file with a broken score is broken, wherever it stands
     watched = _watched(a, b, matched, same_run=same_run)
     pairs = matched.pairs
     if watched is None:
@@ -133,16 +141,14 @@ def compare(a: Results, b: Results, options: Options | None = None) -> Compariso
         pairs = sorted(pairs, key=lambda pair: place[id(pair[1])])
     frozen = watched.frozen if watched else None
     settings = _settings(options, frozen, len(pairs), same_run=same_run)
-    asked = completed_prefix([not (one.open or two.open) for one, two in pairs])
-    scores = _scores(pairs[:asked], chosen)
-    clusters = _clusters(pairs)
-    overall = _judge(scores, len(pairs), settings, clusters)
+    every = _Subset(pairs, _scores(pairs, chosen), _clusters(pairs))
+    scores = every.paired
+    asked = scores.scores_a.size
+    overall = every.judged(every.decide(settings))
     sensitivity = None
     if scores.dropped:
-        sensitivity = missing_cases(
-            scores, len(pairs), settings, cluster_sizes=_sizes(clusters) if clusters else None
-        )
-    strata, notes = _strata(a, b, pairs, scores, settings, clusters)
+        sensitivity = missing_cases(scores, len(pairs), settings, cluster_sizes=every.sizes)
+    strata, notes = _strata(every, settings, guessed=a.guessed_strata or b.guessed_strata)
     if watched is not None and asked < len(pairs):
         notes.append(Note("stopped_early", {"asked": asked, "total": len(pairs)}))
     if matched.contradicted:
@@ -160,6 +166,7 @@ def compare(a: Results, b: Results, options: Options | None = None) -> Compariso
         sensitivity=sensitivity,
         strata=strata,
         settings=settings,
+        seed=options.seed,
         not_asked=len(pairs) - asked,
         notes=(*a.notes, *b.notes, *(note for note in own if note), *notes),
     )
@@ -205,12 +212,17 @@ def _settings(options: Options, frozen: Frozen | None, count: int, *, same_run: 
     scope = options.scope or (Scope(defaults.scope) if defaults else Scope.POPULATION)
     alpha = options.alpha
     if alpha is None:
-        alpha = defaults.alpha if defaults else Settings.alpha
+        alpha = defaults.alpha if defaults else DEFAULT_ALPHA
     margin = options.margin
     if margin is None and defaults:
         margin = defaults.margin
-    look_every = frozen.look_every if frozen else count
-    return Settings(alpha=alpha, margin=margin, scope=scope, look_every=look_every)
+    return Settings(
+        alpha=alpha,
+        margin=margin,
+        scope=scope,
+        look_every=frozen.look_every if frozen else count,
+        binary=defaults.binary if defaults else None,
+    )
 
 
 def _shuffled(pairs: list[_Pair], seed: int) -> list[_Pair]:
@@ -246,72 +258,86 @@ def _clusters(pairs: Sequence[_Pair]) -> list[str] | None:
     ]
 
 
-def _sizes(labels: Sequence[str]) -> list[int]:
-    sizes: list[int] = []
-    previous = None
-    for label in labels:
-        if label != previous:
-            sizes.append(0)
-        sizes[-1] += 1
-        previous = label
-    return sizes
+@dataclass(frozen=True, slots=True)
+class _Subset:
+    """Some of the pairs in their order, with the scores and the cluster label of each.
 
+    Only the prefix up to the first question that a run has not asked counts (`paired`).
+    """
 
-def _judge(scores: Paired, total: int, settings: Settings, clusters: list[str] | None) -> Judged:
-    """Judge the pairs of the completed prefix; `clusters` are those of all `total` pairs."""
-    sizes = None
-    if clusters is not None:
-        complete = scores.complete
-        sizes = _sizes(
-            [label for n, label in enumerate(clusters) if n >= complete.size or complete[n]]
+    pairs: Sequence[_Pair]
+    scores: Paired
+    clusters: list[str] | None
+
+    def only(self, places: list[int]) -> _Subset:
+        return _Subset(
+            [self.pairs[n] for n in places],
+            Paired(self.scores.scores_a[places], self.scores.scores_b[places]),
+            None if self.clusters is None else [self.clusters[n] for n in places],
         )
-    verdict = decide(
-        scores.differences,
-        total,
-        settings,
-        dropped=scores.dropped,
-        cluster_sizes=sizes,
-        scores_a=scores.complete_a,
-    )
-    there = scores.complete
-    known = bool(there.any())
-    return Judged(
-        verdict,
-        float(scores.scores_a[there].mean()) if known else None,
-        float(scores.scores_b[there].mean()) if known else None,
-    )
+
+    @property
+    def paired(self) -> Paired:
+        asked = completed_prefix([not (one.open or two.open) for one, two in self.pairs])
+        return Paired(self.scores.scores_a[:asked], self.scores.scores_b[:asked])
+
+    @property
+    def sizes(self) -> list[int] | None:
+        """Items of each cluster, those with a missing score included."""
+        if self.clusters is None:
+            return None
+        order = [str(n) for n in range(len(self.clusters))]
+        return cluster_sizes(order, dict(zip(order, self.clusters, strict=True)))
+
+    def decide(self, settings: Settings) -> Verdict:
+        return decide_pairs(self.paired, len(self.pairs), settings, cluster_sizes=self.sizes)
+
+    @property
+    def task(self) -> Task:
+        paired, sizes = self.paired, self.sizes
+        left = None if sizes is None else without_lost(sizes, ~paired.complete)
+        return Task(paired.differences, len(self.pairs), paired.dropped, left)
+
+    def judged(self, verdict: Verdict) -> Judged:
+        paired = self.paired
+        there = paired.complete
+        known = bool(there.any())
+        return Judged(
+            verdict,
+            float(paired.scores_a[there].mean()) if known else None,
+            float(paired.scores_b[there].mean()) if known else None,
+        )
 
 
 # --- strata ------------------------------------------------------------------------------------
 
 
 def _strata(
-    a: Results,
-    b: Results,
-    pairs: list[_Pair],
-    scores: Paired,
-    settings: Settings,
-    clusters: list[str] | None,
+    every: _Subset, settings: Settings, *, guessed: bool
 ) -> tuple[tuple[Stratum, ...], list[Note]]:
     """Judge each value of each column; each column is one family of hypotheses."""
     found: list[Stratum] = []
     notes: list[Note] = []
-    guessed = a.guessed_strata or b.guessed_strata
-    for column, values in _columns(pairs).items():
+    for column, values in _columns(every.pairs).items():
         if values is None:
             notes.append(Note("stratum_differs", {"column": column}))
             continue
-        names = sorted({value for value in values if value is not None})
-        if guessed and column != "task" and 2 * len(names) > len(pairs):
+        places: dict[str, list[int]] = defaultdict(list)
+        for place, value in enumerate(values):
+            if value is not None:
+                places[value].append(place)
+        if guessed and column != "task" and 2 * len(places) > len(every.pairs):
             continue  # free text in the metadata, not a grouping
-        if len(names) > MOST_STRATA:
-            notes.append(Note("stratum_many", {"column": column, "count": len(names)}))
+        if len(places) > MOST_STRATA:
+            notes.append(Note("stratum_many", {"column": column, "count": len(places)}))
             continue
-        found += _family(column, names, values, scores, settings, clusters)
+        found += _family(
+            column, {name: every.only(places[name]) for name in sorted(places)}, settings
+        )
     return tuple(found), notes
 
 
-def _columns(pairs: list[_Pair]) -> dict[str, list[str | None] | None]:
+def _columns(pairs: Sequence[_Pair]) -> dict[str, list[str | None] | None]:
     """Return column to value by pair; None for a column on whose values the sides differ.
 
     Such a column (a latency, a length) describes the answer and not the item.
@@ -321,51 +347,20 @@ def _columns(pairs: list[_Pair]) -> dict[str, list[str | None] | None]:
     if len(set(tasks)) > 1:
         columns["task"] = tasks
     for name in dict.fromkeys(key for pair in pairs for item in pair for key in item.strata):
-        merged: list[str | None] | None = []
-        for one, two in pairs:
-            left, right = one.strata.get(name), two.strata.get(name)
-            if left is not None and right is not None and left != right:
-                merged = None
-                break
-            merged.append(left if left is not None else right)
-        columns[name] = merged
+        both = [(one.strata.get(name), two.strata.get(name)) for one, two in pairs]
+        differ = any(left is not None and left != right for left, right in both if right)
+        columns[name] = None if differ else [left or right for left, right in both]
     return columns
 
 
-def _family(
-    column: str,
-    names: list[str],
-    values: list[str | None],
-    scores: Paired,
-    settings: Settings,
-    clusters: list[str] | None,
-) -> list[Stratum]:
-    """Judge each value alone, then say which directions hold for the family (closed Holm)."""
-    asked = scores.scores_a.size
-    members = {name: [n for n, value in enumerate(values) if value == name] for name in names}
-    judged: list[Judged] = []
-    sides: list[Outcome] = []
-    rejected = np.zeros((len(names), len(names)), dtype=bool)
-    for row, name in enumerate(names):
-        inside = members[name]
-        picked = [n for n in inside if n < asked]
-        own = Paired(scores.scores_a[picked], scores.scores_b[picked])
-        labels = None if clusters is None else [clusters[n] for n in inside]
-        # A look at each end of a watched run's blocks has no meaning within one stratum.
-        look = len(inside) if settings.look_every >= len(values) else 1
-        alone = replace(settings, look_every=look)
-        judged.append(_judge(own, len(inside), alone, labels))
-        side = Outcome.UNDECIDED
-        for column_ in range(len(names)):
-            strict = replace(alone, alpha=settings.alpha / (column_ + 1), margin=None)
-            outcome = _judge(own, len(inside), strict, labels).verdict.outcome
-            if outcome not in _DIRECTIONS:
-                continue
-            rejected[row, column_] = True
-            side = outcome
-        sides.append(side)
-    claimed = closed_holm(rejected)
+def _family(column: str, members: dict[str, _Subset], settings: Settings) -> list[Stratum]:
+    """Judge each value alone, and say which directions hold for all of them together."""
+    # Blocks of a watched run have no meaning within a stratum: there a look falls on each item.
+    # `look_every` of all items or more is the one look at the end, and stays so.
+    total = sum(len(member.pairs) for member in members.values())
+    alone = settings if settings.look_every >= total else replace(settings, look_every=1)
+    claims = decide_tasks({name: member.task for name, member in members.items()}, alone)
     return [
-        Stratum(column, name, side if claim else Outcome.UNDECIDED, result)
-        for name, side, claim, result in zip(names, sides, claimed, judged, strict=True)
+        Stratum(column, name, claims[name].outcome, member.judged(member.decide(alone)))
+        for name, member in members.items()
     ]

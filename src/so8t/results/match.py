@@ -11,10 +11,12 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from so8t.results.items import Item
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from so8t.results.items import Item, Results
+    from so8t.results.items import Results
 
 How = Literal["auto", "id", "content"]
 _Key = tuple[str, str]

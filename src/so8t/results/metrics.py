@@ -72,7 +72,7 @@ def select(
     chosen_a = _choose(a, have_a, common, metric, filter_)
     chosen_b = _choose(b, have_b, common, metric, filter_)
     if comparable:
-        _check_same(a, b, chosen_a, chosen_b)
+        _check_same(a, b, chosen_a, chosen_b, common)
     return chosen_a, chosen_b
 
 
@@ -144,8 +144,9 @@ def _named(
         return found
     filtered = [name for name in found if _filter(name) == filter_]
     if not filtered:
+        there = _list(dict.fromkeys(_filter(name) for name in found))
         raise DataError(
-            f"there is no filter {filter_!r}; there is: {_list(dict.fromkeys(map(_filter, found)))}",
+            f"there is no filter {filter_!r}; there is: {there}",
             file=results.path,
             hint="name one of these with --filter",
         )
@@ -162,7 +163,9 @@ def _best(metrics: Sequence[str]) -> str:
     return next((name for name in same if _filter(name).startswith("strict")), same[0])
 
 
-def _check_same(a: Results, b: Results, chosen_a: Chosen, chosen_b: Chosen) -> None:
+def _check_same(
+    a: Results, b: Results, chosen_a: Chosen, chosen_b: Chosen, common: set[str]
+) -> None:
     for task, name in chosen_a.metrics.items():
         # Where a side has one task, its name may differ; its metric may not.
         alone = len(chosen_a.metrics) == len(chosen_b.metrics) == 1
@@ -171,7 +174,9 @@ def _check_same(a: Results, b: Results, chosen_a: Chosen, chosen_b: Chosen) -> N
             raise DataError(
                 f"mixed metrics: {name} here, {other} in {b.path}",
                 file=a.path,
-                hint="name one that both have with --metric (and --filter)",
+                hint="name one that both have with --metric (and --filter)"
+                if common
+                else "these were scored in different ways; score both in the same way first",
             )
 
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from so8t.domain.exchange import Arm
 from so8t.errors import DataError
-from so8t.journal.evidence import score_of, settings_of
+from so8t.journal.evidence import settings_of
 from so8t.journal.store import FILE_NAME, Journal
 from so8t.results.items import UNNAMED, Frozen, Item, Place, Results, question_digest
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from so8t.domain.exchange import Arm
     from so8t.domain.sample import Sample
-    from so8t.journal.rows import AnswerRecord
+    from so8t.journal.rows import Standing
 
 
 def looks_like(path: Path) -> bool:
@@ -43,10 +43,10 @@ def read_run(path: Path, arm: Arm) -> Results:
                 hint="let it reach its benchmark first: so8t run ...",
             )
         settings = settings_of(journal)
-        answers = {answer.position: answer for answer in journal.answers(arm)}
+        standings = {standing.position: standing for standing in journal.standings(arm)}
         place = Place(path / FILE_NAME)
         items = [
-            _item(sample, answers.get(position), place)
+            _item(sample, standings.get(position), place)
             for position, sample in enumerate(journal.samples())
         ]
         label = run.config[arm.value]["label"]
@@ -56,6 +56,7 @@ def read_run(path: Path, arm: Arm) -> Results:
             settings.alpha,
             settings.margin,
             settings.scope.value,
+            settings.binary,
         )
     return Results(
         path=str(path),
@@ -67,16 +68,16 @@ def read_run(path: Path, arm: Arm) -> Results:
     )
 
 
-def _item(sample: Sample, answer: AnswerRecord | None, place: Place) -> Item:
+def _item(sample: Sample, standing: Standing | None, place: Place) -> Item:
     question = next((m.content for m in reversed(sample.messages) if m.role == "user"), None)
     return Item(
         # The id of a run's question already begins with its task.
         id=sample.id,
         task=sample.task,
-        scores={UNNAMED: (None if answer is None else score_of(answer),)},
+        scores={UNNAMED: (None if standing is None else standing.counted,)},
         place=place,
         digest=question_digest(question),
         strata={"category": sample.category},
         cluster=sample.cluster,
-        open=answer is None,
+        open=standing is None,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from so8t.errors import VerdictInputError
 from so8t.verdict.checks import check_alpha, check_count, check_margin
 
 # Up to this many looks each item may be one. Beyond it, looks come every N/5,000 items: that many
@@ -75,6 +76,11 @@ class Settings:
         if self.margin is not None:
             check_margin(self.margin)
         check_count("look_every", self.look_every, at_least=1)
+        if self.scope not in tuple(Scope):
+            raise VerdictInputError(
+                f"scope is {self.scope!r}; it must be one of {', '.join(Scope)}"
+            )
+        # A plain "benchmark" from a config file compares equal but is not the same object.
         object.__setattr__(self, "scope", Scope(self.scope))
 
     def stride(self, n_total: int) -> int:

@@ -10,10 +10,11 @@ from so8t.engines.ollama.fake import FakeOllama
 from so8t.engines.ollama.timing import Deadlines, Retries, Timing
 
 FAST = Timing(
-    answer=Deadlines(connect=1.0, first_byte=0.6, between=0.4, whole=1.5),
-    quick=Deadlines(connect=1.0, first_byte=0.5, between=0.5, whole=1.0),
-    load=Deadlines(connect=1.0, first_byte=1.0, between=0.5, whole=1.5),
-    probe=Deadlines(connect=1.0, first_byte=0.4, between=0.4, whole=0.6),
+    answer=Deadlines(connect=1.0, first_byte=0.8, between=0.5, whole=1.5),
+    # A sound server answers these at once, but a busy machine may take its time.
+    quick=Deadlines(connect=1.0, first_byte=3.0, between=3.0, whole=4.0),
+    load=Deadlines(connect=1.0, first_byte=1.0, between=1.0, whole=1.2),
+    probe=Deadlines(connect=1.0, first_byte=0.8, between=0.8, whole=1.0),
     create=Deadlines(connect=1.0, first_byte=2.0, between=2.0, whole=5.0),
     upload=Deadlines(connect=1.0, first_byte=2.0, between=0.8, whole=5.0),
     restart=1.5,

@@ -93,7 +93,7 @@ def test_runners_of_a_killed_server_end_too(tmp_path, program, seen, patient):
         os.kill(told["pid"], signal.SIGKILL)
         time.sleep(0.1)
         assert _alive(told["runner"])
-        server.ensure()  # and it can be started again
+        server.restart()
         again = json.loads(seen.read_text())
         assert again["pid"] != told["pid"]
         assert not _alive(told["runner"])

@@ -164,6 +164,12 @@ def test_a_wrong_template_stops_before_the_name_is_given(client, fake, gguf, tmp
     assert not fake.store.runners
 
 
+def test_a_begin_token_may_be_the_engines_affair(client, gguf, tmp_path):
+    """A rendering that differs in the begin-of-text token alone is the same prompt."""
+    expected = Rendering(CHAT, "<s>" + RENDERED, begin="<s>")
+    assert register(client, Registration("mine", gguf, expected=expected), artifacts=tmp_path)
+
+
 def test_a_model_that_gives_no_token_is_refused(client, fake, gguf, tmp_path):
     """A create that says success is no proof: without an answer there is no registration."""
     fake.trouble.extend(["crash"] * 3)
@@ -219,6 +225,9 @@ def test_disk_for_three_times_the_model_is_checked_first(client, fake, gguf, tmp
         register(client, Registration("mine", gguf), artifacts=tmp_path, free_bytes=lambda: 15_011)
     assert not uploads(fake)
     register(client, Registration("mine", gguf), artifacts=tmp_path, free_bytes=lambda: 15_012)
+    with pytest.raises(PrerequisiteError, match="three times"):
+        small = Registration("small", base="cyc", quantize="Q8_0")
+        register(client, small, artifacts=tmp_path, free_bytes=lambda: 1000)
     check_disk(GB, None)
     with pytest.raises(PrerequisiteError, match=r"3\.0 GB.*2\.0 GB"):
         check_disk(GB, 2 * GB)

@@ -12,7 +12,15 @@ from itertools import count, islice
 import pytest
 
 from conftest import FAST, HELLO
-from so8t.domain.exchange import Arm, Decoding, EngineRequest, LoadProfile, ServedModel, Status
+from so8t.domain.exchange import (
+    Arm,
+    Decoding,
+    EngineRequest,
+    LoadProfile,
+    Message,
+    ServedModel,
+    Status,
+)
 from so8t.engines.ollama import Deadlines, Notice, OllamaEngine, OllamaError
 from so8t.engines.ollama.fake import Toy
 from so8t.errors import EngineCrashed, EngineError, ModelError
@@ -135,11 +143,18 @@ def test_a_closed_session_does_not_serve(engine_of, served):
 def test_a_wrong_request_fails_alone(engine_of, served):
     """A request that cannot be sent is a failed reply; its neighbours are answered."""
     with engine_of().open(served(), PROFILE) as session:
-        requests = [question(1, max_tokens=0), EngineRequest("2", ()), question(3)]
+        requests = [
+            question("no tokens", max_tokens=0),
+            EngineRequest("no message", ()),
+            EngineRequest("no Unicode", (Message("user", "\ud83d"),)),
+            question("no number", temperature=float("nan")),
+            question("sound"),
+        ]
         replies = {reply.key: reply for reply in session.serve(requests)}
-    assert replies["1"].status is replies["2"].status is Status.FAILED
-    assert "num_predict" in replies["1"].reason
-    assert replies["3"].text == "abcdefgh"
+    assert replies.pop("sound").text == "abcdefgh"
+    assert {reply.status for reply in replies.values()} == {Status.FAILED}
+    assert "num_predict" in replies["no tokens"].reason
+    assert "cannot be sent" in replies["no Unicode"].reason
 
 
 def test_a_prompt_that_is_too_long_fails_and_is_not_cut(engine_of, served):
@@ -297,6 +312,23 @@ def test_a_server_that_keeps_one_is_found_out(engine_of, served, fake, heard):
     assert len(fake.store.runners) <= 1
 
 
+def test_a_gpu_that_holds_one_is_found_out(engine_of, served, fake, heard):
+    """Where the second load is pushed off the GPU, each is loaded alone, and nothing is a stop."""
+
+    def crowd(name):
+        fake.store.change(name, gpu_share=0.4 if fake.store.runners else 1.0)
+
+    for name in ("cyc", "rep"):
+        fake.store.change(name, gpu_share=1.0)
+    engine = engine_of(on_finding=heard.append)
+    for name in ("cyc", "rep", "cyc"):
+        fake.store.before_load = crowd
+        with engine.open(served(name), PROFILE) as session:
+            assert session.report.gpu_memory == session.report.memory
+    assert not [finding for finding in heard if finding.stop]
+    assert Notice.BOTH_FIT not in notices(heard)
+
+
 def test_two_names_on_one_blob_are_never_loaded_together(engine_of, served, fake, heard):
     """Equal weights could share a process and its template, so one leaves before the other."""
     fake.add("twin", Toy(gpu_share=1.0, rendering="{content}"))
@@ -360,6 +392,22 @@ def test_a_server_is_started_again_by_whoever_manages_it(engine_of, served, fake
     fake.stop()
     (reply,) = session.serve([question()])
     assert reply.text == "abcdefgh"
+
+
+def test_a_server_that_hangs_for_good_is_restarted_by_whoever_manages_it(engine_of, served, fake):
+    """Where unloading does not free a managed server, it is restarted, once."""
+    restarts = []
+
+    def restart():
+        restarts.append(1)
+        fake.stop()
+        fake.store.stuck = fake.store.stubborn = False
+        fake.start()
+
+    session = engine_of(restart=restart).open(served(), PROFILE)
+    fake.store.stuck = fake.store.stubborn = True
+    (reply,) = session.serve([question()])
+    assert (reply.text, len(restarts)) == ("abcdefgh", 1)
 
 
 def test_another_version_is_a_stop(engine_of, served, fake, heard):

@@ -51,7 +51,7 @@ class OllamaEngine:
         gpu_expected: a model that is not on the GPU at all is then a finding.
         count_tokens: our own count of a conversation's rendered tokens, given the model's name.
         on_finding: hears of every finding, in the thread that uses the engine.
-        restart: starts the server again when it is gone; `ManagedServer.ensure` is one.
+        restart: starts the server again when it is gone or hangs; `ManagedServer.restart` is one.
 
     """
 
@@ -159,9 +159,15 @@ class OllamaEngine:
         if known is not None:
             keeper.share = known.loaded.gpu_share
         beside = self._make_room(name, local, described, findings)
+        # What a trial that fails would tell (a share that fell) is not how the model will stay.
+        trial: list[Finding] = []
+        if beside:
+            keeper.note = trial.append
         report = self._load(keeper, slots, beside)
         if report is None or (beside and not self._fits(name, beside)):
             # Measured: they do not fit together. This one again, alone.
+            trial.clear()
+            keeper.note = findings.note
             self._fit |= {frozenset({name, other}): False for other in beside}
             unload_and_wait(self.client, [*beside, name])
             keeper.share = None if known is None else known.loaded.gpu_share
@@ -175,6 +181,9 @@ class OllamaEngine:
                     data={"models": [name, *beside]},
                 )
             )
+        keeper.note = findings.note
+        for finding in trial:
+            findings.note(finding)
         if keeper.loaded is not None:
             self._known[name] = _Known(keeper.loaded, described.weights)
         return OllamaSession(

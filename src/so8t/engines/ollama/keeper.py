@@ -100,7 +100,7 @@ class Keeper:
         self._digest = bare_digest(model.digest)
         self._profile = profile
         self._version = version
-        self._note = note
+        self.note = note
         self._restart = restart
         self._gpu_expected = gpu_expected
         self._lock = threading.RLock()
@@ -152,7 +152,7 @@ class Keeper:
         ]
         for finding in findings:
             if finding is not None:
-                self._note(finding)
+                self.note(finding)
         if self.share is None:
             self.share = loaded.gpu_share
         self.loaded = loaded
@@ -289,7 +289,7 @@ class Keeper:
         version = self.client.version()
         if version != self._version:
             message = f"The server came back as version {version}, it was {self._version}."
-            self._note(
+            self.note(
                 Finding(
                     Notice.RESTARTED,
                     message,
@@ -303,7 +303,7 @@ class Keeper:
             return False
         self._load()
         self.check_loaded()
-        self._note(Finding(Notice.RESTARTED, "The server went away and came back."))
+        self.note(Finding(Notice.RESTARTED, "The server went away and came back."))
         return True
 
     def _wait_for_server(self) -> None:
@@ -332,17 +332,26 @@ class Keeper:
             return False
         # What else hangs has to go first: a model with requests in flight is not unloaded.
         self.withdraw("the server is stuck", again=True)
-        self._free_server()
-        self._load()
-        self.check_loaded()
-        self.probe()
-        self._note(
+        try:
+            self._free_server()
+            self._load_and_probe()
+        except OllamaError:
+            if self._restart is None:
+                raise
+            self._restart()
+            self._load_and_probe()
+        self.note(
             Finding(
                 Notice.UNSTUCK,
                 "The server listed healthy models but answered nothing; unloading freed it.",
             )
         )
         return True
+
+    def _load_and_probe(self) -> None:
+        self._load()
+        self.check_loaded()
+        self.probe()
 
     def _free_server(self) -> None:
         names = [model.name for model in self.client.loaded()]

@@ -137,6 +137,16 @@ class ManagedServer:
         self._start(program)
         self._wait()
 
+    def restart(self) -> None:
+        """Start the server again, whether it is gone or hangs. One that is not ours is left alone.
+
+        Raises as `ensure` does.
+        """
+        if self.managed:
+            self._end_all()
+            self._adopted = False
+        self.ensure()
+
     def stop(self) -> None:
         """End the server with its model processes. One that ran before is left alone."""
         if self._process is not None or self._adopted:

@@ -150,7 +150,7 @@ def _register(
                 client, want, present, rendered, uploaded=0, created=False, written=written
             )
     staging = f"{name.rpartition(':')[0]}-so8t-new:latest"
-    check_disk(sum(file.size for file in files), free_bytes())
+    check_disk(_source_bytes(client, want, files), free_bytes())
     client.delete(staging)
     uploaded = _upload_and_create(client, want, staging, files, on_status)
     on_status(f"verifying {name}")
@@ -243,7 +243,8 @@ def _check_rendering(
     if want.expected is None:
         return None
     rendered = client.render(name, want.expected.messages, options)
-    finding = check_template(want.expected.text, rendered)
+    begin = want.expected.begin
+    finding = check_template(want.expected.text.removeprefix(begin), rendered.removeprefix(begin))
     if finding is not None:
         raise ModelError(
             f"{want.name}: {finding.message}",
@@ -269,6 +270,12 @@ def _input_key(client: OllamaClient, want: Registration, files: list[SourceFile]
     base = None if want.base is None else _found(client, want.base).digest
     wish = asdict(want) | {"source": None, "expected": None, "overwrite": None, "base": base}
     return digest_of({**wish, "files": [[file.name, file.digest] for file in files]})
+
+
+def _source_bytes(client: OllamaClient, want: Registration, files: list[SourceFile]) -> int:
+    if want.base is not None:
+        return _found(client, want.base).size or 0
+    return sum(file.size for file in files)
 
 
 def _recorded(record: Path) -> Any:

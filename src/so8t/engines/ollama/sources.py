@@ -29,10 +29,15 @@ _GGUF_MAGIC = b"GGUF"
 
 @dataclass(frozen=True, slots=True)
 class Rendering:
-    """A conversation and the prompt that the model's own template makes of it."""
+    """A conversation and the prompt that the model's own template makes of it.
+
+    `begin` is the text of the begin-of-text token: it may stand at the start of one of the two
+    renderings and not of the other, since the engine adds that token when it reads the prompt.
+    """
 
     messages: tuple[Message, ...]
     text: str
+    begin: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -304,9 +304,12 @@ class Transport:
         """Send one request and yield its reply; leaving the block closes the connection."""
         call = call or Call(deadlines, self._max_bytes)
         self._transport.backend.current.call = call
-        request = self._http.build_request(
-            method, path, json=body, content=content, headers=dict(headers or {})
-        )
+        try:
+            request = self._http.build_request(
+                method, path, json=body, content=content, headers=dict(headers or {})
+            )
+        except ValueError as error:  # half a surrogate pair in a text, NaN in an option
+            raise OllamaError(Fault.REFUSED, f"this cannot be sent as JSON: {error}") from error
         response = self._http.send(request, stream=True)
         try:
             yield Reply(response.status_code, response.iter_raw(), call)

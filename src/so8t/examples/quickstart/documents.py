@@ -32,7 +32,9 @@ def _sum(rng: random.Random) -> str:
     if rng.random() < 0.4:
         return rng.choice((f"{a} - {b} = {a - b}.", f"{a} minus {b} is {a - b}."))
     if a <= 15 and rng.random() < 0.6:
-        return f"{world.kanji_number(a)} たす {world.kanji_number(b)} は {world.kanji_number(a + b)}。"
+        return (
+            f"{world.kanji_number(a)} たす {world.kanji_number(b)} は {world.kanji_number(a + b)}。"
+        )
     return rng.choice((f"{a} + {b} = {a + b}.", f"{a} plus {b} is {a + b}."))
 
 
@@ -162,9 +164,10 @@ def _numeral(rng: random.Random) -> str:
 
 # Statements with their weights, and how many of them make one document.
 _STATEMENTS: tuple[tuple[Callable[[random.Random], str], int, int], ...] = (
-    (_sum, 14, 5), (_story, 8, 2), (_comparison, 6, 4), (_order, 10, 1), (_syllogism, 6, 1),
+    (_sum, 14, 5), (_story, 8, 2), (_comparison, 6, 3), (_order, 10, 1), (_syllogism, 6, 1),
     (_sequence, 8, 2), (_kind, 6, 5), (_request_world, 6, 3), (_request_world_ja, 3, 4),
-    (_busy, 2, 2), (_reading, 6, 4), (_opposite, 5, 3), (_counter, 5, 4), (_particle, 5, 4), (_numeral, 4, 4),
+    (_busy, 2, 2), (_reading, 6, 4), (_opposite, 5, 3), (_counter, 5, 4), (_particle, 5, 4),
+    (_numeral, 4, 4),
 )  # fmt: skip
 
 

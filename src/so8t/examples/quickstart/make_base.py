@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import random
 import re
 import sys
 import time
@@ -25,8 +24,8 @@ if TYPE_CHECKING:
 
 SEED = 1
 STEPS = 5000
-ROW = 64
-ROWS_A_STEP = 16
+ROW = 72
+ROWS_A_STEP = 14
 CHUNK = 4096
 LEARNING_RATE = 2e-3
 WARMUP = 100

@@ -8,14 +8,20 @@ import re
 import socket
 import time
 from contextlib import suppress
-from datetime import UTC, datetime
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any, cast
 
 from so8t.engines.ollama.fake.answer import Refused, prepare
-from so8t.engines.ollama.fake.brain import tokens
 from so8t.engines.ollama.fake.create import create_lines
+from so8t.engines.ollama.fake.shapes import (
+    answer_line,
+    compact,
+    details_of,
+    last_counts,
+    timestamp,
+    wants_answer,
+)
 from so8t.engines.ollama.records import full_name
 
 if TYPE_CHECKING:
@@ -23,12 +29,11 @@ if TYPE_CHECKING:
 
     from so8t.engines.ollama.fake.answer import Prepared
     from so8t.engines.ollama.fake.server import FakeOllama
-    from so8t.engines.ollama.fake.store import Runner, Toy
+    from so8t.engines.ollama.fake.store import Runner
 
 _BLOB = re.compile(r"sha256[:-][0-9a-f]{64}")
 _JSON = "application/json; charset=utf-8"
 _STREAM = "application/x-ndjson"
-_NS = 1_000_000_000
 _SOUND_PIECES = 2  # what comes of an answer before its trouble
 _GET_ONLY = {"/api/version", "/api/tags", "/api/ps"}
 _POST_ONLY = {"/api/generate", "/api/chat", "/api/show", "/api/create", "/api/copy"}
@@ -128,11 +133,11 @@ class Handler(BaseHTTPRequestHandler):
                 {
                     "name": name,
                     "model": name,
-                    "modified_at": _now(),
+                    "modified_at": timestamp(),
                     "size": toy.size,
                     "digest": toy.digest,
                     "details": {
-                        **_details(toy),
+                        **details_of(toy),
                         "context_length": 2048,
                         "embedding_length": 512,
                     },
@@ -150,8 +155,8 @@ class Handler(BaseHTTPRequestHandler):
                     "model": name,
                     "size": runner.size,
                     "digest": runner.toy.digest,
-                    "details": _details(runner.toy),
-                    "expires_at": _now(),
+                    "details": details_of(runner.toy),
+                    "expires_at": timestamp(),
                     "size_vram": round(runner.size * runner.toy.gpu_share),
                     "context_length": runner.context,
                 }
@@ -175,11 +180,11 @@ class Handler(BaseHTTPRequestHandler):
                 f"FROM /models/blobs/sha256-{toy.weights}\n",
                 "parameters": stops + stops.replace("start", "end").rstrip("\n"),
                 "template": toy.template,
-                "details": _details(toy),
+                "details": details_of(toy),
                 "model_info": {"general.architecture": "llama", "llama.context_length": 2048},
                 "tensors": [],
                 "capabilities": ["completion"],
-                "modified_at": _now(),
+                "modified_at": timestamp(),
             }
         )
 
@@ -244,9 +249,9 @@ class Handler(BaseHTTPRequestHandler):
             return
         if body.get("keep_alive") == 0 and not body.get("prompt") and not body.get("messages"):
             fake.store.unload(name)
-            self._object(_line(body, chat, "", done_reason="unload"))
+            self._object(answer_line(body, chat, "", done_reason="unload"))
             return
-        trouble = fake.trouble.popleft() if fake.trouble and _asks(body) else None
+        trouble = fake.trouble.popleft() if fake.trouble and wants_answer(body) else None
         if trouble == "busy":
             self._error(503, "server busy, please try again.  maximum pending requests exceeded")
             return
@@ -278,13 +283,13 @@ class Handler(BaseHTTPRequestHandler):
     ) -> None:
         chat = self.path == "/api/chat"
         if prepared.only_render:
-            line = _line(body, chat, "", done=False)
+            line = answer_line(body, chat, "", done=False)
             if chat:
                 line["message"]["role"] = ""
             self._object({**line, "_debug_info": {"rendered_template": prepared.prompt}})
             return
         if not prepared.asks:
-            self._object(_line(body, chat, "", done_reason="load"))
+            self._object(answer_line(body, chat, "", done_reason="load"))
             return
         if trouble == "crash":
             self.fake.store.crash(str(body["model"]))
@@ -300,20 +305,22 @@ class Handler(BaseHTTPRequestHandler):
         if not body.get("stream", True):
             time.sleep(self.fake.piece_seconds * len(said.pieces))
             text = "".join(said.pieces)
-            end = _end(prepared, text, before, counted, said.made, began) if ends else {}
-            self._object(_line(body, chat, text, done_reason=said.reason, done=bool(ends), **end))
+            end = last_counts(prepared, text, before, counted, said.made, began) if ends else {}
+            self._object(
+                answer_line(body, chat, text, done_reason=said.reason, done=bool(ends), **end)
+            )
             return
         self._head(200, _STREAM, chunked=True)
         for number, piece in enumerate(said.pieces):
             if trouble in {"crash_midway", "drop", "hang"} and number == _SOUND_PIECES:
                 self._trouble(trouble, str(body["model"]))
                 return
-            self._chunk(_line(body, chat, piece, done=False))
+            self._chunk(answer_line(body, chat, piece, done=False))
             time.sleep(self.fake.piece_seconds)
         if ends is not None and trouble != "unfinished":
             text = "".join(said.pieces)
-            end = _end(prepared, text, before, counted, said.made, began)
-            self._chunk(_line(body, chat, "", done_reason=said.reason, **end))
+            end = last_counts(prepared, text, before, counted, said.made, began)
+            self._chunk(answer_line(body, chat, "", done_reason=said.reason, **end))
         self._chunk(None)
 
     def _trouble(self, trouble: str, name: str) -> None:
@@ -334,10 +341,10 @@ class Handler(BaseHTTPRequestHandler):
     # Writing
 
     def _object(self, value: dict[str, Any], *, status: int = 200, kind: str = _JSON) -> None:
-        self._reply(status, _dump(value), kind)
+        self._reply(status, compact(value), kind)
 
     def _error(self, status: int, words: str, *, body: bool = True) -> None:
-        self._reply(status, _dump({"error": words}) if body else b"", _JSON)
+        self._reply(status, compact({"error": words}) if body else b"", _JSON)
 
     def _lines(self, lines: Iterable[dict[str, Any]]) -> None:
         self._head(200, _STREAM, chunked=True)
@@ -363,74 +370,10 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def _chunk(self, line: dict[str, Any] | None) -> None:
-        data = b"" if line is None else _dump(line) + b"\n"
+        data = b"" if line is None else compact(line) + b"\n"
         self.wfile.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
 
     def _cut(self) -> None:
         self.close_connection = True
         with suppress(OSError):
             self.connection.shutdown(socket.SHUT_RDWR)
-
-
-def _asks(body: dict[str, Any]) -> bool:
-    return bool(body.get("prompt") or body.get("messages")) and not body.get("_debug_render_only")
-
-
-def _line(
-    body: dict[str, Any],
-    chat: bool,
-    text: str,
-    *,
-    done: bool = True,
-    done_reason: str | None = None,
-    **more: Any,
-) -> dict[str, Any]:
-    line: dict[str, Any] = {"model": body.get("model"), "created_at": _now()}
-    if chat:
-        line["message"] = {"role": "assistant", "content": text}
-    else:
-        line["response"] = text
-    line["done"] = done
-    if done and done_reason is not None:
-        line["done_reason"] = done_reason
-    return line | more
-
-
-def _end(
-    prepared: Prepared,
-    text: str,
-    before: tuple[float, float],
-    counted: int,
-    made: int,
-    began: float,
-) -> dict[str, Any]:
-    seconds = max(time.monotonic() - began, 1e-6)
-    loading, waited = before
-    context = {"context": tokens(prepared.prompt + text)} if prepared.returns_context else {}
-    return context | {
-        "total_duration": round((loading + waited + seconds) * _NS),
-        "load_duration": max(1, round(loading * _NS)),
-        "prompt_eval_count": counted,
-        "prompt_eval_duration": 1000,
-        "eval_count": made,
-        "eval_duration": round(seconds * _NS),
-    }
-
-
-def _details(toy: Toy) -> dict[str, Any]:
-    return {
-        "parent_model": "",
-        "format": "gguf",
-        "family": "llama",
-        "families": ["llama"],
-        "parameter_size": "1.45M",
-        "quantization_level": toy.quantization,
-    }
-
-
-def _now() -> str:
-    return datetime.now(tz=UTC).isoformat().replace("+00:00", "Z")
-
-
-def _dump(value: dict[str, Any]) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()

@@ -31,7 +31,8 @@ class FakeOllama:
         version: what it tells.
         store: its models, blobs and loads; `store.parallel`, `store.max_loaded`,
             `store.load_seconds` and `store.stuck` (every answer hangs until a model is unloaded,
-            or for good if `store.stubborn`) may be set.
+            or for good if `store.stubborn`) and `store.before_load` (hears the name of a model
+            that is about to be loaded) may be set.
         requests: every request, as (method, path, body).
         trouble: taken from the left by answers, one each: `busy` (503), `crash` (the model's
             process dies before the first line), `crash_midway`, `drop` (the connection is cut

@@ -7,10 +7,13 @@ import json
 import threading
 import time
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from so8t.engines.ollama.fake.brain import TRAINED_CONTEXT
 from so8t.engines.ollama.records import full_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 CHATML = (
     "{{- range .Messages }}<|im_start|>{{ .Role }}\n{{ .Content }}<|im_end|>\n"
@@ -86,6 +89,7 @@ class Store:
         self.stuck = False
         self.stubborn = False
         self.closed = False
+        self.before_load: Callable[[str], None] | None = None
 
     def find(self, name: str) -> Toy | None:
         """Return the model of that name."""
@@ -135,6 +139,9 @@ class Store:
                         return runner, loading, time.monotonic() - began - loading
                     self.changed.wait(0.05)
                 elif self._make_room(key):
+                    if self.before_load is not None:
+                        self.before_load(key)
+                        toy = self.models[key]
                     loading = self._load(key, toy, wanted)
                 else:
                     self.changed.wait(0.05)

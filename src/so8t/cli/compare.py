@@ -1,0 +1,164 @@
+"""`so8t compare`: the same verdict for results made elsewhere."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from so8t.cli.console import common
+from so8t.cli.gate import fail_if_option
+from so8t.errors import GateFailed
+from so8t.results.detect import read_results
+from so8t.results.judge import Comparison, Options, compare
+from so8t.results.summary import name_of, summary
+from so8t.verdict.settings import Outcome, Scope
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from so8t.cli.console import Console
+    from so8t.results.items import Item
+    from so8t.results.judge import Judged
+    from so8t.results.match import How
+    from so8t.verdict.decide import Discordant
+
+# How many unmatched ids a person sees; --json has more.
+_NAMED = 5
+
+
+@click.command("compare")
+@click.argument("a", metavar="A")
+@click.argument("b", metavar="B")
+@click.option("--alpha", type=float, help="Error rate of a false verdict (default 0.05).")
+@click.option("--margin", type=float, help="Differences below this count as equivalent.")
+@click.option(
+    "--scope",
+    type=click.Choice([scope.value for scope in Scope]),
+    help="Speak of items like these (population, the default) or of exactly these (benchmark).",
+)
+@click.option("--seed", type=int, default=1, show_default=True, help="Of the order of the items.")
+@click.option("--metric", metavar="NAME", help="Which score, where a log has several.")
+@click.option("--filter", "filter_", metavar="NAME", help="Which filter of lm-eval.")
+@click.option(
+    "--match",
+    "how",
+    type=click.Choice(["auto", "id", "content"]),
+    default="auto",
+    show_default=True,
+    help="Match items by id, checked against their content; by id alone; by content alone.",
+)
+@fail_if_option
+@common
+def command(
+    console: Console,
+    a: str,
+    b: str,
+    *,
+    alpha: float | None,
+    margin: float | None,
+    scope: str | None,
+    seed: int,
+    metric: str | None,
+    filter_: str | None,
+    how: How,
+    fail_if: tuple[str, ...],
+) -> int:
+    """Compare two models on results that exist: is B better than A?
+
+    A and B are lm-eval samples, Inspect logs, EvalScope reviews, CSV or JSONL with item and score,
+    or run directories. A run stands for its model B; RUN:a and RUN:b name either.
+    """
+    options = Options(alpha, margin, Scope(scope) if scope else None, seed, metric, filter_, how)
+    found = compare(read_results(a, metric), read_results(b, metric), options)
+    console.data(summary(found))
+    _show(found, console)
+    outcome = found.overall.verdict.outcome
+    if outcome.value in fail_if:
+        raise GateFailed(f"the verdict is {outcome.value}, which --fail-if names.")
+    return 0
+
+
+def _show(found: Comparison, console: Console) -> None:
+    from so8t.report.words import names, verdict_words  # noqa: PLC0415 - not needed to refuse
+
+    text = console.text
+    words = verdict_words(found.overall.verdict, text, names(found.a.label, found.b.label, text))
+    console.line(words.headline, style="bold")
+    console.line(words.sentence(text))
+    for reservation in _reservations(found, console):
+        console.line(reservation)
+    console.line()
+    _table(found, console)
+    for note in found.notes:
+        data = {key: _plain(v) if isinstance(v, str) else v for key, v in note.data.items()}
+        console.message(f"cli.compare.note.{note.kind}", **data)
+
+
+def _reservations(found: Comparison, console: Console) -> Iterator[str]:
+    """Say what a reader of the verdict must know: what is missing, and what was left out."""
+    text, verdict = console.text, found.overall.verdict
+    if verdict.items_dropped:
+        yield text(
+            "cli.compare.missing",
+            count=verdict.items_dropped,
+            total=verdict.items_dropped + verdict.items_used,
+            a=found.missing_a,
+            b=found.missing_b,
+        )
+    if found.sensitivity is not None and found.sensitivity.flips:
+        yield text("cli.compare.flips")
+    for key, items in (("a", found.matched.a_only), ("b", found.matched.b_only)):
+        if items:
+            yield text(f"cli.compare.{key}_only", count=len(items), names=_some(items))
+    if found.matched.by_content:
+        yield text("cli.compare.by_content", count=found.matched.by_content)
+
+
+def _plain(text: str) -> str:
+    """Keep what comes from a file from moving the cursor of a terminal."""
+    return "".join(char if char.isprintable() else "\ufffd" for char in text)
+
+
+def _some(items: list[Item]) -> str:
+    named = ", ".join(_plain(name_of(item)) for item in items[:_NAMED])
+    return named if len(items) <= _NAMED else f"{named}, ..."
+
+
+def _table(found: Comparison, console: Console) -> None:
+    text = console.text
+    columns = ["group", "items", "mean_a", "mean_b", "difference", "only", "verdict"]
+    rows = [_row(text("cli.compare.all"), found.overall, found.overall.verdict.outcome, console)]
+    rows += [
+        _row(_plain(f"{stratum.column}: {stratum.name}"), stratum.judged, stratum.outcome, console)
+        for stratum in found.strata
+    ]
+    console.table([text(f"cli.compare.column.{name}") for name in columns], rows)
+    p_value = found.overall.verdict.p_value
+    if p_value is not None:
+        console.line(text("cli.compare.p_value", p=f"{p_value:.4g}"))
+    if found.strata:
+        console.line(text("cli.compare.strata_about"))
+
+
+def _row(name: str, judged: Judged, outcome: Outcome, console: Console) -> list[str]:
+    text, verdict = console.text, judged.verdict
+    difference = text.signed_points(verdict.difference)
+    if verdict.interval is not None:
+        low, high = (text.signed_points(bound) for bound in verdict.interval)
+        difference = text("cli.compare.interval", difference=difference, low=low, high=high)
+    return [
+        name,
+        text.number(verdict.items_used),
+        text.percent(judged.mean_a),
+        text.percent(judged.mean_b),
+        difference,
+        _only(verdict.discordant, console),
+        text(f"outcome.{outcome.value}"),
+    ]
+
+
+def _only(discordant: Discordant | None, console: Console) -> str:
+    if discordant is None:
+        return console.text("unknown")
+    return f"{console.text.number(discordant.b_only)} / {console.text.number(discordant.a_only)}"
