@@ -112,7 +112,7 @@ _JAPANESE_TEXT = "".join(JAPANESE) * 3 + "これは日本語の文章です。" 
 
 @cache
 def corpus() -> tuple[str, ...]:
-    """Text to train tokenizers on: this file, which changes with the tests only, and the prompts."""
+    """Text to train tokenizers on: this file, which only changes with the tests, and prompts."""
     return (Path(__file__).read_text("utf-8"), _JAPANESE_TEXT, *PROMPTS)
 
 

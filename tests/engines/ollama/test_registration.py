@@ -225,8 +225,8 @@ def test_disk_for_three_times_the_model_is_checked_first(client, fake, gguf, tmp
         register(client, Registration("mine", gguf), artifacts=tmp_path, free_bytes=lambda: 15_011)
     assert not uploads(fake)
     register(client, Registration("mine", gguf), artifacts=tmp_path, free_bytes=lambda: 15_012)
+    small = Registration("small", base="cyc", quantize="Q8_0")
     with pytest.raises(PrerequisiteError, match="three times"):
-        small = Registration("small", base="cyc", quantize="Q8_0")
         register(client, small, artifacts=tmp_path, free_bytes=lambda: 1000)
     check_disk(GB, None)
     with pytest.raises(PrerequisiteError, match=r"3\.0 GB.*2\.0 GB"):
