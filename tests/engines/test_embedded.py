@@ -189,12 +189,12 @@ def _renamed(source, old, new):
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (lambda _: lambda _: None, "no model file"),
-        (lambda _: lambda path: path.touch(), "it is empty"),
-        (lambda _: lambda path: path.write_text("hello"), "begins with b'hell'"),
-        (lambda _: lambda path: path.mkdir(), "is a directory"),
-        (lambda tiny: _cut(tiny, 2_000), "its header ends early"),
-        (lambda tiny: _cut(tiny, 40_000), "not within the file bounds"),
+        (lambda _: lambda _: None, "there is no such file"),
+        (lambda _: lambda path: path.touch(), "the file is empty"),
+        (lambda _: lambda path: path.write_text("hello"), "no GGUF"),
+        (lambda _: lambda path: path.mkdir(), "this is no file"),
+        (lambda tiny: _cut(tiny, 2_000), "more than fit in the file"),
+        (lambda tiny: _cut(tiny, 40_000), "it is truncated"),
         (lambda tiny: _renamed(tiny, b"ffn_gate", b"ffn_gone"), "ffn_gate.weight' not found"),
         (lambda tiny: _renamed(tiny, b"llama", b"lemma"), "unknown model architecture"),
         (lambda _: lambda path: write_tiny_gguf(path, template=None), "no chat template"),

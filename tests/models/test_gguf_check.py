@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from so8t.errors import ModelError
 from so8t.models.gguf_check import GGUFInfo, inspect_gguf
-from so8t.models.gguf_format import ArrayValue, GGUFWriter, ValueType, read_header, type_numbers
+from so8t.system.gguf import ArrayValue, GGUFWriter, ValueType, read_header, type_numbers
 
 SHAPES = {"token_embd.weight": (6, 32), "other_norm.weight": (32,), "odd.weight": (3, 5)}
 

@@ -16,7 +16,7 @@ from test_gguf_convert import plain, write_safetensors
 
 from so8t.errors import ModelError, PrerequisiteError
 from so8t.models.gguf_convert import convert
-from so8t.models.gguf_format import read_header, type_numbers
+from so8t.system.gguf import read_header, type_numbers
 from so8t.models.quantize import choose_type, encode, quantize_gguf
 from so8t.system.files import file_digest
 

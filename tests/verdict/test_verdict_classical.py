@@ -75,7 +75,16 @@ def test_mcnemar_chi2_reference():
 
 @pytest.mark.parametrize(
     ("b", "c", "a"),
-    [(0, 0, 1), (7, 0, 1), (8, 0, 1), (10, 2, 1), (30, 10, 1), (10, 2, 3), (30, 10, 3), (60, 40, 10)],
+    [
+        (0, 0, 1),
+        (7, 0, 1),
+        (8, 0, 1),
+        (10, 2, 1),
+        (30, 10, 1),
+        (10, 2, 3),
+        (30, 10, 3),
+        (60, 40, 10),
+    ],
 )
 def test_e_value_reference(b, c, a):
     """The two-sided e-value of the sign test agrees with the known answers."""
@@ -125,9 +134,7 @@ def test_paired_reference():
 def test_clustered_reference():
     """The clustered standard error agrees with the known answer and with statsmodels."""
     m = clustered_mean(CLUSTERED, "aabbcc")
-    assert [m.mean, m.standard_error] == near(
-        REFERENCE["cluster SE d=[1,1,0,-1,0,0] cl=aabbcc"]
-    )
+    assert [m.mean, m.standard_error] == near(REFERENCE["cluster SE d=[1,1,0,-1,0,0] cl=aabbcc"])
     naive = paired_mean(CLUSTERED)
     assert [naive.mean, naive.standard_error] == near(REFERENCE["naive SE same"])
     fit = OLS(CLUSTERED, np.ones(6)).fit(
@@ -151,9 +158,7 @@ def test_no_spread():
 
 def test_sign_flip_reference():
     """The exact permutation test agrees with the known answers and with scipy."""
-    assert sign_flip([1, 1, 1, 1, 1, -1]) == near(
-        REFERENCE["sign-flip exact p for [1x5,-1]"]
-    )
+    assert sign_flip([1, 1, 1, 1, 1, -1]) == near(REFERENCE["sign-flip exact p for [1x5,-1]"])
     d = [0.5, 0.2, -0.1, 0.3, 0.4]
     assert sign_flip(d) == near(REFERENCE["sign-flip exact two-sided p for [.5,.2,-.1,.3,.4]"])
     theirs = stats.permutation_test(

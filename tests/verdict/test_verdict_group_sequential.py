@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from so8t.errors import VerdictInputError
@@ -50,14 +50,14 @@ def test_spending_reference():
 @pytest.mark.parametrize("look_every", [1, 3, 5])
 @pytest.mark.parametrize("alpha", [0.05, 0.2])
 def test_exact_error(look_every, alpha):
-    """Over all 2^12 equally likely signs, the error is at most alpha and half on each side."""
+    """Over all 2^10 equally likely signs, the error is at most alpha and half on each side."""
     found = [
-        group_sequential(d, 12, alpha=alpha, look_every=look_every).direction
-        for d in itertools.product((-1, 1), repeat=12)
+        group_sequential(d, 10, alpha=alpha, look_every=look_every).direction
+        for d in itertools.product((-1, 1), repeat=10)
     ]
     up, down = found.count(1), found.count(-1)
     assert up == down
-    assert 0 < up / 2**12 <= alpha / 2
+    assert 0 < up / 2**10 <= alpha / 2
 
 
 def test_exact_error_with_ties():
@@ -96,10 +96,9 @@ def test_boundary_is_monotone(d):
     needed = (found.boundary + pairs) / 2
     assert np.all(np.diff(needed) >= 0)
     last = int(needed[-1])
-    assert mcnemar_exact(last, int(pairs[-1]) - last) <= 0.05 or last > pairs[-1]
+    assert last > pairs[-1] or mcnemar_exact(last, int(pairs[-1]) - last) <= 0.05
 
 
-@settings(deadline=None)
 @given(signs, st.integers(1, 30))
 def test_looks_at_block_ends(d, every):
     """Boundaries exist at block ends and at N only."""

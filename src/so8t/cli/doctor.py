@@ -122,13 +122,15 @@ def _disk(directory: Path) -> Check:
 def _journal(directory: Path) -> Check:
     """Make a real journal there and measure what one durable commit costs."""
     try:
-        with tempfile.TemporaryDirectory(dir=directory, prefix=".so8t-doctor-") as temporary:
-            with Journal(Path(temporary)) as journal:
-                started = time.perf_counter()
-                for number in range(_COMMITS):
-                    journal.event("probe", number=number)
-                each = (time.perf_counter() - started) / _COMMITS
-                journal.verify()
+        with (
+            tempfile.TemporaryDirectory(dir=directory, prefix=".so8t-doctor-") as temporary,
+            Journal(Path(temporary)) as journal,
+        ):
+            started = time.perf_counter()
+            for number in range(_COMMITS):
+                journal.event("probe", number=number)
+            each = (time.perf_counter() - started) / _COMMITS
+            journal.verify()
     except (SO8TError, OSError) as error:
         return Check("journal", "fail", str(error), "choose another directory for `output`")
     result: Literal["pass", "warn"] = "pass" if each < _SLOW_COMMIT else "warn"

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 import psutil
 
 from so8t.domain.exchange import EngineInfo, EngineReply, LoadReport, Status
-from so8t.engines.gguf_header import read_header
 from so8t.errors import EngineCrashed, EngineError, ModelError, PrerequisiteError
 from so8t.system.child import Child, ChildTimeoutError
+from so8t.system.gguf import read_header
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -103,8 +103,7 @@ class EmbeddedEngine:
         EngineCrashed when the child ends or hangs meanwhile.
         """
         path = Path(model.location)
-        header = read_header(path)
-        if header.chat_template is None:
+        if not read_header(path).metadata.get("tokenizer.chat_template"):
             raise ModelError(
                 f"{path} has no chat template, so questions cannot be put to it.",
                 hint="convert it from a model directory whose tokenizer has a chat_template.",

@@ -11,7 +11,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any, Final
 
 from so8t.errors import ModelError
-from so8t.models.gguf_format import ArrayValue, GGUFHeader, read_header, type_sizes
+from so8t.system.gguf import ArrayValue, GGUFHeader, read_header, type_sizes
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,7 +15,6 @@ import numpy as np
 
 from so8t.errors import ModelError
 from so8t.models.gguf_families import Architecture, Wanted, read_architecture
-from so8t.models.gguf_format import GGUFWriter, ValueType
 from so8t.models.gguf_vocab import read_json, read_tokenizer
 from so8t.models.quantize import (
     ConversionResult,
@@ -29,6 +28,7 @@ from so8t.models.quantize import (
     write_gguf,
 )
 from so8t.models.safetensors_files import StoredTensor, read_index
+from so8t.system.gguf import GGUFWriter, ValueType
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

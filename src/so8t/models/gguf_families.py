@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from so8t.errors import ModelError
-from so8t.models.gguf_format import GGUFWriter, ValueType
 from so8t.models.gguf_rope import Rope, read_rope
 from so8t.models.gguf_tokens import WAYS_OUT
+from so8t.system.gguf import GGUFWriter, ValueType
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

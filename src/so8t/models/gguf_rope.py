@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from so8t.errors import ModelError
-from so8t.models.gguf_format import GGUFWriter, ValueType
 from so8t.models.gguf_tokens import WAYS_OUT
+from so8t.system.gguf import GGUFWriter, ValueType
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from so8t.errors import ModelError
-from so8t.models.gguf_format import GGUFWriter, ValueType
 from so8t.models.gguf_pretokenizer import pre_tokenizer_name
 from so8t.models.gguf_spm import sentencepiece_vocabulary, tokenizer_model_vocabulary
 from so8t.models.gguf_tokens import WAYS_OUT, TokenType, Vocabulary, fill
+from so8t.system.gguf import GGUFWriter, ValueType
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 
 from so8t.errors import ModelError, PrerequisiteError
-from so8t.models.gguf_format import (
+from so8t.models.safetensors_files import as_float32
+from so8t.system.files import atomic_file, file_digest
+from so8t.system.gguf import (
     ALIGNMENT,
     GGUFWriter,
     ValueType,
@@ -30,15 +32,13 @@ from so8t.models.gguf_format import (
     type_numbers,
     type_sizes,
 )
-from so8t.models.safetensors_files import as_float32
-from so8t.system.files import atomic_file, file_digest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from so8t.models.gguf_format import GGUFHeader, TensorEntry
+    from so8t.system.gguf import GGUFHeader, TensorEntry
 
 Quantization = Literal["f32", "f16", "bf16", "q8_0", "q5_0", "q4_0"]
 

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from so8t.domain.canonical import digest_of
 from so8t.errors import ModelError, PrerequisiteError
 from so8t.models.gguf_check import inspect_gguf
-from so8t.models.gguf_format import read_header
 from so8t.models.safetensors_files import weight_files
 from so8t.system.files import file_digest
+from so8t.system.gguf import read_header
 
 if TYPE_CHECKING:
     from so8t.config.schema import Source

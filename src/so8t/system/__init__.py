@@ -1,4 +1,4 @@
-"""What the operating system gives: durable files, digests, child processes.
+"""What all layers share of the machine: durable files, digests, children, the GGUF container.
 
 The lowest room that does I/O; the layers above reach files and processes through it.
 """

@@ -5,6 +5,7 @@ The overall verdict comes first, at full alpha, over the shuffled union. What fo
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,6 @@ from so8t.errors import VerdictInputError
 from so8t.verdict.checks import Floats, as_probabilities, check_alpha
 from so8t.verdict.decide import Verdict, decide
 from so8t.verdict.settings import Outcome, Settings
-from collections.abc import Sequence
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -76,7 +76,7 @@ def closed_holm(rejected: NDArray[np.bool_]) -> Booleans:
 
 
 def decide_tasks(
-    tasks: Mapping[str, Task], settings: Settings | None = None
+    tasks: Mapping[str, Task], settings: Settings | None = None, *, with_interval: bool = True
 ) -> dict[str, TaskVerdict]:
     """Decide the direction of each task, with a family-wise error rate of alpha at any time.
 
@@ -86,7 +86,8 @@ def decide_tasks(
 
     Args:
         tasks: name to its completed prefix.
-        settings: the frozen rules; the margin is not used.
+        settings: the frozen rules; the margin is used only by `alone`.
+        with_interval: False skips the interval of `alone`.
 
     Raises:
         VerdictInputError: as `decide`.
@@ -104,11 +105,11 @@ def decide_tasks(
         sides = [verdict.outcome for verdict in row if verdict.outcome in _DIRECTIONS]
         task = tasks[name]
         alone = decide(
-            task.differences,
-            task.n_total,
+            tasks[name].differences,
+            tasks[name].n_total,
             settings,
-            dropped=task.dropped,
-            cluster_sizes=task.cluster_sizes,
+            dropped=tasks[name].dropped,
+            with_interval=with_interval,
         )
         outcome = sides[-1] if claim and sides else Outcome.UNDECIDED
         result[name] = TaskVerdict(outcome, alone)
