@@ -84,15 +84,19 @@ def test_fair_game_without_replacement(bets):
     assert total / len(orders) == pytest.approx(1.0, abs=1e-9)
 
 
+def flat(clusters):
+    return list(itertools.chain.from_iterable(clusters))
+
+
 def test_fair_game_clusters_without_replacement():
     """The same over all orders of clusters of unequal size, whose items weigh alike."""
     clusters = [[1.0, 0.2], [-0.6], [0.1, -0.4, 0.3], [-1.0, 0.4]]
-    mean = float(np.mean(sum(clusters, [])))
+    mean = float(np.mean(flat(clusters)))
     claim = Claim(1, mean, 0.05, WITHOUT_REPLACEMENT)
     orders = list(itertools.permutations(clusters))
     total = 0.0
     for order in orders:
-        d, sizes = np.array(sum(order, [])), [len(cluster) for cluster in order]
+        d, sizes = np.array(flat(order)), [len(cluster) for cluster in order]
         total = total + place_bets(cluster_stream(d, sizes, replace=False), [claim]).at()
     assert total / len(orders) == pytest.approx(1.0, abs=1e-9)
 

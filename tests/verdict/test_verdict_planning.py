@@ -67,7 +67,7 @@ def test_minimal_detectable_difference(n, q):
 
 
 def test_equivalence_out_of_reach():
-    """Within 2 points at 1,300 items and discordance 0.1, equivalence is out of reach: it is said."""
+    """It is said that 1,300 items at discordance 0.1 cannot show equivalence within 2 points."""
     reach = equivalence_reach(1300, 0.1, 0.02)
     assert not reach.reachable
     assert reach.power < 0.5
@@ -190,7 +190,7 @@ def tasks(seed, differences, n=250, q=0.25):
 
 
 def test_decide_tasks():
-    """A real gain and a real loss are claimed among null tasks; claims are never more than alone."""
+    """A real gain and loss are claimed among null tasks; claims are never more than alone."""
     found = decide_tasks(tasks(1, [0.18, -0.18, 0.0, 0.0]))
     assert found["task 0"].outcome is Outcome.B_BETTER
     assert found["task 1"].outcome is Outcome.A_BETTER
@@ -201,7 +201,7 @@ def test_decide_tasks():
 
 
 def test_family_wise_error():
-    """Eight null tasks: some task is claimed in at most about 5 % of runs; uncorrected in far more."""
+    """Eight null tasks: one is claimed in at most about 5 % of runs; uncorrected in far more."""
     runs, wrong, naive = 60, 0, 0
     for seed in range(runs):
         made = tasks(seed, [0.0] * 8, n=100)

@@ -87,7 +87,7 @@ def test_completed_prefix():
 
 
 def test_errors_counted_as_wrong():
-    """Counting 3 % outages in one arm as wrong makes false verdicts; dropping the pairs does not."""
+    """Counting 3 % outages in one arm as wrong makes false verdicts; dropping pairs does not."""
     as_wrong, dropped = 0, 0
     for seed in range(80):
         random = np.random.default_rng(seed)

@@ -93,6 +93,10 @@ class EmbeddedEngine:
         # xllamacpp takes the last part of its version from the llama.cpp build that it wraps.
         return EngineInfo(_LANE, f"{_LIBRARY} {version}", f"llama.cpp b{version.split('.')[-1]}")
 
+    def adopt(self, model: ServedModel, name: str, artifacts: Path) -> ServedModel:  # noqa: ARG002 - the Protocol's
+        """Return the model as it is: llama.cpp loads the file itself."""
+        return model
+
     def open(self, model: ServedModel, profile: LoadProfile) -> EmbeddedSession:
         """Load a GGUF file in a new child.
 

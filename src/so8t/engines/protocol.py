@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
     from so8t.domain.exchange import (
         EngineInfo,
@@ -49,6 +50,14 @@ class Engine(Protocol):
     @property
     def info(self) -> EngineInfo:
         """Lane and version, recorded with every answer."""
+
+    def adopt(self, model: ServedModel, name: str, artifacts: Path) -> ServedModel:
+        """Make a prepared model known to the engine, and return it as `open` wants it.
+
+        An engine that loads files returns it as it is; a server with models of its own registers
+        it as `name` and writes what a person needs to repeat that into `artifacts`. Doing it
+        again changes nothing.
+        """
 
     def open(self, model: ServedModel, profile: LoadProfile) -> Session:
         """Load a model. Raises ModelError for a model that cannot be loaded, else EngineError."""

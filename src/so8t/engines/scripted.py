@@ -18,6 +18,7 @@ from so8t.errors import EngineCrashed, EngineError, ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
     from so8t.domain.exchange import Arm, EngineRequest, LoadProfile, ServedModel
 
@@ -68,6 +69,10 @@ class ScriptedEngine:
     def info(self) -> EngineInfo:
         """Lane and version."""
         return EngineInfo(_LANE, "1", "answers from a function; no model is asked")
+
+    def adopt(self, model: ServedModel, name: str, artifacts: Path) -> ServedModel:  # noqa: ARG002 - the Protocol's
+        """Return the model as it is: there is nothing to register."""
+        return model
 
     def open(self, model: ServedModel, profile: LoadProfile) -> ScriptedSession:
         """Return a session. Raises ModelError for the locations named in `Faults.refuse`."""

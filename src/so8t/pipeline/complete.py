@@ -159,7 +159,7 @@ class CompleteAutomatedABPipeline:
 
         def work() -> Registration:
             samples = list(self._journal.samples(0, 32))
-            return register(self._config, self._engine, prepared, samples)
+            return register(self._config, self._engine, prepared, samples, self._artifacts)
 
         return self._phase(Phase.REGISTER, inputs, work, read_registration)
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from so8t.config.schema import RunConfig
+    from so8t.domain.exchange import ServedModel
     from so8t.domain.sample import Sample
     from so8t.engines.protocol import Engine
 
@@ -29,20 +30,25 @@ def register(
     engine: Engine,
     prepared: dict[Arm, Prepared],
     samples: Sequence[Sample],
+    artifacts: Path,
 ) -> Registration:
-    """Choose the load profile (measured where the config says auto) and try both models.
+    """Make both models known to the engine, choose the load profile, and try both.
 
     Raises ModelError for a model that does not load, EngineError when one does not answer.
     """
     facts = {arm: _facts(model) for arm, model in prepared.items()}
+    models = {
+        arm: engine.adopt(model.served, f"so8t-{config.name}-{arm.value}".lower(), artifacts)
+        for arm, model in prepared.items()
+    }
     profile = _starting_profile(config, facts)
     calibration: dict[str, Any] | None = None
     if "auto" in (config.engine.slots, config.engine.threads):
-        measured = _calibrate(config, engine, prepared[Arm.A], samples, profile)
+        measured = _calibrate(config, engine, models[Arm.A], samples, profile)
         profile, calibration = measured.applied_to(profile), asdict(measured)
     arms = {
         arm.value: _try(engine, model, profile, facts[arm], samples)
-        for arm, model in prepared.items()
+        for arm, model in models.items()
     }
     return Registration(engine.info, profile, arms, calibration)
 
@@ -70,7 +76,7 @@ def _physical_cores() -> int:
 def _calibrate(
     config: RunConfig,
     engine: Engine,
-    model: Prepared,
+    model: ServedModel,
     samples: Sequence[Sample],
     profile: LoadProfile,
 ) -> Calibration:
@@ -84,7 +90,7 @@ def _calibrate(
     probes = samples[: 2 * max(one.slots for one in tried)]
     return calibrate(
         engine,
-        model.served,
+        model,
         candidates=tried,
         requests=[request(sample, config, str(n)) for n, sample in enumerate(probes)],
         budget_seconds=_BUDGET_SECONDS,
@@ -94,14 +100,14 @@ def _calibrate(
 
 def _try(
     engine: Engine,
-    model: Prepared,
+    model: ServedModel,
     profile: LoadProfile,
     facts: dict[str, Any],
     samples: Sequence[Sample],
 ) -> Registered:
     messages = samples[0].messages if samples else (Message("user", "Hello"),)
     probe = EngineRequest("register", messages, Decoding(max_tokens=16))
-    with engine.open(model.served, profile) as session:
+    with engine.open(model, profile) as session:
         reply = next(iter(session.serve([probe])))
         if reply.status is Status.FAILED:
             raise EngineError(
@@ -109,7 +115,7 @@ def _try(
                 f"{reply.reason}.",
                 hint="so8t doctor",
             )
-        return Registered(model.served, session.report, facts, reply.text, reply.seconds)
+        return Registered(model, session.report, facts, reply.text, reply.seconds)
 
 
 def decoding_of(sample: Sample, config: RunConfig) -> Decoding:

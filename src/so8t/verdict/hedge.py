@@ -282,8 +282,10 @@ def place_bets(stream: Stream, claims: Sequence[Claim]) -> Bets:
         rest = stream.rest[:, None]
         np.divide(seen, rest, out=left, where=rest > 0.0)
         gain += left[:units] * stream.shares[:, None]
-        # On this clock a walk without replacement has the spread of one with replacement.
-        clock, ends = clock / (1.0 - clock / stream.total), ends / (1.0 - shares)
+        # On this clock a walk without replacement has the spread of one with replacement. It never
+        # comes to N, so a horizon at N is put where it has nearly come to.
+        clock = clock / (1.0 - clock / stream.total)
+        ends = ends / np.maximum(1.0 - shares, 1e-3)
         pace = pace * stream.total / np.maximum(stream.total - stream.clock - 1.0, ROUNDING)
     room = 1.0 + bound - left
     # Where H0 has become impossible there is nothing left to bet against.

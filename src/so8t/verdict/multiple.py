@@ -105,10 +105,11 @@ def decide_tasks(
         sides = [verdict.outcome for verdict in row if verdict.outcome in _DIRECTIONS]
         task = tasks[name]
         alone = decide(
-            tasks[name].differences,
-            tasks[name].n_total,
+            task.differences,
+            task.n_total,
             settings,
-            dropped=tasks[name].dropped,
+            dropped=task.dropped,
+            cluster_sizes=task.cluster_sizes,
             with_interval=with_interval,
         )
         outcome = sides[-1] if claim and sides else Outcome.UNDECIDED

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -216,8 +217,7 @@ def _by_id(
 
 
 def _repeated(keys: Sequence[Hashable]) -> list[Hashable]:
-    seen: set[Hashable] = set()
-    return [key for key in keys if key in seen or seen.add(key)]  # type: ignore[func-returns-value]
+    return [key for key, times in Counter(keys).items() if times > 1]
 
 
 def _few(keys: Sequence[Hashable]) -> str:
