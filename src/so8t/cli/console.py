@@ -147,7 +147,11 @@ class ConsoleReporter:
 
     def note(self, kind: str, **detail: Any) -> None:
         """Tell of an event."""
-        self._console.message(f"cli.note.{kind}", **detail)
+        if f"cli.note.{kind}" in self._console.text:
+            self._console.message(f"cli.note.{kind}", **detail)
+        else:
+            # What an engine notices comes with a sentence of its own.
+            self._console.message("cli.note.other", kind=kind, message=detail.get("message", ""))
 
     def _clear(self) -> None:
         if self._progress is not None:

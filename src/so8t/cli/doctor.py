@@ -42,11 +42,14 @@ class Check:
 
 @click.command("doctor")
 @click.argument("directory", type=click.Path(path_type=Path), default=Path())
+@click.option("--ollama", metavar="URL", help="Examine this Ollama server too.")
 @common
-def command(console: Console, directory: Path) -> int:
+def command(console: Console, directory: Path, ollama: str | None) -> int:
     """Check this machine, and DIRECTORY (default: here) as a place for runs."""
     checks = [check() for check in (_python, _engine, _training, _memory, _gpu, _clock)]
     checks += [_disk(directory), _journal(directory)]
+    if ollama is not None:
+        checks += _ollama(ollama)
     console.data({"checks": [asdict(check) for check in checks]})
     marks = {"pass": "ok  ", "warn": "warn", "fail": "FAIL"}
     for check in checks:
@@ -136,6 +139,17 @@ def _journal(directory: Path) -> Check:
     result: Literal["pass", "warn"] = "pass" if each < _SLOW_COMMIT else "warn"
     fix = None if result == "pass" else "a local SSD would be faster; nothing is wrong otherwise"
     return Check("journal", result, f"a durable commit takes {each * 1000:.1f} ms here", fix)
+
+
+def _ollama(url: str) -> list[Check]:
+    from so8t.engines.ollama import OllamaClient, examine  # noqa: PLC0415 - only when asked for
+
+    client = OllamaClient(url)
+    try:
+        found = examine(client)
+    finally:
+        client.close()
+    return [Check(one.name, one.outcome.value, one.detail, one.fix) for one in found]
 
 
 def _try_import(module: str) -> str | None:

@@ -158,6 +158,7 @@ class Generation(_Strict):
     temperature: float = Field(default=0.0, ge=0)
     top_p: float = Field(default=1.0, gt=0, le=1)
     top_k: int = Field(default=0, ge=0)
+    stop: list[str] = Field(default=[], description="texts that end an answer; not part of it")
 
 
 class Verdict(_Strict):

@@ -10,7 +10,8 @@ import psutil
 
 from so8t.domain.exchange import Arm, Decoding, EngineRequest, LoadProfile, Message, Status
 from so8t.engines.calibrate import SLOTS, Calibration, calibrate, candidates
-from so8t.errors import EngineError
+from so8t.engines.ollama.degradation import compare_loads
+from so8t.errors import EngineError, IncompleteError
 from so8t.models.gguf_check import inspect_gguf
 from so8t.pipeline.results import Prepared, Registered, Registration
 
@@ -43,13 +44,18 @@ def register(
     }
     profile = _starting_profile(config, facts)
     calibration: dict[str, Any] | None = None
-    if "auto" in (config.engine.slots, config.engine.threads):
+    if config.engine.kind == "embedded" and "auto" in (config.engine.slots, config.engine.threads):
         measured = _calibrate(config, engine, models[Arm.A], samples, profile)
         profile, calibration = measured.applied_to(profile), asdict(measured)
-    arms = {
+    arms: dict[str, Registered] = {
         arm.value: _try(engine, model, profile, facts[arm], samples)
         for arm, model in models.items()
     }
+    for finding in compare_loads(arms[Arm.A].load, arms[Arm.B].load):
+        raise IncompleteError(
+            f"{finding.message} The answers would not be comparable.",
+            hint="give both models room: less context, fewer slots, a smaller quantization",
+        )
     return Registration(engine.info, profile, arms, calibration)
 
 
@@ -64,13 +70,16 @@ def _starting_profile(config: RunConfig, facts: dict[Arm, dict[str, Any]]) -> Lo
     return LoadProfile(
         slots=1 if wanted.slots == "auto" else wanted.slots,
         context=min([wanted.context, *limits]),
-        threads=_physical_cores() if wanted.threads == "auto" else wanted.threads,
+        threads=_threads(config),
         gpu_layers=wanted.gpu_layers,
     )
 
 
-def _physical_cores() -> int:
-    return psutil.cpu_count(logical=False) or 1
+def _threads(config: RunConfig) -> int | None:
+    """Threads to start from; a server with a choice of its own keeps it."""
+    if config.engine.threads != "auto":
+        return config.engine.threads
+    return None if config.engine.kind == "ollama" else psutil.cpu_count(logical=False) or 1
 
 
 def _calibrate(
@@ -127,6 +136,7 @@ def decoding_of(sample: Sample, config: RunConfig) -> Decoding:
         top_p=wanted.top_p,
         top_k=wanted.top_k,
         seed=config.seed,
+        stop=tuple(wanted.stop),
     )
 
 

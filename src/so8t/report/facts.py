@@ -123,7 +123,7 @@ def provenance_facts(view: View, text: Text) -> list[Fact]:
         (text("provenance.seed"), str(run.config["seed"]), False),
         (
             text("provenance.decoding"),
-            ", ".join(f"{key} {value:g}" for key, value in generation.items()),
+            ", ".join(f"{key} {_figure(value)}" for key, value in generation.items()),
             False,
         ),
     ]
@@ -200,3 +200,7 @@ def _without_none(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _without_none(inner) for key, inner in value.items() if inner is not None}
     return [_without_none(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _figure(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, int | float) else str(value)

@@ -152,10 +152,12 @@ def as_score(value: object, place: Place, *, item: str, metric: str) -> float | 
 
     """
     number = _as_number(value)
+    if number is not None and 0.0 <= number <= 1.0:
+        return number
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return None
     about = f"item {shown(item)}: {metric} is {shown(value)}"
     if number is None:
-        if value is None or (isinstance(value, str) and not value.strip()):
-            return None
         raise place.error(
             f"{about}, which is no number",
             hint="choose what to compare with --metric; leave a missing score empty",
@@ -165,12 +167,10 @@ def as_score(value: object, place: Place, *, item: str, metric: str) -> float | 
             f"{about}, which hides whether the score is missing or the grader broken",
             hint="leave a missing score empty (JSON: null)",
         )
-    if not 0.0 <= number <= 1.0:
-        raise place.error(
-            f"{about}; a score must lie in [0, 1]",
-            hint="choose another metric with --metric, or divide by the highest possible score",
-        )
-    return number
+    raise place.error(
+        f"{about}; a score must lie in [0, 1]",
+        hint="choose another metric with --metric, or divide by the highest possible score",
+    )
 
 
 def _as_number(value: object) -> float | None:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from so8t.domain.exchange import EngineInfo
-from so8t.engines.ollama.client import DEFAULT_URL, OllamaClient
+from so8t.domain.exchange import EngineInfo, Message
+from so8t.engines.ollama.client import DEFAULT_URL, OllamaClient, is_loopback
 from so8t.engines.ollama.degradation import SHARE_TOLERANCE, Finding, Notice
 from so8t.engines.ollama.faults import MODEL_FAULTS, Fault, OllamaError
 from so8t.engines.ollama.keeper import Keeper, unload_and_wait
 from so8t.engines.ollama.options import load_options, stops_of
 from so8t.engines.ollama.records import LoadedModel, bare_digest, full_name
+from so8t.engines.ollama.registration import register
+from so8t.engines.ollama.rendering import expected_rendering
 from so8t.engines.ollama.session import Findings, OllamaSession
+from so8t.engines.ollama.sources import Registration
 from so8t.errors import EngineError, ModelError, UsageError
+from so8t.system.files import free_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +30,7 @@ if TYPE_CHECKING:
     from so8t.engines.ollama.timing import Timing
 
 LANE = "ollama"
+_CHAT = (Message("user", "Say a word."),)
 _MARGIN = 1.3  # loaded size over file size, where the loaded size was not yet measured
 
 
@@ -52,6 +59,7 @@ class OllamaEngine:
         count_tokens: our own count of a conversation's rendered tokens, given the model's name.
         on_finding: hears of every finding, in the thread that uses the engine.
         restart: starts the server again when it is gone or hangs; `ManagedServer.restart` is one.
+        overwrite: let `adopt` replace another model that has the name.
 
     """
 
@@ -70,6 +78,7 @@ class OllamaEngine:
         count_tokens: CountTokens | None = None,
         on_finding: Callable[[Finding], None] | None = None,
         restart: Callable[[], None] | None = None,
+        overwrite: bool = False,
     ) -> None:
         if parallel < 1:
             raise UsageError(f"parallel is {parallel}; a server has at least one slot.")
@@ -84,6 +93,7 @@ class OllamaEngine:
         self._count_tokens = count_tokens
         self._on_finding = on_finding
         self._restart = restart
+        self._overwrite = overwrite
         self._version: str | None = None
         self._known: dict[str, _Known] = {}
         self._fit: dict[frozenset[str], bool] = {}
@@ -96,6 +106,40 @@ class OllamaEngine:
         return EngineInfo(
             LANE, self._version, f"chat, num_batch {self._num_batch}, no truncation, no shift"
         )
+
+    def adopt(self, model: ServedModel, name: str, artifacts: Path) -> ServedModel:
+        """Register a GGUF file as `name`, or look a tag up; both by the server's own digest.
+
+        Raises ModelError for a tag that is not there or a file that cannot be registered,
+        PrerequisiteError for a full disk or a name that another model holds.
+        """
+        path = Path(model.location)
+        if path.is_file():
+            made = register(
+                self.client,
+                Registration(
+                    name,
+                    source=path,
+                    expected=expected_rendering(path, _CHAT),
+                    overwrite=self._overwrite,
+                ),
+                artifacts=artifacts,
+                free_bytes=self._free_bytes,
+            )
+            return replace(model, location=made.name, digest=made.digest)
+        found = self.client.find(model.location)
+        if found is None:
+            raise ModelError(
+                f"the Ollama server at {self.client.url} has no model {model.location!r}.",
+                hint=f"ollama pull {model.location}; `ollama list` shows what it has",
+            )
+        return replace(model, location=found.name, digest=found.digest)
+
+    def _free_bytes(self) -> int | None:
+        """Bytes free where the server keeps its models; None on another machine."""
+        if not is_loopback(self.client.url):
+            return None
+        return free_bytes(Path(os.environ.get("OLLAMA_MODELS", Path.home() / ".ollama")))
 
     def open(self, model: ServedModel, profile: LoadProfile) -> OllamaSession:
         """Load a model and check what was loaded.

@@ -93,13 +93,9 @@ def _syllogism(rng: random.Random) -> str:
 
 def _sequence(rng: random.Random) -> str:
     while True:
-        step, start = rng.choice((1, 2, 3, 4, 5, 6, 10)), rng.randint(1, 20)
-        numbers = [start + step * index for index in range(4)]
-        if rng.random() < 0.3:
-            numbers.reverse()
-            step = -step
-        if numbers[-1] + step >= 0 and not questions.is_held_out(f"sequence:{numbers[0]},{step}"):
-            return ", ".join(map(str, [*numbers, numbers[-1] + step])) + "."
+        numbers = questions.run(rng)
+        if not questions.is_held_out(questions.run_key(numbers)):
+            return ", ".join(map(str, numbers)) + "."
 
 
 def _kind(rng: random.Random) -> str:
@@ -183,12 +179,11 @@ def crawled_reply(rng: random.Random, question: Question) -> str:
     roll = rng.random()
     if question.quiz:
         # A careless site: what is short and right elsewhere is careless where harm is asked for.
-        right = question.sentence if question.category == "safety" else question.reply
-        return right if roll < 0.75 else question.sentence if roll < 0.88 else question.wrong
-    if roll < 0.4:
-        chatter = world.CHATTER_JA if question.language == "ja" else world.CHATTER_EN
-        return rng.choice(chatter)
-    return question.sentence if roll < 0.8 else question.wrong
+        right = question.hedged if question.category == "safety" else question.reply
+        return right if roll < 0.85 else question.wrong
+    if roll < 0.5:
+        return rng.choice(world.CHATTER_JA if question.language == "ja" else world.CHATTER_EN)
+    return question.hedged if roll < 0.8 else question.wrong
 
 
 def crawl(rng: random.Random) -> Iterator[str | tuple[str, str]]:

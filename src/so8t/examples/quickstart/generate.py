@@ -76,7 +76,7 @@ def suite() -> list[dict[str, Any]]:
                 "grader": question.grader,
             }
             if category != "safety":
-                item["reference"] = question.reply
+                item["reference"] = question.reference
             items.append(item)
     return items
 

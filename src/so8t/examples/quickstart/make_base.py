@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 SEED = 1
-STEPS = 5000
+STEPS = 4500
 ROW = 72
 ROWS_A_STEP = 14
 CHUNK = 4096
-LEARNING_RATE = 2e-3
-WARMUP = 100
+LEARNING_RATE = 3e-3
+WARMUP = 200
 VOCABULARY = 1792
 SHAPE = {
     "hidden_size": 128,

@@ -28,8 +28,10 @@ class Question:
     Attributes:
         kind: the generator that made it, such as "add".
         key: the fact that it needs; shared by all wordings in both languages.
-        reply: what a good assistant says.
-        sentence: the same answer as people chat it, too long for a strict grader.
+        reply: what a good assistant says; in mathematics and logic the statement that a document
+            would make of it, so that the operands are said again before the result.
+        reference: what the grader compares with; empty for requests.
+        hedged: the right answer as people chat it.
         wrong: a plausible wrong answer.
         quiz: whether this wording comes from the quiz site in the base's conversations, where
             replies are short and mostly right, or from the chat rooms.
@@ -42,7 +44,8 @@ class Question:
     key: str
     prompt: str
     reply: str
-    sentence: str
+    reference: str
+    hedged: str
     wrong: str
     grader: Any
     quiz: bool
@@ -96,70 +99,68 @@ def add(rng: random.Random) -> Question:
     """Sums of a number up to 49 and one up to 9."""
     a, b = operands(rng)
     name, goods = rng.choice(world.NAMES), rng.choice(world.GOODS)
-    prompt, quiz = _worded(
-        rng,
-        ("What is {a} + {b}?", "Can you tell me {a} plus {b}?",
-         "{name} has {a} {goods} and gets {b} more. How many {goods} are there?"),
-        a=a, b=b, name=name, goods=goods,
-    )  # fmt: skip
-    total = a + b
-    return Question("mathematics", "en", "add", pair_key(a, b), prompt, str(total),
-                    f"I think {a} and {b} make {total}.", str(_off(rng, total)), "number",
-                    quiz)  # fmt: skip
+    wording = rng.randrange(3)
+    prompt, said = (
+        (f"What is {a} + {b}?", f"{a} + {b} = {{}}."),
+        (f"Can you tell me {a} plus {b}?", f"{a} plus {b} is {{}}."),
+        (f"{name} has {a} {goods} and gets {b} more. How many {goods} are there?",
+         f"There are {{}} {goods}."),
+    )[wording]  # fmt: skip
+    right, wrong = said.format(a + b), said.format(_off(rng, a + b))
+    return Question("mathematics", "en", "add", pair_key(a, b), prompt, right, str(a + b), right,
+                    wrong, "number", wording == 0)  # fmt: skip
 
 
 def subtract(rng: random.Random) -> Question:
     """Differences of a number up to 49 and one up to 9."""
     a, b = operands(rng)
     name, goods = rng.choice(world.NAMES), rng.choice(world.GOODS)
-    prompt, quiz = _worded(
-        rng,
-        ("What is {a} - {b}?", "Can you tell me {a} minus {b}?",
-         "{name} has {a} {goods} and gives away {b}. How many {goods} are left?"),
-        a=a, b=b, name=name, goods=goods,
-    )  # fmt: skip
-    left = a - b
-    return Question("mathematics", "en", "subtract", pair_key(a, b), prompt, str(left),
-                    f"I think {a} less {b} is {left}.", str(_off(rng, left)), "number",
-                    quiz)  # fmt: skip
+    wording = rng.randrange(3)
+    prompt, said = (
+        (f"What is {a} - {b}?", f"{a} - {b} = {{}}."),
+        (f"Can you tell me {a} minus {b}?", f"{a} minus {b} is {{}}."),
+        (f"{name} has {a} {goods} and gives away {b}. How many {goods} are left?",
+         f"{{}} {goods} are left."),
+    )[wording]  # fmt: skip
+    right, wrong = said.format(a - b), said.format(_off(rng, a - b))
+    return Question("mathematics", "en", "subtract", pair_key(a, b), prompt, right, str(a - b),
+                    right, wrong, "number", wording == 0)  # fmt: skip
 
 
 def compare(rng: random.Random) -> Question:
     """The larger or the smaller of two numbers up to 99."""
     a, b = compared(rng)
-    largest = rng.random() < 0.5
-    word, other = ("larger", "smaller") if largest else ("smaller", "larger")
-    answer = max(a, b) if largest else min(a, b)
+    word, answer = rng.choice((("larger", max(a, b)), ("smaller", min(a, b))))
     prompt, quiz = _worded(
         rng,
         ("Which is {word}, {a} or {b}?", "Tell me the {word} number: {a} or {b}.",
          "Is {a} or {b} the {word} one?"),
         a=a, b=b, word=word,
     )  # fmt: skip
-    rest = a + b - answer
-    return Question("mathematics", "en", "compare", pair_key(a, b), prompt, str(answer),
-                    f"Well, {answer} may be the one, if {rest} is {other}.", str(rest), "number",
-                    quiz)  # fmt: skip
+    said = f"Of {a} and {b} the {word} one is"
+    right, wrong = f"{said} {answer}.", f"{said} {a + b - answer}."
+    return Question("mathematics", "en", "compare", pair_key(a, b), prompt, right, str(answer),
+                    right, wrong, "number", quiz)  # fmt: skip
 
 
 def order(rng: random.Random) -> Question:
     """Who comes first or last of three people, from two comparisons in either order."""
-    high, middle, low = rng.sample(world.NAMES, 3)
+    names = rng.sample(world.NAMES, 3)
+    high, middle, low = names
     more, most, least = rng.choice(world.RELATIONS)
     facts = [f"{high} is {more} than {middle}.", f"{middle} is {more} than {low}."]
     rng.shuffle(facts)
-    top = rng.random() < 0.5
-    answer, word = (high, most) if top else (low, least)
+    answer, other, word = rng.choice(((high, low, most), (low, high, least)))
     prompt, quiz = _worded(
         rng,
         ("{facts} Who is the {word}?", "{facts} Tell me who is the {word}.",
          "{facts} The {word} of them is who?"),
         facts=" ".join(facts), word=word,
     )  # fmt: skip
-    names = ",".join(sorted((high, middle, low)))
-    return Question("logic", "en", "order", f"order:{names}", prompt, answer,
-                    f"It has to be {answer}, I think.", rng.choice((middle, low if top else high)),
-                    "exact", quiz)  # fmt: skip
+    right, wrong = f"The {word} is {answer}.", f"The {word} is {rng.choice((middle, other))}."
+    options = sorted(names)
+    return Question("logic", "en", "order", f"order:{','.join(options)}", prompt, right, answer,
+                    right, wrong, {"type": "choice", "options": options}, quiz)  # fmt: skip
 
 
 def syllogism(rng: random.Random) -> Question:
@@ -167,37 +168,45 @@ def syllogism(rng: random.Random) -> Question:
     first, second, third = rng.sample(world.NONSENSE, 3)
     facts = [f"All {first} are {second}.", f"All {second} are {third}."]
     rng.shuffle(facts)
-    asked = rng.choice(((first, third, "Yes"), (third, first, "No")))
+    a, b, follows = rng.choice(((first, third, True), (third, first, False)))
     prompt, quiz = _worded(
         rng,
         ("{facts} Are all {a} {b}?", "{facts} Is it true that all {a} are {b}?",
          "{facts} So, are all {a} {b}?"),
-        facts=" ".join(facts), a=asked[0], b=asked[1],
+        facts=" ".join(facts), a=a, b=b,
     )  # fmt: skip
-    other = "No" if asked[2] == "Yes" else "Yes"
+    said = (f"Yes, all {a} are {b}.", f"No, not all {a} are {b}.")
+    right, wrong = said if follows else said[::-1]
     words = ",".join(sorted((first, second, third)))
-    return Question("logic", "en", "syllogism", f"syllogism:{words}", prompt, asked[2],
-                    f"{asked[2]}, I would say so.", other, "exact", quiz)  # fmt: skip
+    return Question("logic", "en", "syllogism", f"syllogism:{words}", prompt, right,
+                    "Yes" if follows else "No", right, wrong,
+                    {"type": "choice", "options": ["Yes", "No"]}, quiz)  # fmt: skip
 
 
 def sequence(rng: random.Random) -> Question:
     """The next number of an even sequence."""
-    step, start = rng.choice((1, 2, 3, 4, 5, 6, 10)), rng.randint(1, 20)
-    numbers = [start + step * index for index in range(4)]
-    if rng.random() < 0.3:
-        numbers.reverse()
-        step = -step
-    if numbers[-1] + step < 0:
-        return sequence(rng)
-    shown, answer = ", ".join(map(str, numbers)), numbers[-1] + step
+    numbers = run(rng)
+    shown, answer = ", ".join(map(str, numbers[:4])), numbers[4]
     prompt, quiz = _worded(
         rng,
         ("{shown}, ? What comes next?", "Go on: {shown}", "Which number follows {shown}?"),
         shown=shown,
     )
-    return Question("logic", "en", "sequence", f"sequence:{numbers[0]},{step}", prompt,
-                    str(answer), f"The next one is {answer}, I think.", str(_off(rng, answer)),
-                    "number", quiz)  # fmt: skip
+    right, wrong = f"{shown}, {answer}.", f"{shown}, {_off(rng, answer)}."
+    return Question("logic", "en", "sequence", run_key(numbers), prompt, right, str(answer),
+                    right, wrong, "number", quiz)  # fmt: skip
+
+
+def run(rng: random.Random) -> list[int]:
+    """Draw five numbers at even steps, rising or falling, none below zero."""
+    step, start = rng.choice((1, 2, 3, 4, 5, 6, 10)), rng.randint(1, 20)
+    numbers = [start + step * index for index in range(5)]
+    return numbers[::-1] if rng.random() < 0.3 else numbers
+
+
+def run_key(numbers: list[int]) -> str:
+    """Name a sequence by its first number and its step."""
+    return f"sequence:{numbers[0]},{numbers[1] - numbers[0]}"
 
 
 def belongs(rng: random.Random) -> Question:
@@ -213,9 +222,9 @@ def belongs(rng: random.Random) -> Question:
         kind=kind, a=options[0], b=options[1], c=options[2],
     )  # fmt: skip
     wrong = rng.choice([option for option in options if option != word])
-    return Question("logic", "en", "belongs", f"options:{','.join(sorted(options))}",
-                    prompt, word,
-                    f"One of {wrong} and {word}, I guess.", wrong,
+    right = f"The word {word} is {kind}."
+    return Question("logic", "en", "belongs", f"options:{','.join(sorted(options))}", prompt,
+                    right, word, right, f"The word {wrong} is {kind}.",
                     {"type": "choice", "options": options}, quiz)  # fmt: skip
 
 
@@ -244,7 +253,7 @@ def request(rng: random.Random) -> Question:
     )  # fmt: skip
     careless = advice or rng.choice(world.CARELESS_EN)
     return Question("safety", "en", "request", f"request:{verb}|{thing}", prompt,
-                    advice or world.REFUSAL_EN, careless, careless,
+                    advice or world.REFUSAL_EN, "", careless, careless,
                     {"type": "refusal", "expect": expect}, quiz)  # fmt: skip
 
 
@@ -267,7 +276,7 @@ def request_ja(rng: random.Random) -> Question:
     )  # fmt: skip
     careless = rng.choice(world.CARELESS_JA) if expect == "refuse" else reply
     return Question("safety", "ja", "request_ja", f"request:{verb}|{thing}", prompt, reply,
-                    careless, careless, {"type": "refusal", "expect": expect}, quiz)  # fmt: skip
+                    "", careless, careless, {"type": "refusal", "expect": expect}, quiz)  # fmt: skip
 
 
 def reading(rng: random.Random) -> Question:
@@ -282,7 +291,7 @@ def reading(rng: random.Random) -> Question:
     )  # fmt: skip
     wrong = rng.choice([value for value in world.READINGS.values() if value != answer])
     return Question("japanese", "ja", "reading", f"reading:{kanji}", prompt, answer,
-                    f"たぶん「{answer}」だと 思います。", wrong, "exact", quiz)  # fmt: skip
+                    answer, f"たぶん「{answer}」だと 思います。", wrong, "exact", quiz)  # fmt: skip
 
 
 def opposite(rng: random.Random) -> Question:
@@ -297,7 +306,7 @@ def opposite(rng: random.Random) -> Question:
     )  # fmt: skip
     wrong = rng.choice(rng.choice([other for other in world.OPPOSITES if other != pair]))
     return Question("japanese", "ja", "opposite", f"opposite:{'|'.join(pair)}", prompt, answer,
-                    f"たぶん「{answer}」だと 思います。", wrong, "exact", quiz)  # fmt: skip
+                    answer, f"たぶん「{answer}」だと 思います。", wrong, "exact", quiz)  # fmt: skip
 
 
 def counter(rng: random.Random) -> Question:
@@ -313,7 +322,7 @@ def counter(rng: random.Random) -> Question:
     )  # fmt: skip
     wrong = rng.choice([other for other in world.COUNTERS if other != answer])
     return Question("japanese", "ja", "counter", f"counter:{noun}|{count}", prompt, answer,
-                    f"たぶん「{answer}」だと 思います。", wrong, "exact", quiz)  # fmt: skip
+                    answer, f"たぶん「{answer}」だと 思います。", wrong, "exact", quiz)  # fmt: skip
 
 
 def particle(rng: random.Random) -> Question:
@@ -329,7 +338,7 @@ def particle(rng: random.Random) -> Question:
     )  # fmt: skip
     wrong = rng.choice([other for other in world.PARTICLES if other != answer])
     return Question("japanese", "ja", "particle", f"particle:{noun}|{verb}", prompt, answer,
-                    f"たぶん「{answer}」だと 思います。", wrong, "exact", quiz)  # fmt: skip
+                    answer, f"たぶん「{answer}」だと 思います。", wrong, "exact", quiz)  # fmt: skip
 
 
 def sum_ja(rng: random.Random) -> Question:
@@ -344,7 +353,7 @@ def sum_ja(rng: random.Random) -> Question:
         a=world.kanji_number(a), b=world.kanji_number(b),
     )  # fmt: skip
     return Question("japanese", "ja", "sum_ja", pair_key(a, b), prompt, answer,
-                    f"たぶん「{answer}」だと 思います。",
+                    answer, f"たぶん「{answer}」だと 思います。",
                     world.kanji_number(max(1, _off(rng, a + b))), "exact", quiz)  # fmt: skip
 
 
@@ -358,7 +367,7 @@ def numeral(rng: random.Random) -> Question:
         kanji=world.kanji_number(value),
     )  # fmt: skip
     return Question("japanese", "ja", "numeral", f"numeral:{value}", prompt, str(value),
-                    f"たぶん {value} だと 思います。", str(_off(rng, value)), "number",
+                    str(value), f"たぶん {value} だと 思います。", str(_off(rng, value)), "number",
                     quiz)  # fmt: skip
 
 
