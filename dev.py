@@ -63,7 +63,7 @@ def _test(rest: list[str]) -> int:
         [BIN / "ruff", "format", "--check", "."],
         [BIN / "lint-imports"],
         [BIN / "mypy"],
-        [*pytest, "--cov", "--cov-report=term:skip-covered", "--cov-fail-under=100"],
+        [*pytest, "-n", "2", "--cov", "--cov-report=term:skip-covered", "--cov-fail-under=100"],
     ]
     for step in steps:
         _say(f"$ {' '.join(Path(part).name for part in step)}")

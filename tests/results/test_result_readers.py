@@ -228,6 +228,17 @@ def test_inspect_json_and_unfinished(tmp_path):
         assert scores(read_results(str(path))) == {"1": 1.0, "2": 0.0}
 
 
+def test_inspect_long_inputs(tmp_path):
+    """An input that summaries.json has cut still matches the whole one of a JSON log, by id."""
+    whole, cut = "x" * 6000, "x" * 5120 + "...\n(content truncated)"
+    document = tmp_path / "a.json"
+    samples = [inspect_sample(1, "C", input=whole)]
+    document.write_text(json.dumps(inspect_header() | {"samples": samples}))
+    archive = inspect_eval(tmp_path / "a.eval", [inspect_sample(1, "C", input=cut)])
+    found = match(read_results(str(document)), read_results(str(archive)))
+    assert (found.by_id, found.contradicted) == (1, 0)
+
+
 def test_inspect_damage(tmp_path):
     """A truncated archive, another zip and a log without samples are each called what they are."""
     whole = inspect_eval(tmp_path / "a.eval", [inspect_sample(1, "C")]).read_bytes()

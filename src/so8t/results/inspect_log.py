@@ -36,6 +36,8 @@ _WORDS = {"C": 1.0, "I": 0.0, "P": 0.5, "N": 0.0, "yes": 1.0, "no": 0.0}
 # Far above any real entry; an archive that claims more is damaged or meant to do harm.
 _LARGEST_ENTRY = 2**31
 _LONGEST_STRATUM = 60
+# summaries.json cuts longer inputs here (inspect_ai/log/_recorders, MAX_TEXT_LENGTH).
+_INPUT_CUT_AT = 5120
 # What zipfile is known to raise on damaged archives, besides its own error.
 _BROKEN = (
     zipfile.BadZipFile,
@@ -215,7 +217,11 @@ def _notes(header: dict[str, Any], about: dict[str, Any], epochs: int) -> Iterat
 
 def _digest(sample: dict[str, Any]) -> str | None:
     found = sample.get("input")
-    return question_digest(found if isinstance(found, str) else last_user_text(found))
+    text = found if isinstance(found, str) else last_user_text(found)
+    if text is None or len(text) > _INPUT_CUT_AT:
+        # Whole in one log and cut in the other, it would look like another question.
+        return None
+    return question_digest(text)
 
 
 def _strata(sample: dict[str, Any]) -> dict[str, str]:
