@@ -188,7 +188,9 @@ class Phase4BenchmarkRunner:
             if task.claim is Outcome.UNDECIDED and task.verdict.ending is Ending.ONGOING
         }
         if self._config.verdict.deadline is None or len(tasks) < 2 or not open_tasks:  # noqa: PLR2004 - several
-            self._note("stopped_early", after=leg.stop, of=self._count, outcome=outcome)
+            futile = evidence.overall.ending is Ending.FUTILE
+            kind = "stopped_futile" if futile else "stopped_early"
+            self._note(kind, after=leg.stop, of=self._count, outcome=outcome)
             return set()
         return {
             position
