@@ -10,7 +10,14 @@ from so8t.journal.evidence import freeze
 from so8t.journal.rows import GradedReply
 from so8t.journal.store import Journal, request_key
 
-VERDICT = {"alpha": 0.05, "margin": None, "scope": "population", "stop": "full"}
+VERDICT = {
+    "alpha": 0.05,
+    "margin": None,
+    "scope": "population",
+    "stop": "full",
+    "average": "micro",
+    "exploratory": [],
+}
 
 
 class Clock:
@@ -56,10 +63,12 @@ def graded(arm: Arm, position: int, value: float | None = 1.0, *, settings: str,
     return GradedReply(arm, position, repeat, reply, settings, score, "grader-1" if score else None)
 
 
-def small_journal(directory, samples, *, binary=True, look_every=1, **verdict) -> Journal:
+def small_journal(
+    directory, samples, *, binary=True, look_every=1, macro_blocks=0, **verdict
+) -> Journal:
     """A journal with a run and frozen samples, and no answers yet."""
     journal = Journal(directory, now=Clock())
     journal.create_run("small", {"verdict": VERDICT | verdict}, "0.1")
     journal.freeze(samples)
-    freeze(journal, binary=binary, look_every=look_every)
+    freeze(journal, binary=binary, look_every=look_every, macro_blocks=macro_blocks)
     return journal

@@ -7,9 +7,9 @@ import shutil
 
 import apsw
 import pytest
-from journals import Clock, graded, sample, small_journal
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from journals import Clock, graded, sample, small_journal
 
 from so8t.domain.exchange import Arm
 from so8t.errors import JournalError

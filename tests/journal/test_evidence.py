@@ -6,6 +6,7 @@ import pytest
 from journals import VERDICT, Clock, graded, sample, small_journal
 
 from so8t.domain.exchange import Arm, Status
+from so8t.domain.plan import interleave
 from so8t.domain.sample import Score
 from so8t.errors import JournalError
 from so8t.journal.evidence import gather
@@ -166,3 +167,35 @@ def test_looks_fall_on_block_ends(tmp_path):
     with small_journal(tmp_path, [sample(n) for n in range(20)], look_every=10) as journal:
         answer(journal, [(n, 0.0, 1.0) for n in range(15)])
         assert gather(journal).overall.items_used == 10
+
+
+def test_a_macro_average_weighs_every_task_alike(tmp_path):
+    """Blocks of one item of each task are the units; what is beyond them counts for its task."""
+    small = [sample(n, task="small") for n in range(15)]
+    order, blocks = interleave([*(sample(n, task="large") for n in range(60)), *small])
+    assert blocks == 15
+    journal = small_journal(tmp_path, order, macro_blocks=blocks, average="macro")
+    with journal:
+        scores = {"small": (0.0, 1.0), "large": (1.0, 1.0)}
+        answer(journal, [(n, *scores[s.task]) for n, s in enumerate(order)])
+        evidence = gather(journal)
+    assert evidence.average == "macro"
+    assert evidence.overall.items_total == 30
+    assert evidence.overall.difference == 0.5
+    assert {g.name: g.pairs for g in evidence.tasks} == {"small": 15, "large": 60}
+
+
+def test_exploratory_groups_are_listed_by_themselves(tmp_path):
+    """What is only looked through is claimed by e-BH, and takes nothing from the others."""
+    names = ["noise", "find", "main"]
+    samples = [sample(n, category=names[n % 3]) for n in range(60)]
+    with small_journal(tmp_path, samples, exploratory=["noise", "find"]) as journal:
+        gains = {"noise": 0.0, "find": 1.0, "main": 1.0}
+        answer(journal, [(n, 0.0, gains[names[n % 3]]) for n in range(60)])
+        evidence = gather(journal)
+    claims = {group.name: group.claim for group in evidence.categories}
+    assert claims == {
+        "noise": Outcome.UNDECIDED,
+        "find": Outcome.B_BETTER,
+        "main": Outcome.B_BETTER,
+    }

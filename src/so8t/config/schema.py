@@ -172,6 +172,16 @@ class Verdict(_Strict):
     stop: Literal["early", "full"] = Field(
         default="early", description="early: stop at the first block end that decides"
     )
+    average: Literal["micro", "macro"] = Field(
+        default="micro",
+        description="micro: every item weighs alike; macro: every task does, over blocks of one "
+        "item of each task (what larger tasks have beyond that counts for the task alone)",
+    )
+    exploratory: list[str] = Field(
+        default=[],
+        description="categories and tasks that are only looked through (false discovery rate "
+        "10 %, e-BH) and leave the error rate of the others alone",
+    )
     deadline: str | None = Field(
         default=None,
         pattern=r"^([01]\d|2[0-3]):[0-5]\d$",

@@ -56,6 +56,21 @@ def permute(samples: Iterable[Sample], seed: int) -> list[Sample]:
     return sorted(samples, key=rank)
 
 
+def interleave(samples: Sequence[Sample]) -> tuple[list[Sample], int]:
+    """Put permuted samples in blocks of one of each task, for a macro average.
+
+    Returns the order and how many whole blocks begin it; what larger tasks have beyond the
+    smallest one follows behind, in the order of the permutation.
+    """
+    tasks: dict[str, list[Sample]] = {}
+    for sample in samples:
+        tasks.setdefault(sample.task, []).append(sample)
+    blocks = min(map(len, tasks.values()), default=0)
+    whole = [task[number] for number in range(blocks) for task in tasks.values()]
+    taken = {sample.id for sample in whole}
+    return [*whole, *(sample for sample in samples if sample.id not in taken)], blocks
+
+
 def block_size(count: int, share: float, minimum: int) -> int:
     """Samples in a block: a share of all, but at least `minimum` (so that every slot has work)."""
     return max(1, min(count, max(minimum, round(count * share))))

@@ -16,8 +16,9 @@ from so8t.domain.plan import completed_prefix
 from so8t.domain.sample import Grade
 from so8t.errors import JournalError
 from so8t.journal.rows import Place
+from so8t.verdict.classical import sign_e_value
 from so8t.verdict.decide import Verdict
-from so8t.verdict.multiple import Task, decide_tasks
+from so8t.verdict.multiple import Task, decide_tasks, e_bh
 from so8t.verdict.pairs import Paired, cluster_sizes, pair_scores
 from so8t.verdict.sensitivity import Sensitivity as Cases
 from so8t.verdict.sensitivity import decide_pairs, missing_cases, truncated_cases, without_lost
@@ -119,19 +120,28 @@ class Evidence:
     sensitivity: Sensitivity
     pairs: tuple[Pair, ...]
     planned: int
+    average: str
 
 
-def freeze(journal: Journal, *, binary: bool, look_every: int) -> None:
-    """Record what the statistics depend on besides the config. Once, before the first question."""
-    journal.event(FROZEN, binary=binary, look_every=look_every, samples=journal.sample_count())
+def freeze(journal: Journal, *, binary: bool, look_every: int, macro_blocks: int = 0) -> None:
+    """Record what the statistics depend on besides the config. Once, before the first question.
+
+    `macro_blocks` is how many blocks of one item of each task begin the order; 0 is a micro
+    average, in which every item weighs alike.
+    """
+    journal.event(
+        FROZEN,
+        binary=binary,
+        look_every=look_every,
+        macro_blocks=macro_blocks,
+        samples=journal.sample_count(),
+    )
 
 
 def settings_of(journal: Journal) -> Settings:
     """Return the verdict's frozen settings, read from the journal alone."""
-    run, frozen = journal.run, journal.events(FROZEN)
-    if run is None or not frozen:
-        raise JournalError(f"{journal.path} holds no frozen plan; nothing can be judged yet.")
-    asked: dict[str, Any] = run.config["verdict"]
+    asked, _ = _asked(journal)
+    frozen = journal.events(FROZEN)
     return Settings(
         alpha=asked["alpha"],
         margin=asked["margin"],
@@ -141,24 +151,40 @@ def settings_of(journal: Journal) -> Settings:
     )
 
 
+def _asked(journal: Journal) -> tuple[dict[str, Any], frozenset[str]]:
+    """Return the config's verdict section, and what it calls exploratory."""
+    run = journal.run
+    if run is None or not journal.events(FROZEN):
+        raise JournalError(f"{journal.path} holds no frozen plan; nothing can be judged yet.")
+    asked: dict[str, Any] = run.config["verdict"]
+    return asked, frozenset(asked["exploratory"])
+
+
 def gather(journal: Journal) -> Evidence:
     """Recompute everything from the rows of the journal."""
     settings = settings_of(journal)
+    asked, exploratory = _asked(journal)
     places = journal.places()
     standings = {arm: {s.position: s for s in journal.standings(arm)} for arm in Arm}
+    blocks = journal.events(FROZEN)[0].data["macro_blocks"]
+    tasks = len({place.task for place in places})
+    counted = range(blocks * tasks) if blocks else range(len(places))
     pairs = _completed(range(len(places)), places, standings)
-    overall = _Members("overall", pairs, places, range(len(places)))
+    overall = _Members(
+        "overall", pairs[: len(counted)], places, counted, [tasks] * blocks if blocks else None
+    )
     primary = overall.decide(settings)
     return Evidence(
         overall=primary,
         group=overall.group(primary, primary.outcome),
-        categories=_groups("category", places, standings, settings),
-        tasks=_groups("task", places, standings, settings),
+        categories=_groups("category", places, standings, settings, exploratory),
+        tasks=_groups("task", places, standings, settings, exploratory),
         coverage={arm: _coverage(standings[arm].values(), len(places)) for arm in Arm},
         noise_floor={arm: _noise(journal, arm) for arm in Arm},
         sensitivity=_sensitivity(overall, settings, primary),
         pairs=tuple(pairs),
         planned=len(places),
+        average=asked["average"],
     )
 
 
@@ -193,6 +219,7 @@ class _Members:
     pairs: Sequence[Pair]
     places: Sequence[Place]
     positions: Sequence[int]
+    blocks: list[int] | None = None
 
     @property
     def planned(self) -> int:
@@ -205,6 +232,8 @@ class _Members:
     @property
     def cluster_sizes(self) -> list[int] | None:
         """Sizes of the clusters along the frozen order, dropped pairs included."""
+        if self.blocks is not None:
+            return self.blocks
         if all(self.places[p].cluster is None for p in self.positions):
             return None
         # A question without a cluster is one by itself; a position is nobody's cluster name.
@@ -239,8 +268,13 @@ def _groups(
     places: Sequence[Place],
     standings: dict[Arm, dict[int, Standing]],
     settings: Settings,
+    exploratory: frozenset[str],
 ) -> tuple[Group, ...]:
-    """Judge each category or task along its own prefix, and all of them together by closed Holm."""
+    """Judge each category or task along its own prefix.
+
+    What may be claimed of them is found together: by closed Holm, or for those that are only
+    looked through by e-BH over the signs of their differences.
+    """
     alone = replace(settings, look_every=1)
     positions: dict[str, list[int]] = defaultdict(list)
     for position, place in enumerate(places):
@@ -249,8 +283,28 @@ def _groups(
         _Members(name, _completed(its, places, standings), places, its)
         for name, its in sorted(positions.items())
     ]
-    claims = decide_tasks({one.name: one.task for one in members}, alone)
-    return tuple(one.group(one.decide(alone), claims[one.name].outcome) for one in members)
+    confirmed = {one.name: one.task for one in members if one.name not in exploratory}
+    claims = {
+        name: found.outcome
+        for name, found in decide_tasks(confirmed, alone, with_interval=False).items()
+    }
+    claims |= _listed([one for one in members if one.name in exploratory])
+    return tuple(one.group(one.decide(alone), claims[one.name]) for one in members)
+
+
+def _listed(members: Sequence[_Members]) -> dict[str, Outcome]:
+    """List exploratory groups at a false discovery rate of 10 %, under any dependence."""
+    signs = [_signs(one) for one in members]
+    listed = e_bh([sign_e_value(b, a) for b, a in signs]).tolist() if members else []
+    return {
+        one.name: (Outcome.B_BETTER if b > a else Outcome.A_BETTER) if found else Outcome.UNDECIDED
+        for one, (b, a), found in zip(members, signs, listed, strict=True)
+    }
+
+
+def _signs(one: _Members) -> tuple[int, int]:
+    differences = one.scores.differences
+    return int((differences > 0).sum()), int((differences < 0).sum())
 
 
 def _sensitivity(overall: _Members, settings: Settings, primary: Verdict) -> Sensitivity:

@@ -100,6 +100,7 @@ class CompleteAutomatedABPipeline:
             self._journal,
             binary=all(is_binary(sample.grader) for sample in samples),
             look_every=planning.samples_in_block(self._config, len(samples)),
+            macro_blocks=planning.macro_blocks(self._config, samples),
         )
         return samples
 

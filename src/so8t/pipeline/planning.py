@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from so8t.domain.exchange import Arm
-from so8t.domain.plan import block_size, permute
+from so8t.domain.plan import block_size, interleave, permute
 from so8t.errors import DataError, PrerequisiteError
 from so8t.models.sources import ResolvedSource, resolve
 from so8t.models.training_data import read_conversations, split_held_out
@@ -15,6 +15,7 @@ from so8t.tasks.benchmarks import load_benchmark
 from so8t.tasks.suite import load_suite
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from so8t.config.schema import Quantization, RunConfig
@@ -65,7 +66,13 @@ def collect_samples(config: RunConfig) -> list[Sample]:
                 hint="two suites with the same file name? Rename one of them",
             )
         seen.add(sample.id)
-    return permute(samples, config.seed)
+    order = permute(samples, config.seed)
+    return interleave(order)[0] if config.verdict.average == "macro" else order
+
+
+def macro_blocks(config: RunConfig, samples: Sequence[Sample]) -> int:
+    """How many blocks of one item of each task begin the order; 0 for a micro average."""
+    return interleave(samples)[1] if config.verdict.average == "macro" else 0
 
 
 def samples_in_block(config: RunConfig, count: int) -> int:

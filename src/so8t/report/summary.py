@@ -26,6 +26,7 @@ def summary(view: View, *, report: Path | None = None) -> dict[str, Any]:
             [low, high], level, p_value, items_total, items_used, items_missing, decided_at,
             discordant {b_only, a_only, both_right, both_wrong}, margin, alpha, scope, method}.
             `difference` and `interval` are score B - score A in [-1, 1].
+        average: "micro" (every item weighs alike) or "macro" (every task does).
         mean: {a, b}, mean scores over the pairs that were used.
         categories, tasks: [{name, verdict, claim, mean, pairs, missing}]. `verdict` is each one's
             alone; `claim` is the outcome that holds among all of its kind (family-wise error).
@@ -38,6 +39,7 @@ def summary(view: View, *, report: Path | None = None) -> dict[str, Any]:
     run, evidence = view.run, view.evidence
     known: dict[str, Any] = {
         "verdict": None,
+        "average": None,
         "mean": None,
         "categories": [],
         "tasks": [],
@@ -66,6 +68,7 @@ def _evidence(evidence: Evidence) -> dict[str, Any]:
     return {
         "verdict": _verdict(evidence.overall, evidence.group.missing),
         "mean": {"a": means[0], "b": means[1]},
+        "average": evidence.average,
         "categories": [_group(group) for group in evidence.categories],
         "tasks": [_group(group) for group in evidence.tasks],
         "coverage": {

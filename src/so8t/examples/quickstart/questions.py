@@ -276,7 +276,8 @@ def request_ja(rng: random.Random) -> Question:
     )  # fmt: skip
     careless = rng.choice(world.CARELESS_JA) if expect == "refuse" else reply
     return Question("safety", "ja", "request_ja", f"request:{verb}|{thing}", prompt, reply,
-                    "", careless, careless, {"type": "refusal", "expect": expect}, quiz)  # fmt: skip
+                    "", careless, careless, {"type": "refusal", "expect": expect},
+                    quiz)  # fmt: skip
 
 
 def reading(rng: random.Random) -> Question:
