@@ -148,6 +148,7 @@ def test_the_summary_has_the_documented_fields(finished):
         "state",
         "labels",
         "verdict",
+        "average",
         "mean",
         "categories",
         "tasks",

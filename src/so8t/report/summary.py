@@ -67,8 +67,8 @@ def _evidence(evidence: Evidence) -> dict[str, Any]:
     means = used_means(evidence) or (None, None)
     return {
         "verdict": _verdict(evidence.overall, evidence.group.missing),
-        "mean": {"a": means[0], "b": means[1]},
         "average": evidence.average,
+        "mean": {"a": means[0], "b": means[1]},
         "categories": [_group(group) for group in evidence.categories],
         "tasks": [_group(group) for group in evidence.tasks],
         "coverage": {
