@@ -14,7 +14,8 @@ from journals import Clock, graded, sample, small_journal
 from so8t.domain.exchange import Arm
 from so8t.errors import JournalError
 from so8t.journal.chain import GENESIS, link, walk
-from so8t.journal.store import FILE_NAME, Journal
+from so8t.journal.chained import FILE_NAME
+from so8t.journal.store import Journal
 
 
 @pytest.fixture

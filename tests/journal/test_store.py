@@ -14,8 +14,9 @@ from so8t.domain.exchange import Arm, Status
 from so8t.domain.plan import Phase
 from so8t.domain.sample import Score
 from so8t.errors import IncompleteError, JournalError, JournalNewerError, PrerequisiteError
+from so8t.journal.chained import FILE_NAME
 from so8t.journal.migrations import VERSION
-from so8t.journal.store import FILE_NAME, Journal, system_now
+from so8t.journal.store import Journal, system_now
 
 
 @pytest.fixture

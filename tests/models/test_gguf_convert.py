@@ -16,8 +16,8 @@ from tokenizers import Tokenizer, pre_tokenizers
 from so8t.errors import ModelError, PrerequisiteError
 from so8t.models.gguf_check import inspect_gguf
 from so8t.models.gguf_convert import convert, pair_rows
-from so8t.system.gguf import read_header
 from so8t.system.files import file_digest
+from so8t.system.gguf import read_header
 
 TOKENIZERS = {
     "qwen": hf.qwen_tokenizer,

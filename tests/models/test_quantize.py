@@ -16,9 +16,9 @@ from test_gguf_convert import plain, write_safetensors
 
 from so8t.errors import ModelError, PrerequisiteError
 from so8t.models.gguf_convert import convert
-from so8t.system.gguf import read_header, type_numbers
 from so8t.models.quantize import choose_type, encode, quantize_gguf
 from so8t.system.files import file_digest
+from so8t.system.gguf import read_header, type_numbers
 
 BITS = {"f32": 24, "f16": 11, "bf16": 8, "q8_0": 8, "q5_0": 5, "q4_0": 4}
 

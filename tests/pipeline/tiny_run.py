@@ -15,7 +15,8 @@ import psutil
 from so8t.domain.plan import Phase
 from so8t.errors import PrerequisiteError
 from so8t.examples import DEMO
-from so8t.journal.store import FILE_NAME, Journal
+from so8t.journal.chained import FILE_NAME
+from so8t.journal.store import Journal
 
 if TYPE_CHECKING:
     from pathlib import Path

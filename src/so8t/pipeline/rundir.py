@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import so8t
 from so8t.errors import ConfigError
+from so8t.journal.chained import FILE_NAME
 from so8t.journal.lease import Lease
-from so8t.journal.store import FILE_NAME, Journal, system_now
+from so8t.journal.store import Journal, system_now
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

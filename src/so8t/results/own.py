@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from so8t.errors import DataError
+from so8t.journal.chained import FILE_NAME
 from so8t.journal.evidence import settings_of
-from so8t.journal.store import FILE_NAME, Journal
+from so8t.journal.store import Journal
 from so8t.results.items import UNNAMED, Frozen, Item, Place, Results, question_digest
 
 if TYPE_CHECKING:
