@@ -68,7 +68,6 @@ def test_both_documented_scripts_are_there():
 def test_every_module_says_what_it_is_for():
     """A public module, class and function has a docstring."""
 
-
     missing = []
     for path in (ROOT / "src" / "so8t").rglob("*.py"):
         tree = ast.parse(path.read_text(encoding="utf-8"))

@@ -1,4 +1,3 @@
-# ruff: noqa: RUF001 - prompts hold the punctuation that people type, in every script
 """Small random Hugging Face models with tokenizers of the families' real structure.
 
 Nothing is downloaded: the tokenizers are trained here on this file's own text, with the

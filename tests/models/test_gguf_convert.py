@@ -1,4 +1,3 @@
-# ruff: noqa: RUF001 - prompts hold the punctuation that people type, in every script
 """Conversion of Hugging Face directories to GGUF, checked in llama.cpp against transformers."""
 
 from __future__ import annotations

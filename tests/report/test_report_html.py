@@ -1,7 +1,5 @@
 """The page: whole, safe, honest, in both languages, from the journal alone."""
 
-# ruff: noqa: RUF001 - Japanese is written with full-width signs
-
 from __future__ import annotations
 
 import re

@@ -1,7 +1,5 @@
 """The words: complete in both languages, all of them used, numbers written for people."""
 
-# ruff: noqa: RUF001 - Japanese is written with full-width signs
-
 from __future__ import annotations
 
 import json

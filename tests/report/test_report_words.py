@@ -1,7 +1,5 @@
 """The verdict in words: every outcome and ending, and never more than was tested."""
 
-# ruff: noqa: RUF001 - Japanese is written with full-width signs
-
 from __future__ import annotations
 
 from dataclasses import replace

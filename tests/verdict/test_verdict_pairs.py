@@ -14,8 +14,6 @@ from so8t.verdict import (
     Outcome,
     Settings,
     cluster_sizes,
-    frozen_order,
-    macro_blocks,
     mcnemar_exact,
     mean_of_repeats,
     missing_cases,
@@ -68,8 +66,6 @@ def test_pair_by_id():
             lambda: pair_by_id([(i, 1) for i in range(9)], [(0, 1)]),
             "8 only in A: 1, 2, 3 and 5 more",
         ),
-        (lambda: frozen_order(["a", "b", "a"], 1), "twice: 'a'"),
-        (lambda: frozen_order(["a", "b"], 1, clusters={"a": "p"}), "1 items have no cluster: 'b'"),
         (
             lambda: truncated_cases(pair_scores([1], [1]), [True], [], 1, RULES),
             "truncated_b has 0 flags for 1 pairs",
@@ -82,32 +78,11 @@ def test_bad_input(call, named):
         call()
 
 
-@given(st.sets(st.text(max_size=5), max_size=30), st.integers())
-def test_frozen_order(ids, seed):
-    """The order depends on the ids and the seed alone, and holds each id once."""
-    order = frozen_order(sorted(ids), seed)
-    assert order == frozen_order(sorted(ids, reverse=True), seed)
-    assert set(order) == ids
-    assert len(order) == len(ids)
-
-
-def test_frozen_order_is_stable():
-    """An order frozen by one version is the order of the next."""
-    assert frozen_order(["a", "b", "c", "d", "e"], 7) == ["e", "a", "c", "d", "b"]
-
-
-def test_clusters_stay_together():
-    """Clusters are shuffled whole, and their sizes follow the order."""
-    of = {f"q{i}": f"p{i % 7}" for i in range(30)}
-    order = frozen_order(list(of), 3, clusters=of)
-    sizes = cluster_sizes(order, of)
-    assert sorted(sizes) == [4, 4, 4, 4, 4, 5, 5]
+def test_cluster_sizes_follow_the_order():
+    """Each run of equal labels along the order is one cluster."""
+    of = {"a": "p", "b": "p", "c": "q", "d": "r", "e": "r"}
+    assert cluster_sizes(list("cabde"), of) == [1, 2, 2]
     assert cluster_sizes([], of) == []
-
-
-def test_macro_blocks():
-    """A block holds one item of each task, for as long as every task has one."""
-    assert macro_blocks({"x": ["a", "b", "c"], "y": ["d", "e"]}) == ["a", "d", "b", "e"]
 
 
 def test_mean_of_repeats():

@@ -9,14 +9,10 @@ import heapq
 import numpy as np
 import pytest
 
-from so8t.verdict import (
-    Outcome,
-    Settings,
-    completed_prefix,
-    decide,
-    frozen_order,
-    pair_scores,
-)
+from so8t.domain.exchange import Message
+from so8t.domain.plan import completed_prefix, permute
+from so8t.domain.sample import Origin, Sample
+from so8t.verdict import Outcome, Settings, decide, pair_scores
 
 DIRECTIONS = (Outcome.B_BETTER, Outcome.A_BETTER)
 RULES = Settings(binary=True, futility=False)
@@ -25,6 +21,13 @@ RULES = Settings(binary=True, futility=False)
 def called(d, n=None, **how):
     verdict = decide(d, n or len(d), how.pop("rules", RULES), with_interval=False, **how)
     return verdict.outcome in DIRECTIONS
+
+
+def frozen_order(names, seed):
+    """The order in which a run of the product would ask these items."""
+    asked = (Message("user", "?"),)
+    samples = [Sample(name, "t", Origin.SUITE, "c", "en", asked) for name in names]
+    return [sample.id for sample in permute(samples, seed)]
 
 
 def null(seed, n, q):
@@ -69,21 +72,12 @@ def test_completion_order():
         d = null(seed, 1000, 0.3)
         finished = completion_order(d, 256, seed)
         read += called(d[finished])
-        order = [f"q{i}" for i in range(d.size)]
-        half = {f"q{i}": True for i in finished[: d.size // 2]}
-        prefix = completed_prefix(order, half)
+        half = set(finished[: d.size // 2])
+        prefix = completed_prefix([item in half for item in range(d.size)])
         assert prefix < len(half)
         kept += called(d[:prefix], d.size) or called(d)
     assert read / 60 >= 0.5
     assert kept / 60 <= 0.15
-
-
-def test_completed_prefix():
-    """The prefix ends at the first gap, at any order of completion."""
-    order = ["a", "b", "c", "d"]
-    assert completed_prefix(order, {"b": 1, "c": 1}) == 0
-    assert completed_prefix(order, {"b": 1, "a": 1, "d": 1}) == 2
-    assert completed_prefix(order, dict.fromkeys(order)) == 4
 
 
 def test_errors_counted_as_wrong():

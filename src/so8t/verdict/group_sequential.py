@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import stats
 
 from so8t.errors import VerdictInputError
 from so8t.verdict.checks import (
@@ -27,6 +26,7 @@ from so8t.verdict.checks import (
     check_alpha,
     check_count,
     check_total,
+    fair_coins,
 )
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def _walk(
             alive = grown
         elif new:
             if new not in kernels:
-                kernels[new] = stats.binom.pmf(np.arange(new + 1), new, 0.5)
+                kernels[new] = fair_coins(new)
             alive = np.convolve(alive, kernels[new])
         pairs += new
         wins += won

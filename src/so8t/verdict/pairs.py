@@ -6,7 +6,6 @@ dropped and counted; an answer that was wrong, refused, empty or badly formatted
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections import Counter
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from so8t.errors import VerdictInputError
 from so8t.verdict.checks import Floats
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Mapping, Sequence
+    from collections.abc import Hashable, Mapping, Sequence
 
 # How many ids an error names before it only counts.
 _NAMED = 3
@@ -126,35 +125,6 @@ def mean_of_repeats(scores: Sequence[float | None]) -> float | None:
     return math.fsum(there) / len(there) if there else None
 
 
-def frozen_order(
-    item_ids: Sequence[str], seed: int, *, clusters: Mapping[str, str] | None = None
-) -> list[str]:
-    """Return the random order in which the items are run; clusters stay together.
-
-    Sorting by a keyed hash depends on the ids and the seed alone: not on the order of the data set,
-    nor on the version of any random generator.
-
-    Args:
-        item_ids: ids, each once.
-        seed: of the order.
-        clusters: item id to cluster label, for items that share a passage.
-
-    Raises:
-        VerdictInputError: an id occurs twice, or an item has no cluster.
-
-    """
-    ids = list(dict.fromkeys(item_ids))
-    if len(ids) != len(item_ids):
-        raise VerdictInputError(f"item ids occur twice: {_few(_repeated(item_ids))}")
-    if clusters is None:
-        return sorted(ids, key=_rank(seed, "item"))
-    lost = [key for key in ids if key not in clusters]
-    if lost:
-        raise VerdictInputError(f"{len(lost)} items have no cluster: {_few(lost)}")
-    of_cluster, of_item = _rank(seed, "cluster"), _rank(seed, "item")
-    return sorted(ids, key=lambda key: (of_cluster(clusters[key]), of_item(key)))
-
-
 def cluster_sizes(order: Sequence[str], clusters: Mapping[str, str]) -> list[int]:
     """Return the items of each cluster along an order that keeps clusters together."""
     sizes: list[int] = []
@@ -165,32 +135,6 @@ def cluster_sizes(order: Sequence[str], clusters: Mapping[str, str]) -> list[int
         sizes[-1] += 1
         previous = clusters[key]
     return sizes
-
-
-def completed_prefix(order: Sequence[Hashable], done: Mapping[Hashable, object]) -> int:
-    """Return how many items from the start of the frozen order are done, without a gap.
-
-    Answers that finished early beyond a gap do not count yet. Easy items finish first: read in the
-    order of completion, 64 at a time, 13 % of verdicts were false (nominal 5 %), at 256, 93 %.
-    """
-    for position, key in enumerate(order):
-        if key not in done:
-            return position
-    return len(order)
-
-
-def macro_blocks(tasks: Mapping[str, Sequence[str]]) -> list[str]:
-    """Interleave tasks into blocks of one item each, for a macro average (every task weighs alike).
-
-    Args:
-        tasks: task to its items in their frozen random order.
-
-    Returns:
-        As many whole blocks as the smallest task has items; what is left of larger tasks is not
-        part of a macro comparison. Pass [len(tasks)] * blocks as `cluster_sizes` to `decide`.
-
-    """
-    return [key for block in zip(*tasks.values(), strict=False) for key in block]
 
 
 def _as_scores(arm: str, scores: Sequence[float | None]) -> Floats:
@@ -223,10 +167,3 @@ def _repeated(keys: Sequence[Hashable]) -> list[Hashable]:
 def _few(keys: Sequence[Hashable]) -> str:
     named = ", ".join(repr(key) for key in keys[:_NAMED])
     return named if len(keys) <= _NAMED else f"{named} and {len(keys) - _NAMED} more"
-
-
-def _rank(seed: int, kind: str) -> Callable[[str], bytes]:
-    def rank(key: str) -> bytes:
-        return hashlib.sha256(f"{seed}|{kind}|{key}".encode()).digest()
-
-    return rank

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from scipy import optimize, special
+from scipy import special
 
 from so8t.errors import VerdictInputError
 from so8t.verdict.checks import check_alpha, check_count, check_margin, check_probability
@@ -98,6 +98,8 @@ def minimal_detectable_difference(
         VerdictInputError: a value out of range.
 
     """
+    from scipy import optimize  # noqa: PLC0415 - a third of a second, and only a plan needs it
+
     _check(alpha, power, discordance)
     check_count("n", n, at_least=1)
     if _connor(discordance, discordance, alpha, power) > n:
