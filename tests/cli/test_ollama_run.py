@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
 from so8t.cli import run
 from so8t.domain.exchange import Arm
+from so8t.engines.ollama import OllamaClient
 from so8t.engines.ollama.fake import FakeOllama, Toy
+from so8t.examples import DEMO
 from so8t.journal.store import Journal
 
 
@@ -45,10 +48,69 @@ verdict: {{stop: full}}
     return path
 
 
+def write_training_config(directory, url):
+    """A from weights, B fine-tuned from it, both registered with the server as GGUF files."""
+    base = DEMO.parent
+    for name, lines in (("suite.jsonl", 16), ("train.jsonl", 100)):
+        text = (base / name).read_text(encoding="utf-8").splitlines()[:lines]
+        (directory / name).write_text("\n".join(text), encoding="utf-8")
+    path = directory / "so8t.yaml"
+    path.write_text(
+        f"""\
+name: so8t-live
+a: {{source: {{hf: {json.dumps(str(base / "base"))}}}}}
+b: {{finetune: {{data: [train.jsonl], steps: 1, threads: 1}}}}
+engine: {{kind: ollama, url: "{url}", slots: 1, context: 256, overwrite: true}}
+generation: {{max_tokens: 8}}
+benchmark: {{suites: [suite.jsonl], noise_floor: 2}}
+verdict: {{stop: full}}
+"""
+    )
+    return path
+
+
+def whole_pipeline(capsys, directory, url):
+    """All four phases on a server, from weights to verdict; then again, without a question."""
+    config = write_training_config(directory, url)
+    code, out, err = so8t(capsys, "run", str(config), "--json")
+    assert code == 0, err
+    result = json.loads(out)
+    assert result["state"] == "complete"
+    for arm in ("a", "b"):
+        assert result["coverage"][arm]["answered"] + result["coverage"][arm]["failed"] == 16
+    modelfiles = list((directory / "runs" / "so8t-live" / "artifacts").glob("Modelfile.*"))
+    assert len(modelfiles) == 2
+    code, _, err = so8t(capsys, "run", str(config))
+    assert (code, err.count("skipped")) == (0, 4)
+
+
 def so8t(capsys, *arguments):
     code = run(list(arguments))
     captured = capsys.readouterr()
     return code, captured.out, captured.err
+
+
+def test_models_made_here_are_registered_and_benchmarked(capsys, tmp_path, fake):
+    """The pipeline's own GGUF files are uploaded, verified by rendering, and asked."""
+    whole_pipeline(capsys, tmp_path, fake.url)
+    assert sorted(fake.store.models) == [
+        "cyc:latest", "rep:latest", "so8t-so8t-live-a:latest", "so8t-so8t-live-b:latest",
+    ]  # fmt: skip
+
+
+@pytest.mark.ollama
+@pytest.mark.skipif("SO8T_OLLAMA_URL" not in os.environ, reason="SO8T_OLLAMA_URL is not set")
+def test_the_whole_pipeline_on_a_real_server(capsys, tmp_path, monkeypatch):
+    """The same, where a real server is named."""
+    monkeypatch.chdir(tmp_path)
+    url = os.environ["SO8T_OLLAMA_URL"]
+    client = OllamaClient(url)
+    try:
+        whole_pipeline(capsys, tmp_path, url)
+    finally:
+        for arm in ("a", "b"):
+            client.delete(f"so8t-so8t-live-{arm}")
+        client.close()
 
 
 def test_two_tags_are_compared(capsys, tmp_path, fake):
