@@ -82,6 +82,36 @@ def test_b_is_an_ordinary_directory_like_a(tmp_path, base, train):
         assert (base / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
+def test_a_base_in_parts_stays_in_its_parts(tmp_path, base, train):
+    """Shards, their index and bfloat16 are kept; a rotated layer is found in whichever shard."""
+    sharded = tmp_path / "sharded"
+    shutil.copytree(base, sharded)
+    (sharded / "model.safetensors").unlink()
+    tensors = {
+        name: tensor.bfloat16() for name, tensor in load_file(base / "model.safetensors").items()
+    }
+    ordered = sorted(tensors)
+    shards = {"model-1.safetensors": ordered[::2], "model-2.safetensors": ordered[1::2]}
+    for file, keys in shards.items():
+        save_file({key: tensors[key] for key in keys}, sharded / file, metadata={"format": "pt"})
+    index = {"metadata": {}, "weight_map": {k: f for f, keys in shards.items() for k in keys}}
+    (sharded / "model.safetensors.index.json").write_text(json.dumps(index))
+    result = finetune(
+        sharded, tmp_path / "b", settings(train, targets=["down_proj"]), progress=ignore
+    )
+    assert result.dtype == "bfloat16"
+    assert names(tmp_path / "b") == names(sharded)
+    written = {
+        key: (file, tensor)
+        for file in shards
+        for key, tensor in load_file(tmp_path / "b" / file).items()
+    }
+    assert {key: file for key, (file, _) in written.items()} == index["weight_map"]
+    assert {tensor.dtype for _, tensor in written.values()} == {torch.bfloat16}
+    changed = {key for key, (_, tensor) in written.items() if not torch.equal(tensor, tensors[key])}
+    assert changed == {key for key in tensors if "down_proj" in key}
+
+
 def test_zero_steps_give_the_base(tmp_path, base, train):
     """With steps = 0 every tensor of B is that of A, bit for bit."""
     result = finetune(base, tmp_path / "b", settings(train, steps=0), progress=ignore)

@@ -70,11 +70,12 @@ def run_directory(config: Path) -> Path:
     return config.parent / "runs" / "tiny"
 
 
-def kill_in(config: Path, phase: Phase, delay: float) -> str:
-    """Start the run, SIGKILL it `delay` seconds after it is seen in `phase`; say what happened.
+def kill_in(config: Path, phase: Phase, delay: float) -> Phase | None:
+    """Start the run and SIGKILL it `delay` seconds after it is seen in `phase` or later.
 
-    Returns "killed", or "too late" when the run was past the phase or finished before.
+    Returns the phase that the kill hit, as the journal says; None when the run was finished.
     """
+    directory = run_directory(config)
     with subprocess.Popen(
         command(config),
         stdout=subprocess.DEVNULL,
@@ -83,23 +84,19 @@ def kill_in(config: Path, phase: Phase, delay: float) -> str:
         start_new_session=True,
     ) as process:
         while process.poll() is None:
-            state = phase_now(run_directory(config), process.pid)
-            if state == phase:
+            state = phase_now(directory, process.pid)
+            if state is not None and state.number >= phase.number:
                 break
-            if state is not None and state.number > phase.number:
-                process.send_signal(signal.SIGKILL)
-                process.wait()
-                return "too late"
             time.sleep(0.02)
         time.sleep(delay)
         children = _children(process.pid)
         if process.poll() is not None:
-            return "too late"
+            return None
         process.send_signal(signal.SIGKILL)
         process.wait()
     _, alive = psutil.wait_procs(children, timeout=10)
     assert not alive, f"children outlived the killed run: {alive}"
-    return "killed"
+    return phase_now(directory, process.pid)
 
 
 def _children(pid: int) -> list[psutil.Process]:
