@@ -199,3 +199,14 @@ def test_exploratory_groups_are_listed_by_themselves(tmp_path):
         "find": Outcome.B_BETTER,
         "main": Outcome.B_BETTER,
     }
+
+
+def test_the_result_among_well_formed_answers_is_shown_beside(tmp_path):
+    """An answer in the wrong form is wrong in the verdict; what the others say is shown, too."""
+    with small_journal(tmp_path, [sample(n) for n in range(40)]) as journal:
+        invalid = {"score": Score.invalid("no choice recognised")}
+        answer(journal, [(n, invalid if n < 20 else 1.0, 1.0) for n in range(40)])
+        evidence = gather(journal)
+    assert evidence.overall.outcome is Outcome.B_BETTER
+    assert evidence.sensitivity.outcomes == {"well_formed_only": "undecided"}
+    assert evidence.sensitivity.flips == ()

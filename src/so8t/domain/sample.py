@@ -76,11 +76,20 @@ class Score:
     grade: Grade
     value: float | None = None
     reason: str | None = None
+    valid: bool = True
 
     @classmethod
     def number(cls, value: float, reason: str | None = None) -> Score:
         """Give a score in [0, 1]; `reason` says what was recognised, for a person to check."""
         return cls(Grade.SCORED, value, reason)
+
+    @classmethod
+    def invalid(cls, reason: str) -> Score:
+        """Give 0 for an answer that is not in the form that was asked for: wrong, not missing.
+
+        It is marked, since the result among well-formed answers is shown beside the verdict.
+        """
+        return cls(Grade.SCORED, 0.0, reason, valid=False)
 
     @classmethod
     def unscored(cls, reason: str) -> Score:

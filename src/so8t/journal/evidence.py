@@ -21,7 +21,13 @@ from so8t.verdict.decide import Verdict
 from so8t.verdict.multiple import Task, decide_tasks, e_bh
 from so8t.verdict.pairs import Paired, cluster_sizes, pair_scores
 from so8t.verdict.sensitivity import Sensitivity as Cases
-from so8t.verdict.sensitivity import decide_pairs, missing_cases, truncated_cases, without_lost
+from so8t.verdict.sensitivity import (
+    decide_pairs,
+    missing_cases,
+    truncated_cases,
+    valid_only,
+    without_lost,
+)
 from so8t.verdict.settings import Outcome, Scope, Settings
 
 if TYPE_CHECKING:
@@ -75,6 +81,8 @@ class Pair:
     score_b: float | None
     status_a: Status
     status_b: Status
+    valid_a: bool
+    valid_b: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +107,9 @@ class Group:
 class Sensitivity:
     """The verdict under other readings of what is not plainly right or wrong.
 
-    Each is the outcome when the named answers are counted the way that is best or worst for B.
-    `flips` names the readings whose outcome differs from the primary one.
+    Each is the outcome when the named answers are counted the way that is best or worst for B;
+    `well_formed_only` is the outcome over the pairs that both answered in the form asked for.
+    `flips` names the best and worst readings whose outcome differs from the primary one.
     """
 
     outcomes: dict[str, str]
@@ -206,6 +215,8 @@ def _completed(
             score_b=b[p].counted,
             status_a=a[p].status,
             status_b=b[p].status,
+            valid_a=a[p].valid,
+            valid_b=b[p].valid,
         )
         for p in positions[:prefix]
     ]
@@ -327,6 +338,11 @@ def _sensitivity(overall: _Members, settings: Settings, primary: Verdict) -> Sen
             outcomes[reading] = verdict.outcome.value
             if verdict.outcome is not primary.outcome:
                 flips.append(reading)
+    well_formed = [pair.valid_a for pair in pairs], [pair.valid_b for pair in pairs]
+    if not all(map(all, well_formed)):
+        # Another question ("when both answer as asked, who is right?"), so it flips nothing.
+        only = valid_only(scores, *well_formed, overall.planned, settings, cluster_sizes=sizes)
+        outcomes["well_formed_only"] = only.outcome.value
     return Sensitivity(outcomes, tuple(flips))
 
 

@@ -96,6 +96,7 @@ CREATE TABLE score (
     grade TEXT NOT NULL CHECK (grade IN ('scored', 'unscored')),
     value REAL,
     reason TEXT,
+    valid INTEGER NOT NULL CHECK (valid IN (0, 1)),
     chain TEXT NOT NULL,
     CHECK ((grade = 'scored') = (value IS NOT NULL))
 ) STRICT;
@@ -136,7 +137,7 @@ CHAINED = {
         "settings",
         "reused_from",
     ),
-    "score": ("seq", "answer", "grader", "grade", "value", "reason"),
+    "score": ("seq", "answer", "grader", "grade", "value", "reason", "valid"),
 }
 
 

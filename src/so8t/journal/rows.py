@@ -79,6 +79,7 @@ class Standing:
     status: Status
     grade: Grade | None
     value: float | None
+    valid: bool = True
 
     @property
     def counted(self) -> float | None:
@@ -112,4 +113,5 @@ class AnswerRecord:
         """How the question stands with this arm."""
         grade = self.score.grade if self.score else None
         value = self.score.value if self.score else None
-        return Standing(self.position, self.reply.status, grade, value)
+        valid = self.score is None or self.score.valid
+        return Standing(self.position, self.reply.status, grade, value, valid)

@@ -45,7 +45,7 @@ SELECT a.seq, a.at, a.arm, a.position, a.repeat, a.status, a.text, a.reason, a.p
        a.completion_tokens, a.seconds, a.settings, s.grade, s.value, s.reason, s.grader,
        (SELECT count(*) FROM answer c
          WHERE c.arm = a.arm AND c.repeat = a.repeat AND c.position = a.position),
-       a.reused_from
+       a.reused_from, s.valid
   FROM answer a
   LEFT JOIN score s ON s.seq = (SELECT max(seq) FROM score WHERE answer = a.seq)
  WHERE a.seq = (SELECT max(b.seq) FROM answer b
@@ -236,7 +236,13 @@ class Journal(ChainedFile):
         if graded.score is not None:
             score = graded.score
             self._append(
-                "score", answer, graded.grader or "", score.grade.value, score.value, score.reason
+                "score",
+                answer,
+                graded.grader or "",
+                score.grade.value,
+                score.value,
+                score.reason,
+                int(score.valid),
             )
 
     def open_positions(
@@ -285,18 +291,19 @@ class Journal(ChainedFile):
     def standings(self, arm: Arm) -> Iterator[Standing]:
         """Yield how each answered question stands with an arm, without texts, by position."""
         # SQLite takes the bare columns beside max() from the row that has the maximum.
-        for position, status, grade, value in self._connection.execute(
+        for position, status, grade, value, valid in self._connection.execute(
             """
             WITH newest AS (
                 SELECT position, status, max(seq) AS seq FROM answer
                  WHERE arm = ? AND repeat = 0 GROUP BY position)
-            SELECT n.position, n.status, s.grade, s.value FROM newest n
+            SELECT n.position, n.status, s.grade, s.value, s.valid FROM newest n
               LEFT JOIN score s ON s.seq = (SELECT max(seq) FROM score WHERE answer = n.seq)
              ORDER BY n.position
             """,
             (arm.value,),
         ):
-            yield Standing(position, Status(status), Grade(grade) if grade else None, value)
+            found = Grade(grade) if grade else None
+            yield Standing(position, Status(status), found, value, valid != 0)
 
     def places(self) -> list[Place]:
         """Where each frozen sample belongs, by position: task, category and cluster."""
@@ -381,7 +388,7 @@ def _answer_record(row: tuple[Any, ...]) -> AnswerRecord:
             seconds=row[10],
         ),
         settings=row[11],
-        score=Score(Grade(grade), row[13], row[14]) if grade else None,
+        score=Score(Grade(grade), row[13], row[14], valid=bool(row[18])) if grade else None,
         grader=row[15],
         attempts=row[16],
         reused_from=row[17],

@@ -115,7 +115,7 @@ class Choice(GraderSpec):
             return Score.unscored(f"the reference {reference!r} is none of the options")
         chosen = recognise(answer, tuple(self.options), tuple(self.names()))
         if isinstance(chosen, str):
-            return Score.number(0.0, chosen)
+            return Score.invalid(chosen)
         return Score.number(
             float(chosen == right), f"chose {self.names()[chosen]}: {self.options[chosen]}"[:120]
         )

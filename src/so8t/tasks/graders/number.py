@@ -64,7 +64,7 @@ class NumberGrader(GraderSpec):
             return Score.unscored(f"the reference {reference!r} is not one number")
         given = answer_number(answer)
         if isinstance(given, str):
-            return Score.number(0.0, given)
+            return Score.invalid(given)
         return Score.number(float(self._equal(given, right)), _shown(given))
 
     def _equal(self, given: Number, right: Number) -> bool:

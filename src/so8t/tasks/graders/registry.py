@@ -55,7 +55,7 @@ def grade(sample: Sample, reply_text: str) -> Score:
         return Score.unscored(error.message)
     answer = answer_of(reply_text)
     if not answer:
-        return Score.number(0.0, "empty reply" if not reply_text.strip() else "no answer in reply")
+        return Score.invalid("empty reply" if not reply_text.strip() else "no answer in reply")
     try:
         return spec.score(sample.reference, answer)
     except TimeoutError:

@@ -74,7 +74,7 @@ class JsonSchema(GraderSpec):
             if not errors:
                 return Score.number(1.0, "valid")
             objection, found = f"{errors[0].json_path}: {errors[0].message}"[:_MAX_REASON], True
-        return Score.number(0.0, objection)
+        return Score.invalid(objection)
 
 
 def _candidates(answer: str) -> Iterator[str]:
