@@ -179,6 +179,16 @@ def to_gguf(directory: Path, content: bytes) -> None:
     )
 
 
+def test_a_k_quant_without_its_tool_is_refused_before_any_work(capsys, here, monkeypatch):
+    """q4_k_m needs llama-quantize: exit code 3 and how to get it, from validate, plan and run."""
+    monkeypatch.setenv("PATH", str(here))
+    config = excerpt(here)
+    for command in ("validate", "plan", "run"):
+        code, _, err = so8t(capsys, command, str(config), "--set", "b.quantization=q4_k_m")
+        assert code == 3
+        assert "llama-quantize" in err
+
+
 def test_validate_and_plan_say_what_will_happen(capsys, here):
     """Counts, disk, memory, time and the smallest difference that can be found."""
     config = excerpt(here)

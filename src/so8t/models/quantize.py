@@ -319,9 +319,8 @@ def tokenizer_digest(raw: dict[str, bytes]) -> str:
     return f"sha256:{hasher.hexdigest()}"
 
 
-def _llama_quantize(
-    source: Path, out: Path, quantization: str, header: GGUFHeader, began: float
-) -> ConversionResult:
+def llama_quantize_program(quantization: str) -> str:
+    """Return the path of llama.cpp's quantizer. Raises PrerequisiteError where there is none."""
     program = shutil.which("llama-quantize")
     if program is None:
         raise PrerequisiteError(
@@ -329,6 +328,13 @@ def _llama_quantize(
             hint="install llama.cpp, which brings it (brew install llama.cpp, winget install "
             "llama.cpp, or your distribution's package), or choose q8_0, q5_0 or q4_0",
         )
+    return program
+
+
+def _llama_quantize(
+    source: Path, out: Path, quantization: str, header: GGUFHeader, began: float
+) -> ConversionResult:
+    program = llama_quantize_program(quantization)
     # It names its outputs itself in some versions, so it works in a directory of its own.
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".quantize-") as place:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from so8t.domain.exchange import Arm
 from so8t.domain.plan import block_size, interleave, permute
 from so8t.errors import DataError, PrerequisiteError
+from so8t.models.quantize import K_QUANTS, llama_quantize_program
 from so8t.models.sources import ResolvedSource, resolve
 from so8t.models.training_data import read_conversations, split_held_out
 from so8t.system.files import free_bytes
@@ -86,6 +87,11 @@ def resolve_sources(config: RunConfig) -> dict[Arm, ResolvedSource]:
     Raises ModelError and PrerequisiteError with what is missing, DataError (file and line) for
     training data that cannot be used.
     """
+    made = [config.a.quantization] if config.a.source.hf is not None else []
+    if config.b.source is None or config.b.source.hf is not None:
+        made.append(config.b.quantization)
+    for quantization in set(made) & set(K_QUANTS):
+        llama_quantize_program(quantization)
     sources = {Arm.A: resolve(config.a.source)}
     if config.b.source is not None:
         sources[Arm.B] = resolve(config.b.source)

@@ -10,6 +10,7 @@ from so8t.domain.canonical import digest_of
 from so8t.models.finetune import finetune_in_child
 from so8t.models.gguf_check import inspect_gguf
 from so8t.models.gguf_convert import convert
+from so8t.models.quantize import K_QUANTS, ConversionResult, quantize_gguf
 from so8t.pipeline.results import Prepared
 from so8t.system.files import file_digest, tree_digest
 
@@ -60,12 +61,7 @@ def prepare(
         inspect_gguf(path)
         return Prepared(arm, "gguf", str(path), source.digest, source.size, None, facts)
     out = directory / f"model-{quantization}.gguf"
-    result = convert(
-        Path(source.location),
-        out,
-        quantization,
-        progress=lambda done, total: tell("converting", done, total),
-    )
+    result = _convert(Path(source.location), out, quantization, tell)
     inspect_gguf(out)
     return Prepared(
         arm,
@@ -78,6 +74,19 @@ def prepare(
         conversion=result.facts(),
         training=training,
     )
+
+
+def _convert(weights: Path, out: Path, quantization: Quantization, tell: Tell) -> ConversionResult:
+    def progress(done: int, total: int) -> None:
+        tell("converting", done, total)
+
+    if quantization not in K_QUANTS:
+        return convert(weights, out, quantization, progress=progress)
+    half = out.with_name("model-f16.gguf")
+    convert(weights, half, "f16", progress=progress)
+    result = quantize_gguf(half, out, quantization)
+    half.unlink()
+    return result
 
 
 def finetune(
