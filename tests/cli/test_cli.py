@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -11,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from so8t.cli import COMMANDS, run
+from so8t.cli import COMMANDS, _of_storage, run
 from so8t.config.load import load_config
 from so8t.errors import PrerequisiteError
 from so8t.examples import CONFIGS, DEMO
-from so8t.journal.store import Journal
+from so8t.journal.lease import Lease
+from so8t.journal.store import system_now
 from so8t.pipeline.planning import Needs, check_disk
 
 QUICKSTART = DEMO.parent
@@ -155,10 +157,7 @@ def test_bad_input_is_refused_before_any_work(capsys, here, command, damage, cod
     assert found == code, err
     assert words in err
     assert "Traceback" not in err
-    if (here / "runs" / "small").exists():
-        with Journal(here / "runs" / "small", readonly=True) as journal:
-            assert journal.phases() == []
-            assert journal.sample_count() == 0
+    assert not (here / "runs" / "small").exists()
 
 
 def edit(directory: Path, old: str, new: str) -> None:
@@ -282,3 +281,34 @@ def test_no_color_and_pipes_get_plain_text(here):
             cwd=here,
         )
         assert b"\x1b" not in answer.stdout + answer.stderr
+
+
+def test_fresh_does_not_take_a_run_from_the_process_that_holds_it(capsys, here):
+    """While somebody works in the directory, --fresh exits 5 and nothing is moved."""
+    config = excerpt(here)
+    directory = here / "runs" / "small"
+    directory.mkdir(parents=True)
+    with Lease(directory, now=system_now()):
+        code, _, err = so8t(capsys, "run", str(config), "--fresh")
+    assert code == 5
+    assert "held by process" in err
+    assert directory.exists()
+
+
+def test_a_full_or_read_only_disk_is_an_error_with_a_hint():
+    """What the system says of the disk ends in a message and an exit code, not in a traceback."""
+    for number, code in ((errno.ENOSPC, 4), (errno.EROFS, 3), (errno.EACCES, 3)):
+        found = _of_storage(OSError(number, os.strerror(number), "out"))
+        assert found.exit_code == code
+        assert found.hint
+    assert _of_storage(OSError(errno.EIO, "x")) is None
+
+
+def test_an_unknown_exploratory_name_is_refused(capsys, here):
+    """A typo would silently change which claims are corrected."""
+    config = excerpt(here)
+    text = config.read_text(encoding="utf-8") + "verdict: {exploratory: [mathematic]}\n"
+    config.write_text(text, encoding="utf-8")
+    code, _, err = so8t(capsys, "validate", str(config))
+    assert code == 2
+    assert "mathematics" in err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import sys
@@ -311,3 +312,21 @@ def test_a_file_system_without_wal_is_refused(tmp_path):
 
     with pytest.raises(JournalError, match="write-ahead logging"):
         Journal(tmp_path, vfs="unix-dotfile")
+
+
+def test_a_witness_that_does_not_fit_the_disk_stays_behind(journal, monkeypatch):
+    """The witness may be behind; another error than a full disk is not swallowed."""
+
+    def fail(number):
+        def write(*_):
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr("so8t.journal.chained.write_witness", write)
+
+    journal.event("x")
+    fail(errno.ENOSPC)
+    journal.witness()
+    fail(errno.EIO)
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        journal.witness()
+    monkeypatch.undo()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 import so8t
-from so8t.errors import Interrupted, SO8TError
+from so8t.errors import IncompleteError, Interrupted, PrerequisiteError, SO8TError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,6 +56,22 @@ def app() -> None:
     """
 
 
+def _of_storage(error: OSError) -> SO8TError | None:
+    """Say what a full or read-only disk means; None for any other error of the system."""
+    where = error.filename or "the output"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return IncompleteError(
+            f"the disk is full ({where}). Everything committed is kept.",
+            hint="make room, then run the same command again",
+        )
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return PrerequisiteError(
+            f"{where} cannot be written: {error.strerror}.",
+            hint="choose another place with --output, or mend the permissions",
+        )
+    return None
+
+
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and end the process with the documented exit code."""
     sys.exit(run(arguments))
@@ -71,11 +88,14 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return 130
-    except SO8TError as error:
+    except (SO8TError, OSError) as caught:
+        told = caught if isinstance(caught, SO8TError) else _of_storage(caught)
+        if told is None:
+            raise
         from so8t.cli.console import show_error  # noqa: PLC0415 - rich is only needed to print
 
-        show_error(error)
-        if isinstance(error, Interrupted) and error.signal is not None:
-            return 128 + error.signal
-        return error.exit_code
+        show_error(told)
+        if isinstance(told, Interrupted) and told.signal is not None:
+            return 128 + told.signal
+        return told.exit_code
     return result if isinstance(result, int) else 0

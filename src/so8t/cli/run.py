@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from so8t.cli.console import common
 from so8t.cli.gate import check_gate, fail_if_option
 from so8t.cli.wire import open_pipeline, read_config
 from so8t.errors import SO8TError
+from so8t.journal.chained import FILE_NAME
 from so8t.journal.store import Journal
 from so8t.pipeline.rundir import run_directory, set_aside
 from so8t.report.html import write_report
@@ -57,14 +59,27 @@ def command(
 
 
 def _run(config: RunConfig, console: Console, lane: Lane) -> None:
+    directory = run_directory(config)
+    existed = directory.exists()
     try:
         with open_pipeline(config, console) as pipeline:
             pipeline.run_complete_pipeline(lane)
     except SO8TError as error:
+        if not existed and _is_empty(directory):
+            shutil.rmtree(directory)  # refused before any work: leave no trace of a run
+            raise
         if error.saved is None and error.exit_code == 4:  # noqa: PLR2004 - incomplete, resumable
             error.saved = _saved(run_directory(config), console)
             error.hint = error.hint or "the same command again goes on where this one stopped"
         raise
+
+
+def _is_empty(directory: Path) -> bool:
+    """Whether a run's directory was made and nothing was planned in it yet."""
+    if not (directory / FILE_NAME).exists():
+        return False
+    with Journal(directory, readonly=True) as journal:
+        return journal.sample_count() == 0
 
 
 def _saved(directory: Path, console: Console) -> str:

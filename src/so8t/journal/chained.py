@@ -5,6 +5,7 @@ What the rows mean is `store`'s business.
 
 from __future__ import annotations
 
+import errno
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
@@ -81,7 +82,13 @@ class ChainedFile:
     def witness(self) -> None:
         """Write count and head of the chain outside the database, and shorten the WAL."""
         if self._head.seq != self._witnessed:
-            write_witness(self._witness, self._head)
+            try:
+                write_witness(self._witness, self._head)
+            except OSError as error:
+                # A full disk: the witness stays behind, which it may; the next commit says so.
+                if error.errno != errno.ENOSPC:
+                    raise
+                return
             self._witnessed = self._head.seq
         self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from so8t.domain.exchange import Arm
 from so8t.domain.plan import block_size, interleave, permute
-from so8t.errors import DataError, PrerequisiteError
+from so8t.errors import ConfigError, DataError, PrerequisiteError
 from so8t.models.quantize import K_QUANTS, llama_quantize_program
 from so8t.models.sources import ResolvedSource, resolve
 from so8t.models.training_data import read_conversations, split_held_out
@@ -67,6 +69,14 @@ def collect_samples(config: RunConfig) -> list[Sample]:
                 hint="two suites with the same file name? Rename one of them",
             )
         seen.add(sample.id)
+    known = {sample.category for sample in samples} | {sample.task for sample in samples}
+    for name in config.verdict.exploratory:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            raise ConfigError(
+                f"verdict.exploratory: there is no category or task {name!r}.",
+                hint=f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known))}",
+            )
     order = permute(samples, config.seed)
     return interleave(order)[0] if config.verdict.average == "macro" else order
 
@@ -119,7 +129,12 @@ def needs(config: RunConfig, sources: dict[Arm, ResolvedSource], samples: int) -
 
 
 def check_disk(found: Needs, where: Path) -> None:
-    """Raise PrerequisiteError when the plan does not fit the disk."""
+    """Raise PrerequisiteError when the plan does not fit the disk, or cannot be written there."""
+    there = next(place for place in (where, *where.parents) if place.exists())
+    if not os.access(there, os.W_OK):
+        raise PrerequisiteError(
+            f"{there} cannot be written.", hint="set `output` to another directory"
+        )
     if found.free < found.disk:
         raise PrerequisiteError(
             f"the run needs about {found.disk / 1e9:.1f} GB at {where}, "

@@ -36,7 +36,11 @@ def identity(config: RunConfig) -> dict[str, Any]:
 
 
 def set_aside(directory: Path) -> Path:
-    """Rename a run's directory so that a fresh one can start; nothing is deleted."""
+    """Rename a run's directory so that a fresh one can start; nothing is deleted.
+
+    Raises LeaseHeldError while another process works in it.
+    """
+    Lease(directory, now=system_now()).release()
     number = 1
     while (aside := directory.with_name(f"{directory.name}.old-{number}")).exists():
         number += 1

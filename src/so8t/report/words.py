@@ -67,6 +67,9 @@ def verdict_words(verdict: Verdict, text: Text, who: Names) -> Words:
         outcome = "ongoing"
     headline = text(f"headline.{outcome}", where=where, a=who.a, b=who.b, margin=margin)
     conclusion = text(f"conclusion.{outcome}", a=who.a, b=who.b, margin=margin)
+    proven = verdict.outcome in (Outcome.A_BETTER, Outcome.B_BETTER)
+    if proven and verdict.interval is not None and 0.0 in verdict.interval:
+        conclusion = text("finding.cut_at_zero")
     return Words(headline, _finding(verdict, text, who), conclusion, _basis(verdict, text))
 
 
@@ -79,6 +82,8 @@ def verdict_sentence(view: View, text: Text) -> str:
     reservations = [text("partial.short")] if view.partial else []
     missing = view.evidence.group.missing
     tail = [text("missing.short", count=missing)] if missing else []
+    if any(occurrence.kind == "deadline_reached" for occurrence in view.occurrences):
+        tail.append(text("deadline.short"))
     if view.evidence.sensitivity.flips:
         tail.append(text("flips.short"))
     return text("space").join([*reservations, said, *tail])

@@ -36,6 +36,7 @@ def read_run(path: Path, arm: Arm) -> Results:
 
     """
     with Journal(path, readonly=True) as journal:
+        journal.verify()
         run = journal.run
         if run is None or not journal.sample_count():
             raise DataError(
