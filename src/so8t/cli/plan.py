@@ -73,6 +73,11 @@ def command(
             basis=text(f"cli.plan.basis.{time.basis}"),
         )
     )
+    training = asked.b.finetune
+    if training is not None:
+        most = training.max_seconds
+        limit = text("cli.plan.no_limit") if most is None else text.duration(most)
+        console.line(text("cli.plan.without_training", steps=training.steps, limit=limit))
     for share, difference in detectable.items():
         shown = text("cli.plan.out_of_reach") if difference is None else f"{difference:.1%}"
         console.line(text("cli.plan.detectable", share=f"{float(share):.0%}", difference=shown))
