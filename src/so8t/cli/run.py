@@ -12,7 +12,7 @@ import click
 from so8t.cli.console import common
 from so8t.cli.gate import check_gate, fail_if_option
 from so8t.cli.wire import open_pipeline, read_config
-from so8t.errors import SO8TError
+from so8t.errors import LeaseHeldError, SO8TError
 from so8t.journal.chained import FILE_NAME
 from so8t.journal.store import Journal
 from so8t.pipeline.rundir import run_directory, set_aside
@@ -64,6 +64,8 @@ def _run(config: RunConfig, console: Console, lane: Lane) -> None:
     try:
         with open_pipeline(config, console) as pipeline:
             pipeline.run_complete_pipeline(lane)
+    except LeaseHeldError:
+        raise  # the directory is the other process's, however new it is
     except SO8TError as error:
         if not existed and _is_empty(directory):
             shutil.rmtree(directory)  # refused before any work: leave no trace of a run
