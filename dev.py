@@ -22,6 +22,7 @@ PYTHON = BIN / ("python.exe" if os.name == "nt" else "python")
 CONSTRAINTS = ROOT / "constraints.txt"
 DEMO = ROOT / "src" / "so8t" / "examples" / "quickstart" / "demo.yaml"
 OLDEST = (3, 11)
+EVERYTHING = "train,hf,search,policy,dev"
 
 
 def main() -> int:
@@ -48,13 +49,13 @@ def _demo(rest: list[str]) -> int:
 
 
 def _setup(_rest: list[str]) -> int:
-    _install("train,dev")
+    _install(EVERYTHING)
     return 0
 
 
 def _test(rest: list[str]) -> int:
     """Run the checks in the order in which they fail fastest; with arguments, pytest only."""
-    _install("train,dev")
+    _install(EVERYTHING)
     pytest = [PYTHON, "-m", "pytest"]
     if rest:
         return _run([*pytest, *rest])
