@@ -191,6 +191,8 @@ def _absolute(config: RunConfig, base: Path) -> RunConfig:
             return None
         if value.gguf is not None:
             return value.model_copy(update={"gguf": str(base / value.gguf)})
+        if value.adapter is not None:
+            value = value.model_copy(update={"adapter": base / value.adapter.expanduser()})
         if value.hf is not None and ((base / value.hf).exists() or _looks_like_path(value.hf)):
             return value.model_copy(update={"hf": str(base / value.hf)})
         return value

@@ -29,6 +29,10 @@ class Source(_Strict):
     gguf: str | None = Field(default=None, description="a GGUF file")
     ollama: str | None = Field(default=None, description="a tag of the Ollama server")
     revision: str | None = Field(default=None, description="hub only: commit, tag or branch")
+    adapter: Path | None = Field(
+        default=None,
+        description="hf only: directory of a PEFT adapter (LoRA or OFT), merged into the weights",
+    )
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -39,6 +43,8 @@ class Source(_Strict):
             )
         if self.revision is not None and self.hf is None:
             raise ValueError("revision belongs to an hf source")
+        if self.adapter is not None and self.hf is None:
+            raise ValueError("adapter belongs to an hf source: only its weights can be changed")
         return self
 
 

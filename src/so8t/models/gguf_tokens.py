@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final
+from typing import Any, Final
 
 WAYS_OUT: Final = (
     "name a llama.cpp checkout in the config, whose own converter covers every architecture, or "
@@ -59,3 +59,11 @@ def fill(entries: dict[int, str], rows: int) -> tuple[list[str], list[int]]:
                 name = f"[{name}]"
         tokens.append(name)
     return tokens, [int(TokenType.UNUSED)] * rows
+
+
+def largest_id(source: dict[str, Any]) -> int:
+    """Return the largest token id of a tokenizer.json, added tokens included; -1 without any."""
+    vocabulary = source.get("model", {}).get("vocab") or {}
+    ids = vocabulary.values() if isinstance(vocabulary, dict) else [len(vocabulary) - 1]
+    added = [entry["id"] for entry in source.get("added_tokens") or []]
+    return max([-1, *map(int, ids), *map(int, added)])

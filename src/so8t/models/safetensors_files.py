@@ -122,7 +122,7 @@ def read_index(directory: Path) -> dict[str, StoredTensor]:
     """
     tensors: dict[str, StoredTensor] = {}
     for file in weight_files(directory):
-        for tensor in _read_header(file):
+        for tensor in read_file(file):
             if tensor.name in tensors:
                 raise ModelError(
                     f"{file}: {tensor.name!r} is also in {tensors[tensor.name].file.name}.",
@@ -132,7 +132,8 @@ def read_index(directory: Path) -> dict[str, StoredTensor]:
     return tensors
 
 
-def _read_header(file: Path) -> Iterator[StoredTensor]:
+def read_file(file: Path) -> Iterator[StoredTensor]:
+    """List the tensors of one file. Raises ModelError as `read_index` does."""
     size = file.stat().st_size
 
     def damaged(what: str) -> ModelError:

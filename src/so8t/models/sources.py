@@ -1,20 +1,21 @@
 """Where an arm's model comes from, and which bytes exactly that is.
 
-A source is a Hugging Face directory or id, a GGUF file, or an Ollama tag. Directories and files
-are checked and digested here, so that nothing starts with a model that cannot be used; an Ollama
-tag is taken as it is, since only its server can say more.
+A source is a Hugging Face directory or id, with or without an adapter, a GGUF file, or an Ollama
+tag. Directories and files are checked and digested here, so that nothing starts with a model that
+cannot be used; an Ollama tag is taken as it is, since only its server can say more.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from so8t.domain.canonical import digest_of
 from so8t.errors import ModelError, PrerequisiteError
+from so8t.models.adapters import read_adapter
 from so8t.models.gguf_check import inspect_gguf
 from so8t.models.safetensors_files import weight_files
 from so8t.system.files import file_digest
@@ -51,6 +52,10 @@ class ResolvedSource:
             the model; for an Ollama tag of its name only, since its bytes are on its server.
         size: bytes of these files; 0 for an Ollama tag, which has none here.
         licence: as the model's card or file says, None where neither does.
+        adapter: directory of the adapter that is to be merged, None without one.
+        adapter_kind, adapter_digest: "LORA" or "OFT", and the digest of its files.
+        adapter_trained_on: the base as the adapter names it.
+        base_digest: digest of the files without the adapter.
 
     """
 
@@ -60,6 +65,11 @@ class ResolvedSource:
     digest: str
     size: int
     licence: str | None
+    adapter: str | None = None
+    adapter_kind: str | None = None
+    adapter_digest: str | None = None
+    adapter_trained_on: str | None = None
+    base_digest: str | None = None
 
     @property
     def path(self) -> Path:
@@ -92,6 +102,11 @@ def resolve(source: Source, *, base_directory: Path = _HERE) -> ResolvedSource:
         return ResolvedSource("ollama", source.ollama, None, digest, 0, None)
     if source.gguf is not None:
         return _gguf(base_directory / Path(source.gguf).expanduser())
+    found = _hugging_face(source, base_directory)
+    return found if source.adapter is None else _adapted(found, base_directory / source.adapter)
+
+
+def _hugging_face(source: Source, base_directory: Path) -> ResolvedSource:
     if source.hf is None:
         raise ModelError(
             "the source names no model.", hint="give exactly one of `hf:`, `gguf:` and `ollama:`"
@@ -113,6 +128,19 @@ def resolve(source: Source, *, base_directory: Path = _HERE) -> ResolvedSource:
     snapshot = _snapshot(source.hf, source.revision)
     commit = snapshot.name if _COMMIT.fullmatch(snapshot.name) else None
     return _directory(snapshot, commit)
+
+
+def _adapted(base: ResolvedSource, directory: Path) -> ResolvedSource:
+    adapter = read_adapter(directory.expanduser(), base.path)
+    return replace(
+        base,
+        digest=digest_of({"base": base.digest, "adapter": adapter.digest}),
+        adapter=str(adapter.location),
+        adapter_kind=adapter.kind,
+        adapter_digest=adapter.digest,
+        adapter_trained_on=adapter.trained_on,
+        base_digest=base.digest,
+    )
 
 
 def check_directory(directory: Path) -> None:
@@ -137,7 +165,7 @@ def check_directory(directory: Path) -> None:
         adapter = (directory / "adapter_config.json").is_file()
         raise ModelError(
             f"{directory}: is no model directory; missing: {', '.join(missing)}.",
-            hint="this is an adapter; merge it into its base model and name the result"
+            hint="this is an adapter: name its base as `hf:` and this directory as `adapter:`"
             if adapter
             else "name the directory that transformers' save_pretrained wrote",
         )

@@ -129,8 +129,11 @@ class CompleteAutomatedABPipeline:
         def work() -> Prepared:
             source, training = sources.get(Arm.B), None
             if source is None:
+                base, _ = prepare.with_adapter(
+                    sources[Arm.A], self._artifacts / "a", self._reporter.progress
+                )
                 merged, training = prepare.finetune(
-                    self._config, sources[Arm.A], self._artifacts / "b", self._reporter.progress
+                    self._config, base, self._artifacts / "b", self._reporter.progress
                 )
                 source = resolve(Source(hf=str(merged)))
             return prepare.prepare(

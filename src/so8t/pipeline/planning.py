@@ -147,4 +147,5 @@ def _converted(source: ResolvedSource, quantization: Quantization) -> int:
     if source.kind != "hf":
         return 0
     # Weights come as two bytes each at least; f32 sources are over-estimated, on the safe side.
-    return round(source.size / 2 * BYTES_PER_WEIGHT[quantization])
+    merged = source.size if source.adapter is not None else 0
+    return merged + round(source.size / 2 * BYTES_PER_WEIGHT[quantization])

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from so8t.domain.canonical import digest_of
+from so8t.models.adapters import merge_in_child
 from so8t.models.finetune import finetune_in_child
 from so8t.models.gguf_check import inspect_gguf
 from so8t.models.gguf_convert import convert
@@ -54,6 +55,12 @@ def prepare(
 ) -> Prepared:
     """Make a source servable: convert Hugging Face weights, check a GGUF, pass a tag on."""
     facts = source.facts()
+    if source.adapter is not None:
+        merged, adapter_facts = with_adapter(source, directory, tell)
+        location = merged.location
+        facts |= {f"adapter_{name}": value for name, value in adapter_facts.items()}
+    else:
+        location = source.location
     if source.kind == "ollama":
         return Prepared(arm, "ollama", source.location, source.digest, source.size, None, facts)
     if source.kind == "gguf":
@@ -61,7 +68,7 @@ def prepare(
         inspect_gguf(path)
         return Prepared(arm, "gguf", str(path), source.digest, source.size, None, facts)
     out = directory / f"model-{quantization}.gguf"
-    result = _convert(Path(source.location), out, quantization, tell)
+    result = _convert(Path(location), out, quantization, tell)
     inspect_gguf(out)
     return Prepared(
         arm,
@@ -74,6 +81,23 @@ def prepare(
         conversion=result.facts(),
         training=training,
     )
+
+
+def with_adapter(
+    source: ResolvedSource, directory: Path, tell: Tell
+) -> tuple[ResolvedSource, dict[str, Any]]:
+    """Merge a source's adapter into its weights below `directory`, or take what is there.
+
+    Returns the source at its new place (the digest is still that of base and adapter) and the
+    facts of the merge; a source without an adapter comes back as it is.
+    """
+    if source.adapter is None:
+        return source, {}
+    tell("merging", 0, 1)
+    out = directory / "with-adapter"
+    facts = merge_in_child(source.path, Path(source.adapter), out, source.digest)
+    tell("merging", 1, 1)
+    return replace(source, location=str(out)), facts
 
 
 def _convert(weights: Path, out: Path, quantization: Quantization, tell: Tell) -> ConversionResult:

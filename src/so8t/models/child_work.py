@@ -1,0 +1,101 @@
+"""One piece of heavy work in a child process, with the same errors as if it were done here.
+
+The child gets one request and answers {"event": "progress", ...} as often as it likes, and at the
+end {"event": "done", "result": {...}} or {"event": "error", "kind", "message", "hint",
+"retryable"}. An unforeseen exception ends the process with its traceback on standard error,
+which the parent shows.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import traceback
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from so8t import errors
+from so8t.system.child import Child, serve_messages
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    Reply = Callable[[dict[str, Any]], None]
+    Tell = Callable[[dict[str, Any]], None]
+
+# Longer than any load or write that is worth waiting for.
+_SILENCE_SECONDS = 3600.0
+
+
+def run_in_child(
+    worker: str,
+    request: Mapping[str, Any],
+    *,
+    what: str,
+    environment: Mapping[str, str] | None = None,
+    tell: Callable[[dict[str, Any]], None] | None = None,
+) -> dict[str, Any]:
+    """Start `python -m worker`, hand it the request, and return its result.
+
+    `tell` hears of its progress. The child has a lower priority and no network for models. Raises
+    the child's own error, or TrainingError, naming `what` was done, when it does not survive.
+    """
+    settings = {"HF_HUB_OFFLINE": "1", "OMP_WAIT_POLICY": "PASSIVE", **(environment or {})}
+    with Child(worker, environment=settings, below_normal=True) as child:
+        try:
+            child.send(request)
+            while (message := child.receive(timeout=_SILENCE_SECONDS))["event"] == "progress":
+                if tell is not None:
+                    tell(message["progress"])
+        except errors.EngineCrashed as error:
+            raise errors.TrainingError(
+                f"The process that was {what} did not finish: {error.message}",
+                hint="run the same command again; if it ran out of memory, close other programs",
+                retryable=True,
+            ) from error
+    if message["event"] == "error":
+        raise rebuilt(message)
+    result: dict[str, Any] = message["result"]
+    return result
+
+
+def serve_work(work: Callable[[dict[str, Any], Tell], dict[str, Any]]) -> NoReturn:
+    """Run the child's side: `work(request, tell)` in a thread, so that end of input is seen."""
+
+    def handle(message: dict[str, Any], reply: Reply) -> None:
+        threading.Thread(target=_answer, args=(work, message, reply), daemon=True).start()
+
+    serve_messages(handle)
+
+
+def _answer(
+    work: Callable[[dict[str, Any], Tell], dict[str, Any]], request: dict[str, Any], reply: Reply
+) -> None:
+    answered = False
+    try:
+        result = work(request, lambda progress: reply({"event": "progress", "progress": progress}))
+        reply({"event": "done", "result": result})
+        answered = True
+    except errors.SO8TError as error:
+        reply(
+            {
+                "event": "error",
+                "kind": type(error).__name__,
+                "message": error.message,
+                "hint": error.hint,
+                "retryable": error.retryable,
+            }
+        )
+        answered = True
+    finally:
+        if not answered:
+            # The main thread waits for input and would keep a process that cannot answer alive.
+            traceback.print_exc()
+            os._exit(1)
+
+
+def rebuilt(message: Mapping[str, Any]) -> errors.SO8TError:
+    """Make the child's error again, of its own class where that is one of ours."""
+    kind = getattr(errors, message["kind"], errors.TrainingError)
+    error: errors.SO8TError = kind(message["message"], hint=message["hint"])
+    error.retryable = bool(message["retryable"])
+    return error
