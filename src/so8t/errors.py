@@ -14,8 +14,10 @@ SO8TError                  1   our own fault, if nothing below fits
 +-- EngineError            4   the engine did not answer
 |   +-- EngineCrashed      4   its process ended; a new one may do better
 +-- TrainingError          4   phase 2 could not finish
-+-- JournalError           1   the journal is damaged or refuses to be written
++-- VerificationFailed    11   `so8t verify` found something that the journal does not say
++-- JournalError           1   the journal refuses to be written, or is no journal
     +-- JournalNewerError  3   written by a newer version; untouched
+    +-- JournalDamagedError 1  rows are lost or changed; a backup may be restored
 """
 
 from __future__ import annotations
@@ -133,6 +135,12 @@ class GateFailed(SO8TError):
     exit_code = 10
 
 
+class VerificationFailed(SO8TError):
+    """What is on the disk is not what the journal says, or the journal is not what was written."""
+
+    exit_code = 11
+
+
 class EngineError(SO8TError):
     """The engine did not answer, or not with an answer."""
 
@@ -153,7 +161,11 @@ class TrainingError(SO8TError):
 
 
 class JournalError(SO8TError):
-    """The journal is damaged or refuses to be written."""
+    """The journal refuses to be written, or is no journal."""
+
+
+class JournalDamagedError(JournalError):
+    """Rows of the journal are lost, changed or unreadable; the newest good backup may help."""
 
 
 class JournalNewerError(JournalError):

@@ -148,7 +148,7 @@ class ConsoleReporter:
     def note(self, kind: str, **detail: Any) -> None:
         """Tell of an event."""
         if f"cli.note.{kind}" in self._console.text:
-            self._console.message(f"cli.note.{kind}", **detail)
+            self._console.message(f"cli.note.{kind}", **self._console.text.shown(detail))
         else:
             # What an engine notices comes with a sentence of its own.
             self._console.message("cli.note.other", kind=kind, message=detail.get("message", ""))

@@ -83,9 +83,9 @@ def engine_for(config: RunConfig, directory: Path, tell: Tell) -> Iterator[Engin
 def open_pipeline(config: RunConfig, console: Console) -> Iterator[CompleteAutomatedABPipeline]:
     """Take a run's lease and journal, and give its pipeline; stop requests are honoured."""
     with (
-        open_run(config) as (directory, journal),
-        StopRequest().on_signals() as stop,
         console.reporter() as reporter,
+        open_run(config, reporter=reporter) as (directory, journal),
+        StopRequest().on_signals() as stop,
     ):
 
         def tell(kind: str, **detail: Any) -> None:

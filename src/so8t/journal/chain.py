@@ -5,19 +5,20 @@ from __future__ import annotations
 import hashlib
 import heapq
 import json
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+import apsw
+
 from so8t.domain.canonical import canonical_json
-from so8t.errors import JournalError
+from so8t.errors import JournalDamagedError
 from so8t.journal.migrations import CHAINED
 from so8t.system.files import write_atomic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
-
-    import apsw
 
 GENESIS = "so8t-journal-v1"
 
@@ -42,12 +43,15 @@ def read_head(connection: apsw.Connection) -> Head:
     return Head(*row) if row else Head(0, GENESIS)
 
 
-def walk(connection: apsw.Connection) -> Iterator[tuple[str, tuple[Any, ...], str]]:
-    """Yield (table, values, chain) of every chained row in the order of `seq`."""
+def walk(connection: apsw.Connection, after: int = 0) -> Iterator[tuple[str, tuple[Any, ...], str]]:
+    """Yield (table, values, chain) of the chained rows beyond `after` in the order of `seq`."""
 
     def rows(table: str) -> Iterator[tuple[int, str, tuple[Any, ...], str]]:
         columns = ", ".join(CHAINED[table])
-        for row in connection.execute(f"SELECT {columns}, chain FROM {table} ORDER BY seq"):  # noqa: S608 - our own names
+        for row in connection.execute(
+            f"SELECT {columns}, chain FROM {table} WHERE seq > ? ORDER BY seq",  # noqa: S608 - our own names
+            (after,),
+        ):
             yield row[0], table, row[:-1], row[-1]
 
     for _, table, values, chain in heapq.merge(*(rows(table) for table in CHAINED)):
@@ -57,28 +61,56 @@ def walk(connection: apsw.Connection) -> Iterator[tuple[str, tuple[Any, ...], st
 def verify_chain(connection: apsw.Connection) -> Head:
     """Check the file's structure and recompute every link.
 
-    Raises JournalError naming the first row that does not fit. SQLite's own check comes first:
-    a damaged index can hide rows from a query while the table, and so the chain, is whole.
+    Raises JournalDamagedError naming the first row that does not fit. SQLite's own check comes
+    first: a damaged index can hide rows from a query while the table, and so the chain, is whole.
     """
-    found = connection.execute("PRAGMA integrity_check(1)").fetchone()
-    if found != ("ok",):
-        raise JournalError(f"the journal's file is damaged: {found}")
-    previous = Head(0, GENESIS)
-    for table, values, chain in walk(connection):
-        seq = values[0]
-        if seq != previous.seq + 1:
-            raise JournalError(f"the journal lacks row {previous.seq + 1}; {table} {seq} follows.")
-        if link(previous.chain, table, values) != chain:
-            raise JournalError(
-                f"row {seq} of the journal ({table}) was changed after it was written."
-            )
-        previous = Head(seq, chain)
-    head = read_head(connection)
+    with _one_moment(connection):
+        found = connection.execute("PRAGMA integrity_check(1)").fetchone()
+        if found != ("ok",):
+            raise JournalDamagedError(f"the journal's file is damaged: {found}")
+        return follow(connection, Head(0, GENESIS))
+
+
+def follow(connection: apsw.Connection, start: Head) -> Head:
+    """Recompute the links beyond `start` up to the head, and return the head.
+
+    Raises JournalDamagedError naming the first row that does not fit.
+    """
+    previous = start
+    with _one_moment(connection):
+        for table, values, chain in walk(connection, start.seq):
+            seq = values[0]
+            if seq != previous.seq + 1:
+                raise JournalDamagedError(
+                    f"the journal lacks row {previous.seq + 1}; {table} {seq} follows."
+                )
+            if link(previous.chain, table, values) != chain:
+                raise JournalDamagedError(
+                    f"row {seq} of the journal ({table}) was changed after it was written."
+                )
+            previous = Head(seq, chain)
+        head = read_head(connection)
     if head != previous:
-        raise JournalError(
+        raise JournalDamagedError(
             f"the journal ends at row {previous.seq}, its head says {head.seq}: rows are missing."
         )
     return head
+
+
+@contextmanager
+def _one_moment(connection: apsw.Connection) -> Iterator[None]:
+    """Read everything within as it was at one moment, while another process may write on."""
+    nested = connection.in_transaction
+    try:
+        if not nested:
+            connection.execute("BEGIN")
+        try:
+            yield
+        finally:
+            if not nested and connection.in_transaction:
+                connection.execute("COMMIT")
+    except (apsw.CorruptError, apsw.NotADBError) as error:
+        raise JournalDamagedError(f"the journal's file is damaged: {error}") from error
 
 
 def write_witness(path: Path, head: Head) -> None:
@@ -86,34 +118,46 @@ def write_witness(path: Path, head: Head) -> None:
     write_atomic(path, json.dumps(asdict(head)) + "\n")
 
 
-def check_witness(path: Path, connection: apsw.Connection) -> None:
-    """Compare the witness with the journal.
+def read_witness(path: Path) -> Head | None:
+    """Return what was witnessed, None without a witness.
 
-    The witness may be behind (it is written now and then) but never ahead, and the row that it
-    names must have the digest that it names. Raises JournalError otherwise.
+    Raises JournalDamagedError for a file that is no witness.
     """
     if not path.exists():
-        return
+        return None
     try:
-        witness = Head(**json.loads(path.read_text()))
+        return Head(**json.loads(path.read_text()))
     except (ValueError, TypeError) as error:
-        raise JournalError(f"{path} is no witness file: {error}") from error
+        raise JournalDamagedError(f"{path} is no witness file: {error}") from error
+
+
+def check_witness(path: Path, connection: apsw.Connection) -> Head | None:
+    """Compare the witness with the journal, and return it.
+
+    The witness may be behind (it is written now and then) but never ahead, and the row that it
+    names must have the digest that it names. Raises JournalDamagedError otherwise.
+    """
+    witness = read_witness(path)
+    if witness is None:
+        return None
     head = read_head(connection)
     if witness.seq > head.seq:
-        raise JournalError(
+        raise JournalDamagedError(
             f"the journal has {head.seq} rows, but {witness.seq} were witnessed in {path}: "
             f"{witness.seq - head.seq} committed rows are lost.",
-            hint="check the disk; restore the run's directory from a backup, or start a new run",
+            hint="check the disk; so8t run restores the newest backup where there is one",
         )
-    if _chain_at(connection, witness.seq) != witness.chain:
-        raise JournalError(
+    if chain_at(connection, witness.seq) != witness.chain:
+        raise JournalDamagedError(
             f"row {witness.seq} of the journal is not the one that was witnessed in {path}."
         )
+    return witness
 
 
-def _chain_at(connection: apsw.Connection, seq: int) -> str:
+def chain_at(connection: apsw.Connection, seq: int) -> str | None:
+    """Return the digest of row `seq`, None where there is no such row."""
     for table in CHAINED:
         row = connection.execute(f"SELECT chain FROM {table} WHERE seq = ?", (seq,)).fetchone()  # noqa: S608 - our own names
         if row:
             return str(row[0])
-    return GENESIS
+    return GENESIS if seq == 0 else None

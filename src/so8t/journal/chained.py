@@ -6,30 +6,38 @@ What the rows mean is `store`'s business.
 from __future__ import annotations
 
 import errno
+import json
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import apsw
 
-from so8t.errors import IncompleteError, JournalError
+from so8t.errors import IncompleteError, JournalDamagedError, JournalError
+from so8t.journal.backup import Backup, backups, write_backup
 from so8t.journal.chain import (
     Head,
     check_witness,
+    follow,
     link,
     read_head,
     verify_chain,
     write_witness,
 )
-from so8t.journal.connect import connect
+from so8t.journal.check import BackgroundCheck
+from so8t.journal.connect import BUSY_MILLISECONDS, connect
 from so8t.journal.migrations import CHAINED
+from so8t.system.files import write_atomic
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 FILE_NAME = "journal.sqlite"
 WITNESS_NAME = "journal.witness"
+#: Names what is wrong with the journal, for the next start to mend before anything else.
+SUSPECT_NAME = "journal.suspect"
 _WITNESS_EVERY = 256
+_CHECKPOINT_MILLISECONDS = 500
 _STORAGE_FAILED = (apsw.IOError, apsw.ReadOnlyError, apsw.CantOpenError, apsw.CorruptError)
 
 _INSERT = {
@@ -58,12 +66,21 @@ class ChainedFile:
         self._inode = self.path.stat().st_ino
         self._broken: str | None = None
         try:
-            check_witness(self._witness, self._connection)
+            witness = check_witness(self._witness, self._connection)
+            if witness is not None and not readonly:
+                # What came after the witness is vouched for by its links alone: a few hundred
+                # rows. All of them are recomputed after an unclean stop (see `restore`).
+                follow(self._connection, witness)
+        except (apsw.CorruptError, apsw.NotADBError) as error:
+            self._connection.close()
+            raise JournalDamagedError(f"{self.path} is damaged: {error}") from error
         except JournalError:
             self._connection.close()
             raise
         self._head = read_head(self._connection)
         self._witnessed = self._head.seq
+        self._check: BackgroundCheck | None = None
+        self._when_checked: Callable[[], None] = lambda: None
 
     @property
     def usable(self) -> bool:
@@ -76,11 +93,41 @@ class ChainedFile:
         return read_head(self._connection)
 
     def verify(self) -> Head:
-        """Recompute the whole chain. Raises JournalError naming the first row that is wrong."""
+        """Recompute the whole chain. Raises JournalDamagedError naming the first wrong row."""
         return verify_chain(self._connection)
+
+    def check_beside(self, when_whole: Callable[[], None]) -> None:
+        """Verify every row in another process while this one goes on.
+
+        `when_whole` is called once nothing was found. Damage ends the run with IncompleteError
+        at its next witness, and the next start mends it.
+        """
+        self._check = BackgroundCheck(self.path)
+        self._when_checked = when_whole
+
+    def _hear_check(self) -> None:
+        found = self._check.result() if self._check is not None else None
+        if found is None:
+            return
+        self._check = None
+        if not found:
+            self._when_checked()
+            return
+        write_atomic(self.directory / SUSPECT_NAME, json.dumps({"reason": found}) + "\n")
+        raise IncompleteError(
+            f"{self.path} was found damaged while the run went on: {found}",
+            hint="the same command goes back to the newest good state and goes on from there",
+        )
+
+    def abandon(self) -> None:
+        """Close a journal that is damaged, leaving its files as they are."""
+        self._broken = "it is damaged"
+        self.close()
 
     def witness(self) -> None:
         """Write count and head of the chain outside the database, and shorten the WAL."""
+        self._check_usable()
+        self._hear_check()
         if self._head.seq != self._witnessed:
             try:
                 write_witness(self._witness, self._head)
@@ -90,7 +137,46 @@ class ChainedFile:
                     raise
                 return
             self._witnessed = self._head.seq
-        self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        self._checkpoint(apsw.SQLITE_CHECKPOINT_PASSIVE)
+
+    def secure(self) -> Backup | None:
+        """Make what is committed survive damage to the file: witness, empty WAL, a backup.
+
+        Returns the backup, None where the disk has no room for one; the journal itself is as
+        durable as before then.
+        """
+        self.witness()
+        self._empty_log()
+        newest = next(backups(self.directory), None)
+        if newest is not None and newest.head == self._head:
+            return newest
+        try:
+            return write_backup(self._connection, self.directory)
+        except apsw.FullError:
+            return None
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            return None
+
+    def _empty_log(self) -> None:
+        """Move the write-ahead log into the file; one flipped byte in it would cost all of it."""
+        # A reader at work is waited for shortly, not for the time of an ordinary lock.
+        self._connection.set_busy_timeout(_CHECKPOINT_MILLISECONDS)
+        try:
+            self._checkpoint(apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        except (apsw.BusyError, apsw.LockedError):
+            self._checkpoint(apsw.SQLITE_CHECKPOINT_PASSIVE)
+        finally:
+            self._connection.set_busy_timeout(BUSY_MILLISECONDS)
+
+    def _checkpoint(self, mode: int) -> None:
+        try:
+            self._connection.wal_checkpoint(mode=mode)
+        except apsw.FullError:
+            return  # the log keeps what the file has no room for
+        except _STORAGE_FAILED as error:
+            self._fail(error)
 
     def _witness_now_and_then(self) -> None:
         if self._head.seq - self._witnessed >= _WITNESS_EVERY:
@@ -98,7 +184,12 @@ class ChainedFile:
 
     def close(self) -> None:
         """Close the file; a writer leaves a witness and an empty WAL. Safe to call twice."""
-        if not self._readonly and self._broken is None and self._is_open():
+        if self._check is not None:
+            # Unfinished, it stays due: the next start begins it again.
+            self._check.close()
+            self._check = None
+        writable = not self._readonly and self._broken is None and self._is_open()
+        if writable and self._in_place():
             self.witness()
         self._connection.close()
 
@@ -137,12 +228,7 @@ class ChainedFile:
     def _undo(self, error: BaseException) -> None:
         """Roll back, and say what a storage error means. Raises the error that explains it."""
         if isinstance(error, _STORAGE_FAILED):
-            # After a failed fsync nobody knows what is on the disk: this handle is not used again.
-            self._broken = str(error)
-            raise JournalError(
-                f"{self.path} could not be written: {error}. Nothing was claimed that is not kept.",
-                hint="check the disk, then run the same command again",
-            ) from error
+            self._fail(error)
         # SQLite rolls back by itself on some errors, a full disk among them.
         if self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
@@ -152,20 +238,30 @@ class ChainedFile:
                 hint="make room, then run the same command again",
             ) from error
 
+    def _fail(self, error: Exception) -> NoReturn:
+        # After a failed fsync nobody knows what is on the disk: this handle is not used again.
+        self._broken = str(error)
+        raise JournalError(
+            f"{self.path} could not be written: {error}. Nothing was claimed that is not kept.",
+            hint="check the disk, then run the same command again",
+        ) from error
+
     def _check_usable(self) -> None:
         if self._broken is not None:
             raise JournalError(f"{self.path} failed before ({self._broken}) and is not used again.")
-        try:
-            inode = self.path.stat().st_ino
-        except FileNotFoundError:
-            inode = None
-        if inode != self._inode:
+        if not self._in_place():
             # SQLite would go on acknowledging commits to a file that nobody can open any more.
             self._broken = "the file was removed or replaced"
             raise JournalError(
                 f"{self.path} was removed or replaced while the run was writing to it.",
                 hint="put the directory back, or start the run again from the beginning",
             )
+
+    def _in_place(self) -> bool:
+        try:
+            return self.path.stat().st_ino == self._inode
+        except FileNotFoundError:
+            return False
 
     def _append(self, table: str, *values: Any) -> int:
         seq = self._head.seq + 1

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import apsw
 
-from so8t.errors import JournalError, PrerequisiteError
+from so8t.errors import JournalDamagedError, JournalError, PrerequisiteError
 from so8t.journal.migrations import check_version, migrate
 
 if TYPE_CHECKING:
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
 
 #: "SO8T" as SQLite's application_id, so that no other program's database is taken for a journal.
 APPLICATION_ID = 0x534F3854
-_BUSY_MILLISECONDS = 10_000
+#: How long a connection waits for another one's lock.
+BUSY_MILLISECONDS = 10_000
 _FULL = 2
 
 
@@ -35,18 +37,46 @@ def connect(path: Path, *, readonly: bool = False, vfs: str | None = None) -> ap
             f"there is no journal at {path}.", hint="so8t ls shows the runs that there are"
         )
     flags = apsw.SQLITE_OPEN_READWRITE | (0 if readonly else apsw.SQLITE_OPEN_CREATE)
-    connection = apsw.Connection(str(path), flags=flags, vfs=vfs)
-    connection.set_busy_timeout(_BUSY_MILLISECONDS)
+    name = str(path)
+    if readonly and _cannot_change(path):
+        # A reader of a write-ahead log makes a file beside it; here nothing can be made, and
+        # nothing can change what is read either.
+        flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+        name = f"{path.absolute().as_uri()}?immutable=1"
+    try:
+        connection = apsw.Connection(name, flags=flags, vfs=vfs)
+    except apsw.Error as error:
+        raise JournalError(f"{path} cannot be opened as a journal: {error}") from error
+    connection.set_busy_timeout(BUSY_MILLISECONDS)
     try:
         _configure(connection, path, readonly=readonly)
         if not readonly:
             if not existing:
                 connection.pragma("application_id", APPLICATION_ID)
             migrate(connection)
+    except (apsw.CorruptError, apsw.NotADBError) as error:
+        connection.close()
+        raise JournalDamagedError(f"{path} is damaged: {error}") from error
     except apsw.Error as error:
         connection.close()
         raise JournalError(f"{path} cannot be opened as a journal: {error}") from error
     return connection
+
+
+def _cannot_change(path: Path) -> bool:
+    """Whether a journal lies where nothing can be written, all of it in its one file.
+
+    Raises PrerequisiteError where rows are left in a write-ahead log that cannot be read there.
+    """
+    if os.access(path.parent, os.W_OK):
+        return False
+    log = path.with_name(f"{path.name}-wal")
+    if log.exists() and log.stat().st_size:
+        raise PrerequisiteError(
+            f"{path} was not closed in order, and its directory cannot be written.",
+            hint="copy the run's directory to a place that can be written, and look there",
+        )
+    return True
 
 
 def _configure(connection: apsw.Connection, path: Path, *, readonly: bool) -> None:
@@ -80,12 +110,14 @@ def _check_header(path: Path) -> None:
     with path.open("rb") as file:
         header = file.read(100)
     if not header.startswith(b"SQLite format 3\0"):
-        raise JournalError(f"{path} is no SQLite file.", hint="give the run another `output`")
+        raise JournalDamagedError(
+            f"{path} is no SQLite file.", hint="give the run another `output`"
+        )
     identity = int.from_bytes(header[68:72], "big")
     version = int.from_bytes(header[60:64], "big")
     # A process that died between creating the file and its first commit leaves both zero.
     if identity != APPLICATION_ID and (identity, version) != (0, 0):
-        raise JournalError(
+        raise JournalDamagedError(
             f"{path} is a database of another program.", hint="give the run another `output`"
         )
     check_version(version, str(path))

@@ -136,7 +136,10 @@ class Journal(ChainedFile):
                 inputs,
                 canonical_json(result),
             )
-        self.witness()
+        if state == "done":
+            self.secure()
+        else:
+            self.witness()
 
     def phases(self) -> list[PhaseRecord]:
         """All steps of all phases in order."""

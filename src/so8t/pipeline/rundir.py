@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import socket
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import so8t
 from so8t.errors import ConfigError
 from so8t.journal.chained import FILE_NAME
 from so8t.journal.lease import Lease
+from so8t.journal.restore import RESTORED, open_journal
 from so8t.journal.store import Journal, system_now
+from so8t.pipeline.progress import Silent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from so8t.config.schema import RunConfig
+    from so8t.pipeline.progress import Reporter
 
 #: Keys that say how a run is shown, not what it measures: they may change between two starts.
 _PRESENTATION = {"language", "output"}
@@ -50,16 +54,25 @@ def set_aside(directory: Path) -> Path:
 
 @contextmanager
 def open_run(
-    config: RunConfig, *, now: Callable[[], datetime] = system_now
+    config: RunConfig,
+    *,
+    now: Callable[[], datetime] = system_now,
+    reporter: Reporter | None = None,
 ) -> Iterator[tuple[Path, Journal]]:
     """Take the lease of a run, open its journal and check that it is the run that is asked for.
 
+    A damaged journal is restored, and `reporter` hears what is done again because of that.
+
     Raises LeaseHeldError when another process holds it, ConfigError when the directory holds a
-    run with another config, JournalError for a damaged journal.
+    run with another config, JournalError for a journal that nothing can restore.
     """
     directory = run_directory(config)
     directory.mkdir(parents=True, exist_ok=True)
-    with Lease(directory, now=now()), Journal(directory, now=now) as journal:
+    with Lease(directory, now=now()), ExitStack() as stack:
+        journal, restored = open_journal(directory, now=now)
+        stack.enter_context(journal)
+        if restored is not None:
+            (reporter or Silent()).note(RESTORED, **asdict(restored))
         _same_run(config, journal)
         _note_interruption(journal, now())
         journal.event(

@@ -173,9 +173,13 @@ def event_words(event: Occurrence, text: Text) -> str:
     key = f"event.{event.kind}"
     if key not in text:
         return f"{event.kind} {canonical_json(event.data)}"
-    values = dict(event.data)
+    values = text.shown(event.data)
     if "arm" in values:
         values["arm"] = str(values["arm"]).upper()
+    if event.data.get("phases_lost"):
+        values["phases_lost"] = ", ".join(
+            text.known("phase", name) for name in event.data["phases_lost"]
+        )
     if "away_seconds" in values:
         values["away"] = text.duration(values["away_seconds"])
     if "outcome" in values:

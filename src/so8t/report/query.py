@@ -13,6 +13,7 @@ from so8t.domain.plan import Phase
 from so8t.domain.sample import Grade
 from so8t.errors import PrerequisiteError
 from so8t.journal.evidence import FROZEN, gather
+from so8t.journal.restore import CHECKED
 from so8t.report.side_by_side import Marks, side_by_side
 from so8t.report.summary import summary
 from so8t.report.view import (
@@ -43,7 +44,7 @@ EMBEDDED = 500
 _MOST_PROBLEMS = 300
 _COURSE_POINTS = 240
 # Book-keeping that every run has, shown elsewhere in the report.
-_QUIET = {FROZEN, "run_created", "session_started", "session_ended"}
+_QUIET = {FROZEN, CHECKED, "run_created", "session_started", "session_ended"}
 
 
 def load_view(

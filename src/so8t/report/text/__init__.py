@@ -51,6 +51,16 @@ class Text:
         key = f"{prefix}.{name}"
         return self(key) if key in self else name
 
+    def shown(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Make values fit to be put into words: unknown is a dash, a list is its items."""
+
+        def show(value: Any) -> Any:
+            if value is None or value == []:
+                return self("unknown") if value is None else "0"
+            return ", ".join(map(str, value)) if isinstance(value, list) else value
+
+        return {key: show(value) for key, value in values.items()}
+
     def number(self, value: int) -> str:
         """Write a whole number with thousands separators."""
         return f"{value:,}"

@@ -1,0 +1,286 @@
+"""Opening a journal that may be damaged: the newest good state, and an honest list of the rest.
+
+A damaged file is set aside and never deleted. What takes its place is, in this order: the file
+itself, where every row that it has is right and it only lacks some that were witnessed; else the
+newest backup that verifies. What the lost rows said is done again: their answers are asked again,
+so each is still recorded exactly once.
+
+Each step is on the disk before the next, and a file beside the journal (`journal.suspect`) names
+the step, so that a power cut in the middle of it costs nothing either.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import apsw
+
+from so8t.errors import JournalDamagedError
+from so8t.journal.backup import Backup, backups
+from so8t.journal.chain import Head, chain_at, read_head, read_witness, write_witness
+from so8t.journal.chained import FILE_NAME, SUSPECT_NAME, WITNESS_NAME
+from so8t.journal.check import damage_in
+from so8t.journal.store import Journal
+from so8t.system.files import atomic_file, write_atomic
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+    from pathlib import Path
+
+#: The event that says what was lost; and the one that says that every row was recomputed.
+RESTORED = "journal_restored"
+CHECKED = "journal_checked"
+# Up to so many rows a whole verification takes less time than the process that would do it.
+_AT_ONCE = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What took a damaged journal's place, and what is done again because of it.
+
+    Attributes:
+        reason: what was wrong.
+        backup: name of the backup that was restored; None where the file itself was kept.
+        rows: rows that are there now.
+        rows_lost: rows that are known to be lost; None where nobody can tell.
+        answers_lost: answers of A and B that are asked again; None where nobody can tell.
+        phases_lost: phases that were done and are done again; None where nobody can tell.
+        set_aside: the directory beside the journal that holds the damaged files.
+
+    """
+
+    reason: str
+    backup: str | None
+    rows: int
+    rows_lost: int | None
+    answers_lost: int | None
+    phases_lost: list[str] | None
+    set_aside: str
+
+
+def open_journal(
+    directory: Path, *, now: Callable[[], datetime]
+) -> tuple[Journal, Restored | None]:
+    """Open the journal in `directory` for writing; restore it where it is damaged.
+
+    After a stop that nobody ordered every row is verified: at once where that is quick, else
+    beside the run, which then ends resumable when something is found.
+
+    Raises JournalDamagedError where there is no good state to go back to, else as `Journal`.
+    """
+    try:
+        _look_closer(directory)
+        journal = Journal(directory, now=now)
+        if _unverified(journal):
+            _verify_soon(journal, now)
+    except JournalDamagedError as error:
+        _restore(directory, error)
+        journal = Journal(directory, now=now)
+    return journal, _say(journal)
+
+
+def _look_closer(directory: Path) -> None:
+    """Verify a journal that is under suspicion, or whose file is gone."""
+    note = _read_note(directory)
+    if note.get("restored") and not note.get("placed"):
+        raise JournalDamagedError(note["reason"])  # a restore that was interrupted
+    path = directory / FILE_NAME
+    absent = not path.exists() or not path.stat().st_size
+    if absent and next(backups(directory), None) is not None:
+        raise JournalDamagedError(f"{path} is gone or empty; there are backups of it.")
+    if note and (damage := damage_in(path)):
+        raise JournalDamagedError(damage)
+
+
+def _unverified(journal: Journal) -> bool:
+    """Whether a session ended without saying so, and not every row was verified since."""
+    unclean = checked = 0
+    open_since = 0
+    for event in journal.events():
+        if event.kind == "session_started":
+            unclean = open_since or unclean
+            open_since = event.seq
+        elif event.kind == "session_ended":
+            open_since = 0
+        elif event.kind == CHECKED:
+            checked = event.seq
+    return max(unclean, open_since) > checked
+
+
+def _verify_soon(journal: Journal, now: Callable[[], datetime]) -> None:
+    rows = journal.head.seq
+    if rows > _AT_ONCE:
+        journal.check_beside(lambda: journal.event(CHECKED, rows=rows))
+        return
+    began = now()
+    try:
+        journal.verify()
+    except JournalDamagedError:
+        journal.abandon()
+        raise
+    journal.event(CHECKED, rows=rows, seconds=(now() - began).total_seconds())
+
+
+# --- the restore -------------------------------------------------------------------------------
+
+
+def _restore(directory: Path, error: JournalDamagedError) -> None:
+    note = _read_note(directory)
+    if not note.get("restored") or note.get("placed"):
+        restored = _plan(directory, error)
+        note = {"reason": error.message, "restored": asdict(restored)}
+        _write_note(directory, note)
+    _place(directory, Restored(**note["restored"]))
+    _write_note(directory, note | {"placed": True})
+
+
+def _plan(directory: Path, error: JournalDamagedError) -> Restored:
+    """Choose what takes the journal's place, and account for what is lost."""
+    path = directory / FILE_NAME
+    aside = _free_name(directory)
+    witnessed = _witnessed(directory)
+    good = _newest_good(directory)
+    whole = _whole(path, good)
+    if whole is not None:
+        lost = max(0, witnessed.seq - whole.seq) if witnessed else None
+        return Restored(error.message, None, whole.seq, lost, None, None, aside)
+    if good is None:
+        raise JournalDamagedError(
+            f"{error.message} There is no backup to go back to.",
+            hint="start anew, the damaged run is kept: so8t run --fresh ...",
+        ) from error
+    had, has = _contents(path), _contents(good.path)
+    ends = [head.seq for head in (witnessed, had.head if had else None) if head is not None]
+    return Restored(
+        reason=error.message,
+        backup=good.path.name,
+        rows=good.head.seq,
+        rows_lost=max(0, max(ends) - good.head.seq) if ends else None,
+        answers_lost=max(0, had.answers - has.answers) if had and has else None,
+        phases_lost=sorted(had.phases - has.phases) if had and has else None,
+        set_aside=aside,
+    )
+
+
+def _place(directory: Path, restored: Restored) -> None:
+    aside = directory / restored.set_aside
+    aside.mkdir(exist_ok=True)
+    kept = (
+        (WITNESS_NAME,)
+        if restored.backup is None
+        else (f"{FILE_NAME}-wal", f"{FILE_NAME}-shm", FILE_NAME, WITNESS_NAME)
+    )
+    for name in kept:
+        # A second try finds moved what the first one moved.
+        if (directory / name).exists() and not (aside / name).exists():
+            (directory / name).rename(aside / name)
+    path = directory / FILE_NAME
+    if restored.backup is not None:
+        source = next(one for one in backups(directory) if one.path.name == restored.backup)
+        with atomic_file(path) as partial:
+            shutil.copyfile(source.path, partial)
+        write_witness(directory / WITNESS_NAME, source.head)
+
+
+def _say(journal: Journal) -> Restored | None:
+    """Record a restore in the journal, once, and lift the suspicion."""
+    note = _read_note(journal.directory)
+    if not note:
+        return None
+    restored = Restored(**note["restored"]) if note.get("placed") else None
+    if restored is not None:
+        said = [event.data.get("set_aside") for event in journal.events(RESTORED)]
+        if restored.set_aside not in said:
+            journal.event(RESTORED, **asdict(restored))
+    (journal.directory / SUSPECT_NAME).unlink()
+    return restored
+
+
+# --- what is there -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Contents:
+    head: Head
+    answers: int
+    phases: frozenset[str]
+
+
+def _contents(path: Path) -> _Contents | None:
+    """Count what a file holds, damaged or not; None where it cannot be read."""
+    try:
+        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+    except apsw.Error:
+        return None
+    try:
+        connection.pragma("query_only", True)
+        (answers,) = next(
+            connection.execute(
+                "SELECT count(*) FROM answer WHERE repeat = 0 AND status <> 'failed'"
+            )
+        )
+        phases = connection.execute("SELECT DISTINCT phase FROM phase WHERE state = 'done'")
+        return _Contents(read_head(connection), answers, frozenset(name for (name,) in phases))
+    except apsw.Error:
+        return None
+    finally:
+        connection.close()
+
+
+def _whole(path: Path, good: Backup | None) -> Head | None:
+    """Return the head of a file whose every row is right; it must continue the newest backup."""
+    if not path.exists() or damage_in(path) is not None:
+        return None
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+    try:
+        witnessed = _witnessed(path.parent)
+        head = read_head(connection)
+        for known in (good.head if good else None, witnessed):
+            if known and known.seq <= head.seq and chain_at(connection, known.seq) != known.chain:
+                return None
+        return None if good and good.head.seq > head.seq else head
+    finally:
+        connection.close()
+
+
+def _newest_good(directory: Path) -> Backup | None:
+    for backup in backups(directory):
+        try:
+            backup.check()
+        except (JournalDamagedError, OSError):
+            continue
+        return backup
+    return None
+
+
+def _witnessed(directory: Path) -> Head | None:
+    try:
+        return read_witness(directory / WITNESS_NAME)
+    except JournalDamagedError:
+        return None
+
+
+def _free_name(directory: Path) -> str:
+    number = 1
+    while (directory / f"damaged-{number}").exists():
+        number += 1
+    return f"damaged-{number}"
+
+
+def _read_note(directory: Path) -> dict[str, Any]:
+    path = directory / SUSPECT_NAME
+    if not path.exists():
+        return {}
+    try:
+        note: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    except ValueError:
+        return {"reason": "the journal was under suspicion"}
+    return note
+
+
+def _write_note(directory: Path, note: dict[str, Any]) -> None:
+    write_atomic(directory / SUSPECT_NAME, json.dumps(note, ensure_ascii=False) + "\n")
