@@ -27,6 +27,7 @@ COMMANDS = {
     "report": "Write a run's report again from its journal.",
     "compare": "Compare two models on results made elsewhere, or on two runs.",
     "retry": "Ask the questions again whose answers failed.",
+    "suite": "Check suites of questions, and look at what they hold.",
     "ls": "List the runs in a directory.",
 }
 

@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from so8t.config.schema import RunConfig
+from so8t.config.schema import DEFAULT_SUITE, RunConfig
 from so8t.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -202,7 +202,10 @@ def _absolute(config: RunConfig, base: Path) -> RunConfig:
         finetune = finetune.model_copy(update={"data": [base / file for file in finetune.data]})
     benchmark = config.benchmark.model_copy(
         update={
-            "suites": [base / file for file in config.benchmark.suites],
+            "suites": [
+                file if file == Path(DEFAULT_SUITE) else base / file
+                for file in config.benchmark.suites
+            ],
             "tasks": [
                 task.model_copy(update={"data": base / task.data})
                 for task in config.benchmark.tasks

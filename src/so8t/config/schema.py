@@ -11,6 +11,8 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 Quantization = Literal["f32", "f16", "bf16", "q8_0", "q5_0", "q4_0", "q4_k_m", "q4_k_s", "q6_k"]
+#: The suite that ships with the package, as `benchmark.suites` names it.
+DEFAULT_SUITE = "default"
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
 
@@ -136,7 +138,11 @@ class Task(_Strict):
 class Benchmark(_Strict):
     """Phase 4: what both models are asked."""
 
-    suites: list[Path] = Field(default=[], description="suite files (JSONL or YAML)")
+    suites: list[Path] = Field(
+        default=[],
+        description="suite files (JSONL or YAML), directories of such files, or `default`, the "
+        "suite that ships with so8t",
+    )
     tasks: list[Task] = Field(default=[], description="named benchmarks")
     block: float = Field(
         default=0.05, gt=0, le=1, description="share of the items between changes of model"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
@@ -10,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from so8t.config.schema import DEFAULT_SUITE
 from so8t.domain.canonical import canonical_json
 from so8t.domain.exchange import Message
 from so8t.domain.sample import Origin, Sample
-from so8t.errors import DataError
+from so8t.errors import DataError, PrerequisiteError
 from so8t.tasks.graders import GRADERS, validate_grader
 from so8t.tasks.graders.registry import GraderOptions, nearest
 from so8t.tasks.graders.text import is_japanese
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 
 # So many problems are shown at once; after that a person mends and runs again.
 MAX_SHOWN = 10
+#: Where the suite that ships with the package lies, one file a category.
+SHIPPED = Path(__file__).with_name("default")
+_SUFFIXES = (".jsonl", ".yaml", ".yml")
 
 _Text = Annotated[str, Field(min_length=1, pattern=r"\S")]
 
@@ -72,19 +77,56 @@ class SuiteItem(BaseModel):
     cluster: _Text = Field(
         default="", description="items that share a passage or a story share this name"
     )
+    license: _Text = Field(default="", description="SPDX licence of the question; for people only")
 
 
 @dataclass(slots=True)
 class SuiteReport:
-    """What `validate_suite` found: the samples, or the problems, in the order of the file."""
+    """What `validate_suite` found: the samples, or the problems, in the order of the files.
+
+    `places` has the file and line of each sample by its id; `licenses` counts what the items say
+    of theirs.
+    """
 
     path: Path
     samples: list[Sample] = field(default_factory=list)
     problems: list[DataError] = field(default_factory=list)
+    places: dict[str, str] = field(default_factory=dict)
+    licenses: Counter[str] = field(default_factory=Counter)
+
+    def same_question(self) -> list[list[str]]:
+        """Ids of items that ask the same; a run counts them together (see `one_cluster`)."""
+        found: dict[tuple[Message, ...], list[str]] = {}
+        for sample in self.samples:
+            found.setdefault(sample.messages, []).append(sample.id)
+        return [ids for ids in found.values() if len(ids) > 1]
+
+
+def suite_files(path: Path) -> list[Path]:
+    """Return the files of a suite: `default` is the one that ships, a directory is all in it.
+
+    Raises:
+        PrerequisiteError: a directory without a suite file.
+
+    """
+    if path == Path(DEFAULT_SUITE):
+        path = SHIPPED
+    if not path.is_dir():
+        return [path]
+    files = sorted(file for file in path.iterdir() if file.suffix.lower() in _SUFFIXES)
+    if not files:
+        raise PrerequisiteError(
+            f"there is no suite file in {path}.",
+            hint="a suite's name ends in .jsonl, .yaml or .yml",
+        )
+    return files
 
 
 def load_suite(path: Path, *, name: str | None = None) -> list[Sample]:
     """Read a suite; its name is the file's without the extension unless another is given.
+
+    `path` is a file, a directory whose files are one suite together, or `default`, the suite
+    that ships with the package.
 
     Raises:
         DataError: the file or items are wrong. Up to 10 problems stand in the message, each with
@@ -117,7 +159,14 @@ def validate_suite(path: Path, *, name: str | None = None) -> SuiteReport:
     """
     name = path.stem if name is None else name
     report = SuiteReport(path)
-    seen: dict[str, int] = {}
+    for file in suite_files(path):
+        _read_file(file, name, report)
+    return report
+
+
+def _read_file(path: Path, name: str, report: SuiteReport) -> None:
+    """Add what one file of a suite holds to the report."""
+    before = len(report.samples) + len(report.problems)
     try:
         text = read_text(path, what="suite")
         for line, item in _items(path, text, report.problems):
@@ -126,26 +175,28 @@ def validate_suite(path: Path, *, name: str | None = None) -> SuiteReport:
             except DataError as error:
                 report.problems.append(_placed(error, path, line))
                 continue
-            if sample.id in seen:
+            if sample.id in report.places:
+                at, _, number = report.places[sample.id].rpartition(":")
+                where = f"line {number}" if at == str(path) else f"{at}:{number}"
                 report.problems.append(
                     DataError(
-                        f"the id {item['id']!r} stands in line {seen[sample.id]} already",
+                        f"the id {item['id']!r} stands in {where} already",
                         file=str(path),
                         line=line,
                     )
                 )
                 continue
-            seen[sample.id] = line
+            report.places[sample.id] = f"{path}:{line}"
+            report.licenses[item.get("license", "")] += 1
             report.samples.append(sample)
     except DataError as error:
         report.problems.append(error)
-    if not report.samples and not report.problems:
+    if len(report.samples) + len(report.problems) == before:
         report.problems.append(
             DataError(
                 "the suite has no item", file=str(path), line=1, hint="one JSON object a line"
             )
         )
-    return report
 
 
 def _placed(error: DataError, path: Path, line: int) -> DataError:
@@ -324,7 +375,7 @@ def suite_schema() -> dict[str, Any]:
         if "type" in definition.get("properties", {}):
             definition["properties"]["type"].pop("default", None)
             definition["required"] = sorted({*definition.get("required", []), "type"})
-    for key in ("language", "prompt", "messages", "reference", "max_tokens", "cluster"):
+    for key in ("language", "prompt", "messages", "reference", "max_tokens", "cluster", "license"):
         # the default stands for "left out", which is not a value that may be written
         schema["properties"][key].pop("default", None)
     return {
