@@ -89,10 +89,9 @@ def _look_closer(directory: Path) -> None:
     if note.get("restored") and not note.get("placed"):
         raise JournalDamagedError(note["reason"])  # a restore that was interrupted
     path = directory / FILE_NAME
-    absent = not path.exists() or not path.stat().st_size
-    if absent and next(backups(directory), None) is not None:
+    if _absent(path) and next(backups(directory), None) is not None:
         raise JournalDamagedError(f"{path} is gone or empty; there are backups of it.")
-    if note and (damage := damage_in(path)):
+    if note and not _absent(path) and (damage := damage_in(path)):
         raise JournalDamagedError(damage)
 
 
@@ -233,7 +232,7 @@ def _contents(path: Path) -> _Contents | None:
 
 def _whole(path: Path, good: Backup | None) -> Head | None:
     """Return the head of a file whose every row is right; it must continue the newest backup."""
-    if not path.exists() or damage_in(path) is not None:
+    if _absent(path) or damage_in(path) is not None:
         return None
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
     try:
@@ -245,6 +244,10 @@ def _whole(path: Path, good: Backup | None) -> Head | None:
         return None if good and good.head.seq > head.seq else head
     finally:
         connection.close()
+
+
+def _absent(path: Path) -> bool:
+    return not path.exists() or not path.stat().st_size
 
 
 def _newest_good(directory: Path) -> Backup | None:
