@@ -1,73 +1,20 @@
-"""A kill changes nothing: SIGKILL at random moments of every phase, for real."""
+"""Ends and starts of a run, in order and out of it. Kills at random: tests/lab."""
 
 from __future__ import annotations
 
-import random
 import signal
 import subprocess
 import sys
 import time
-from collections import Counter
 
 import pytest
-from tiny_run import (
-    ENVIRONMENT,
-    command,
-    kill_in,
-    outcome,
-    phase_now,
-    run,
-    run_directory,
-    write_config,
-)
+from tiny_run import ENVIRONMENT, command, run, run_directory, write_config
 
 from so8t.domain.plan import Phase
 from so8t.journal.store import Journal
+from so8t.pipeline.killing import outcome, phase_now
 
-# Kills in each phase, and the most seconds after its start: about as long as it takes here.
-KILLS = {
-    Phase.PREPARE_A: (4, 0.05),
-    Phase.PREPARE_B: (8, 6.0),
-    Phase.REGISTER: (6, 0.3),
-    Phase.BENCHMARK: (24, 0.2),
-}
-QUESTIONS = 120
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is Unix's own")
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
-    """The outcome of a run that nothing interrupted."""
-    config = write_config(tmp_path_factory.mktemp("undisturbed"), questions=QUESTIONS)
-    answer = run(config)
-    assert answer.returncode == 0, answer.stderr
-    return outcome(run_directory(config))
-
-
-@pytest.mark.slow
-def test_at_least_thirty_kills_in_all_phases_change_nothing(tmp_path, undisturbed):
-    """The same answers, none lost, none twice, the same models and verdict as without a kill."""
-    config = write_config(tmp_path, questions=QUESTIONS)
-    seed = random.SystemRandom().randrange(2**32)
-    dice = random.Random(seed)
-    done: Counter[Phase] = Counter()
-    for phase, (kills, longest) in KILLS.items():
-        for _ in range(2 * kills):
-            # Most kills come early: a phase that gets done cannot be killed again.
-            hit = kill_in(config, phase, longest * dice.random() ** 2)
-            if hit is None:
-                break
-            done[hit] += 1
-            if hit is not phase or done[phase] >= kills:
-                break
-    last = run(config)
-    assert last.returncode == 0, last.stderr
-    assert sum(done.values()) >= 30, f"only {done} with seed {seed}"
-    assert set(done) == set(Phase), f"only {done} with seed {seed}"
-    found = outcome(run_directory(config))
-    assert found == undisturbed, f"seed {seed}"
-    with Journal(run_directory(config), readonly=True) as journal:
-        assert len(journal.events("interruption")) == sum(done.values())
 
 
 def test_a_finished_run_is_not_run_again(tmp_path):
