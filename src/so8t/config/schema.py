@@ -57,7 +57,9 @@ class Finetune(_Strict):
         default="so8", description="so8: block-diagonal SO(8) rotations, merged into the weights"
     )
     data: list[Path] = Field(
-        min_length=1, description="chat JSONL files, one {messages: [...]} a line"
+        min_length=1,
+        description="JSONL files; a line is {messages: [...]}, {instruction, input, output} or "
+        "{prompt, thinking: {task, safety, policy}, final}",
     )
     steps: int = Field(default=300, ge=0, description="optimizer steps; 0 leaves B equal to A")
     max_seconds: float | None = Field(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import TemplateError
 
+from so8t.domain.thinking_format import FourfoldAnswer, ThinkingFormatError, has_tags, parse
 from so8t.errors import DataError, ModelError
 
 if TYPE_CHECKING:
@@ -25,7 +26,10 @@ IGNORED = -100
 """The label of a token that is no part of an assistant's answer."""
 
 _ROLES = ("system", "user", "assistant")
-_SHAPES = '{"messages": [{"role": "user", "content": "..."}, {"role": "assistant", ...}]} or {"instruction": "...", "output": "..."}'  # noqa: E501 - one example, one line
+_SHAPES = '{"messages": [{"role": "user", "content": "..."}, {"role": "assistant", ...}]} or {"instruction": "...", "output": "..."} or {"prompt": "...", "thinking": {"task": "...", "safety": "...", "policy": "..."}, "final": "..."}'  # noqa: E501 - one example, one line
+_KINDS = ("messages", "instruction", "prompt")
+_PARTS = "think-task, think-safety, think-policy and final, each once, in this order, each closed"
+_THOUGHTS = ("task", "safety", "policy")
 # Two batches by length halve the padding; more would make batches of one kind of text each.
 _POOL_BATCHES = 2
 
@@ -45,6 +49,11 @@ class Conversation:
     file: str
     line: int
     digest: str
+
+    @property
+    def thinks(self) -> bool:
+        """Whether an answer is in the fourfold thinking format."""
+        return any(role == "assistant" and has_tags(text) for role, text in self.messages)
 
 
 @dataclass(frozen=True)
@@ -70,7 +79,11 @@ class Batch:
 
 
 def read_conversations(paths: Sequence[Path]) -> list[Conversation]:
-    """Read chat JSONL or instruction JSONL files. Raises DataError with file and line."""
+    """Read JSONL files: chat, instruction, or fourfold thinking rows, also mixed.
+
+    An answer with any tag of the thinking format must be wholly in that format. Raises DataError
+    with file and line.
+    """
     conversations = [one for path in paths for one in _read(path)]
     if not conversations:
         raise DataError(
@@ -224,13 +237,22 @@ def _messages(row: Any, file: str, line: int) -> tuple[tuple[str, str], ...]:
 
 
 def _pairs(row: Any) -> tuple[tuple[str, str], ...]:
-    if not isinstance(row, dict) or ("messages" in row) == ("instruction" in row):
-        raise _RowError("The line is neither a conversation nor an instruction.")
-    pairs = _of_instruction(row) if "instruction" in row else _of_chat(row["messages"])
+    if not isinstance(row, dict) or sum(kind in row for kind in _KINDS) != 1:
+        raise _RowError("The line is neither a conversation nor an instruction nor a prompt.")
+    if "instruction" in row:
+        pairs = _of_instruction(row)
+    else:
+        pairs = _of_thinking(row) if "prompt" in row else _of_chat(row["messages"])
     if pairs[-1][0] != "assistant":
         raise _RowError("The last message is not the assistant's.", "end with the answer")
     if any(first[0] == second[0] == "assistant" for first, second in pairwise(pairs)):
         raise _RowError("Two messages of the assistant follow each other.", "join them")
+    for role, text in pairs:
+        if role == "assistant" and has_tags(text):
+            try:
+                parse(text)
+            except ThinkingFormatError as error:
+                raise _RowError(f"The answer thinks in parts, but {error}.", _PARTS) from error
     return pairs
 
 
@@ -250,6 +272,27 @@ def _of_instruction(row: dict[str, Any]) -> tuple[tuple[str, str], ...]:
     user = "\n\n".join(part for part in (instruction, given) if part)
     pairs = (("user", user), ("assistant", output))
     return _of_chat([{"role": role, "content": content} for role, content in pairs])
+
+
+def _of_thinking(row: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Make the conversation of a row with a prompt, its thinking and the final answer."""
+    thinking = row.get("thinking")
+    if not isinstance(thinking, dict) or set(thinking) != set(_THOUGHTS):
+        raise _RowError("`thinking` must have `task`, `safety` and `policy` and nothing else.")
+    texts = {**thinking, "final": row.get("final")}
+    for name, text in texts.items():
+        if not isinstance(text, str) or not text.strip():
+            raise _RowError(f"`{name}` has no text.", "remove the line, or fill it in")
+        if has_tags(text):
+            raise _RowError(f"`{name}` has tags of the thinking format in it.", "remove them")
+    answer = FourfoldAnswer(**{name: text.strip() for name, text in texts.items()}).text()
+    messages = [
+        {"role": "user", "content": row["prompt"]},
+        {"role": "assistant", "content": answer},
+    ]
+    if "system" in row:
+        messages.insert(0, {"role": "system", "content": row["system"]})
+    return _of_chat(messages)
 
 
 def _of_chat(messages: Any) -> tuple[tuple[str, str], ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,8 @@ from so8t.models.finetune import finetune_in_child
 from so8t.models.gguf_check import inspect_gguf
 from so8t.models.gguf_convert import convert
 from so8t.models.quantize import K_QUANTS, ConversionResult, quantize_gguf
+from so8t.models.thinking_tokens import add_in_child
+from so8t.models.training_data import read_conversations
 from so8t.pipeline.results import Prepared
 from so8t.system.files import file_digest, tree_digest
 
@@ -123,9 +126,15 @@ def finetune(
     def progress(at: Progress) -> None:
         tell("fine-tuning", at.step, at.steps)
 
-    merged = directory / "merged"
-    result = finetune_in_child(Path(base.location), merged, settings, progress=progress)
-    return merged, asdict(result)
+    merged, start = directory / "merged", base.path
+    facts: dict[str, Any] = {}
+    if any(one.thinks for one in read_conversations(settings.data)):
+        start = directory / "with-tokens"
+        facts["thinking_tokens"] = add_in_child(base.path, start)
+    result = finetune_in_child(start, merged, settings, progress=progress)
+    if start != base.path:
+        shutil.rmtree(start)  # B has all of it
+    return merged, asdict(result) | facts
 
 
 def still_there(prepared: Prepared) -> bool:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from so8t.domain.thinking import TAGS, FourfoldAnswer, ThinkingFormatError, has_tags, parse
+from so8t.domain.thinking_format import TAGS, FourfoldAnswer, ThinkingFormatError, has_tags, parse
 
 GOOD = FourfoldAnswer("a sum", "harmless", "answer", "7")
 

@@ -1,4 +1,4 @@
-"""The fourfold thinking format: task, safety and policy are thought through before the answer.
+"""The fourfold thinking format as training data: task, safety and policy before the answer.
 
     <think-task>...</think-task><think-safety>...</think-safety>
     <think-policy>...</think-policy><final>...</final>
