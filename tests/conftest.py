@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
+
+# Set before any test module copies the environment: no test touches the user's own register of
+# runs. A child process inherits it.
+os.environ["SO8T_STATE_DIR"] = tempfile.mkdtemp(prefix="so8t-tests-state-")
 
 ROOT = Path(__file__).resolve().parent.parent
 

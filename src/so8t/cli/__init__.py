@@ -24,6 +24,7 @@ COMMANDS = {
     "plan": "Show what a run will do, need and be able to tell, before it starts.",
     "run": "Run, or go on with a run that was interrupted.",
     "status": "Show how far a run is.",
+    "watch": "Show a run's progress live.",
     "report": "Write a run's report again from its journal.",
     "compare": "Compare two models on results made elsewhere, or on two runs.",
     "retry": "Ask the questions again whose answers failed.",

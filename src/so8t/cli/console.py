@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import sys
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import click
 from rich.console import Console as RichConsole
+from rich.live import Live
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.table import Table
@@ -18,7 +20,7 @@ from rich.table import Table
 from so8t.report.text import Text, resolve_language
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from so8t.domain.plan import Phase
     from so8t.errors import SO8TError
@@ -64,6 +66,39 @@ class Console:
         """Say something beside the result."""
         if not self.quiet:
             self._err.print(escape(self.text(key, **values)))
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the result goes to a terminal, and not to a file, a pipe or as JSON."""
+        return self._out.is_terminal and not self.as_json
+
+    @contextmanager
+    def live(self) -> Iterator[Callable[[list[str], dict[str, Any]], None]]:
+        """Give a function that shows lines in the place of the ones before.
+
+        Where there is no terminal, lines that changed are printed below the earlier ones; with
+        `--json` each call prints its data as one line.
+        """
+        if not self.is_terminal:
+            last: list[str] = []
+
+            def show_plain(lines: list[str], data: dict[str, Any]) -> None:
+                if self.as_json:
+                    sys.stdout.write(json.dumps(data, ensure_ascii=False) + "\n")
+                for line in lines:
+                    if line not in last:
+                        self.line(line)
+                sys.stdout.flush()
+                last[:] = lines
+
+            yield show_plain
+            return
+        with Live(console=self._out, auto_refresh=False) as live:
+
+            def show(lines: list[str], _data: dict[str, Any]) -> None:
+                live.update(escape("\n".join(lines)), refresh=True)
+
+            yield show
 
     def reporter(self) -> ConsoleReporter:
         """Return a listener that shows a run as it goes."""

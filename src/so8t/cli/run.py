@@ -62,7 +62,7 @@ def _run(config: RunConfig, console: Console, lane: Lane) -> None:
     directory = run_directory(config)
     existed = directory.exists()
     try:
-        with open_pipeline(config, console) as pipeline:
+        with open_pipeline(config, console, lane) as pipeline:
             pipeline.run_complete_pipeline(lane)
     except LeaseHeldError:
         raise  # the directory is the other process's, however new it is

@@ -7,21 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from so8t.config.load import load_config
-from so8t.errors import IncompleteError, PrerequisiteError, UsageError
+from so8t.errors import PrerequisiteError, UsageError
 from so8t.journal.store import Journal
-from so8t.pipeline.complete import CompleteAutomatedABPipeline
-from so8t.pipeline.progress import StopRequest
-from so8t.pipeline.rundir import find_runs, open_run, run_directory
-from so8t.resources.memory import available_memory
+from so8t.pipeline import opening
+from so8t.pipeline.rundir import find_runs, run_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from so8t.cli.console import Console
     from so8t.config.schema import RunConfig
-    from so8t.engines.protocol import Engine
-
-    Tell = Callable[..., None]
+    from so8t.pipeline.complete import CompleteAutomatedABPipeline, Lane
 
 DEFAULT_CONFIG = Path("so8t.yaml")
 
@@ -42,60 +38,15 @@ def read_config(
 
 
 @contextmanager
-def engine_for(config: RunConfig, directory: Path, tell: Tell) -> Iterator[Engine]:
-    """Give the engine that a config asks for; native code is loaded when a model is.
-
-    `tell` hears of what an engine notices (event kind, its data).
-    """
-    if config.engine.kind == "embedded":
-        from so8t.engines.embedded import EmbeddedEngine  # noqa: PLC0415 - only what is asked for
-
-        yield EmbeddedEngine()
-        return
-    from so8t.engines.ollama import Finding, ManagedServer, OllamaEngine  # noqa: PLC0415
-
-    def noticed(finding: Finding) -> None:
-        tell(finding.notice.value, message=finding.message, **finding.data)
-        if finding.stop:
-            raise IncompleteError(
-                f"{finding.message} The answers of A and B would not be comparable.",
-                hint="mend that, then run the same command again",
-            )
-
-    parallel = 1 if config.engine.slots == "auto" else config.engine.slots
-    server = ManagedServer(directory, url=config.engine.url, parallel=parallel)
-    server.ensure()
-    try:
-        with OllamaEngine(
-            config.engine.url,
-            parallel=parallel,
-            available_memory=available_memory,
-            on_finding=noticed,
-            restart=server.restart,
-            overwrite=config.engine.overwrite,
-        ) as engine:
-            yield engine
-    finally:
-        server.stop()
-
-
-@contextmanager
-def open_pipeline(config: RunConfig, console: Console) -> Iterator[CompleteAutomatedABPipeline]:
-    """Take a run's lease and journal, and give its pipeline; stop requests are honoured."""
+def open_pipeline(
+    config: RunConfig, console: Console, lane: Lane = "all"
+) -> Iterator[CompleteAutomatedABPipeline]:
+    """Open a run with the console as its listener."""
     with (
         console.reporter() as reporter,
-        open_run(config, reporter=reporter) as (directory, journal),
-        StopRequest().on_signals() as stop,
+        opening.open_pipeline(config, reporter, console.text, lane=lane) as pipeline,
     ):
-
-        def tell(kind: str, **detail: Any) -> None:
-            journal.event(kind, **detail)
-            reporter.note(kind, **detail)
-
-        with engine_for(config, directory, tell) as engine:
-            yield CompleteAutomatedABPipeline(
-                config, directory, journal, engine, reporter=reporter, stop=stop
-            )
+        yield pipeline
 
 
 def find_run(target: Path | None) -> Path:

@@ -204,6 +204,33 @@ class Verdict(_Strict):
     )
 
 
+Occasion = Literal["phase", "done", "failed", "resumed"]
+
+
+class Webhook(_Strict):
+    """A request to a server of the person's choice, with the facts as JSON."""
+
+    url: str = Field(pattern=r"^https?://", description="gets a POST with one JSON object")
+    timeout: float = Field(default=10.0, gt=0, le=60, description="seconds without a word from it")
+
+
+class Notify(_Strict):
+    """How a person hears of a run. None of it can stop or delay the run."""
+
+    on: list[Occasion] = Field(
+        default=["phase", "done", "failed", "resumed"], description="what is worth a notification"
+    )
+    sound: bool = Field(default=True, description="play a sound; silent without a device")
+    desktop: bool = Field(default=False, description="show a desktop notification")
+    webhook: Webhook | None = None
+    command: list[str] | None = Field(
+        default=None,
+        min_length=1,
+        description="a program with its arguments, run without a shell; the facts are in "
+        "environment variables SO8T_*",
+    )
+
+
 class RunConfig(_Strict):
     """One comparison of two models."""
 
@@ -219,6 +246,10 @@ class RunConfig(_Strict):
         default=Path("runs"), description="where run directories are made; relative to here"
     )
     language: Literal["auto", "en", "ja"] = "auto"
+    notify: Notify = Notify()
+    keep_awake: bool = Field(
+        default=True, description="keep the machine from sleeping while the run works"
+    )
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:

@@ -33,6 +33,25 @@ class PhaseRecord:
     at: datetime
     inputs: str
     result: dict[str, Any]
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerTotal:
+    """Answers of one kind together; `reused` ones cost this run nothing.
+
+    Times are in seconds; tokens and seconds are what the engine told, None where it never did.
+    """
+
+    arm: Arm
+    repeat: int
+    status: Status
+    reused: bool
+    count: int
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    seconds: float | None
+    newest: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from so8t.errors import JournalError
 from so8t.journal.chained import ChainedFile
 from so8t.journal.rows import (
     AnswerRecord,
+    AnswerTotal,
     EventRecord,
     GradedReply,
     PhaseRecord,
@@ -145,10 +146,16 @@ class Journal(ChainedFile):
         """All steps of all phases in order."""
         return [
             PhaseRecord(
-                Phase(phase), attempt, state, datetime.fromisoformat(at), inputs, json.loads(result)
+                Phase(phase),
+                attempt,
+                state,
+                datetime.fromisoformat(at),
+                inputs,
+                json.loads(result),
+                seq,
             )
-            for phase, attempt, state, at, inputs, result in self._connection.execute(
-                "SELECT phase, attempt, state, at, inputs, result FROM phase ORDER BY seq"
+            for seq, phase, attempt, state, at, inputs, result in self._connection.execute(
+                "SELECT seq, phase, attempt, state, at, inputs, result FROM phase ORDER BY seq"
             )
         ]
 
@@ -330,6 +337,48 @@ class Journal(ChainedFile):
         ):
             counts[Arm(arm), Status(status)] = count
         return counts
+
+    def answer_totals(self, after: int = 0) -> list[AnswerTotal]:
+        """Sum up the answers recorded after row `after`, by arm, repeat, status and origin."""
+        return [
+            AnswerTotal(Arm(arm), repeat, Status(status), bool(reused), *sums)
+            for arm, repeat, status, reused, *sums in self._connection.execute(
+                """
+                SELECT arm, repeat, status, reused_from IS NOT NULL, count(*),
+                       sum(prompt_tokens), sum(completion_tokens), sum(seconds), max(seq)
+                  FROM answer WHERE seq > ? GROUP BY 1, 2, 3, 4
+                """,
+                (after,),
+            )
+        ]
+
+    def only_failed(self) -> int:
+        """How many first questions have failures for answers and nothing else."""
+        return int(
+            self._one(
+                """
+                SELECT count(DISTINCT arm || position) FROM answer f
+                 WHERE status = 'failed' AND repeat = 0 AND NOT EXISTS (
+                     SELECT 1 FROM answer a WHERE a.arm = f.arm AND a.repeat = 0
+                        AND a.position = f.position AND a.status <> 'failed')
+                """
+            )
+        )
+
+    def newest_answers(self, limit: int) -> list[tuple[int, datetime]]:
+        """Row and time of the newest `limit` answers that were asked here, the newest first."""
+        return [
+            (seq, datetime.fromisoformat(at))
+            for seq, at in self._connection.execute(
+                "SELECT seq, at FROM answer WHERE reused_from IS NULL ORDER BY seq DESC LIMIT ?",
+                (limit,),
+            )
+        ]
+
+    def has_answers_between(self, first: int, last: int) -> bool:
+        """Whether an answer was recorded between two rows."""
+        found = self._one("SELECT 1 FROM answer WHERE seq > ? AND seq < ? LIMIT 1", first, last)
+        return found is not None
 
     def answers_under_other_settings(self, arm: Arm, settings: str) -> int:
         """How many answers of an arm were given under other settings than these."""

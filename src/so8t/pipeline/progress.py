@@ -30,6 +30,19 @@ class Reporter(Protocol):
         """Tell of an event: an interruption, an engine's crash, a choice that was made."""
 
 
+class Words(Protocol):
+    """The words of a language, as `report.text` gives them; who opens a run hands them in."""
+
+    def __call__(self, key: str, /, **values: Any) -> str:
+        """Give the words for `key` with `values` put in."""
+
+    def duration(self, value: float | None) -> str:
+        """Write a time in seconds; unknown is a dash."""
+
+    def number(self, value: int) -> str:
+        """Write a whole number."""
+
+
 class Silent:
     """Listens and says nothing."""
 

@@ -15,6 +15,7 @@ from so8t.journal.lease import Lease
 from so8t.journal.restore import RESTORED, open_journal
 from so8t.journal.store import Journal, system_now
 from so8t.pipeline.progress import Silent
+from so8t.system.state import boot_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from so8t.pipeline.progress import Reporter
 
 #: Keys that say how a run is shown, not what it measures: they may change between two starts.
-_PRESENTATION = {"language", "output"}
+_PRESENTATION = {"language", "output", "notify", "keep_awake"}
 
 
 def run_directory(config: RunConfig) -> Path:
@@ -76,7 +77,11 @@ def open_run(
         _same_run(config, journal)
         _note_interruption(journal, now())
         journal.event(
-            "session_started", pid=os.getpid(), host=socket.gethostname(), version=so8t.__version__
+            "session_started",
+            pid=os.getpid(),
+            host=socket.gethostname(),
+            version=so8t.__version__,
+            boot=boot_id(),
         )
         ending = "crashed"
         try:

@@ -44,7 +44,18 @@ EMBEDDED = 500
 _MOST_PROBLEMS = 300
 _COURSE_POINTS = 240
 # Book-keeping that every run has, shown elsewhere in the report.
-_QUIET = {FROZEN, CHECKED, "run_created", "session_started", "session_ended"}
+_QUIET = {
+    FROZEN,
+    CHECKED,
+    "run_created",
+    "session_started",
+    "session_ended",
+    "kept_awake",
+    "last_seen",
+    "not_registered",
+    "notification_failed",
+    "progress_log_failed",
+}
 
 
 def load_view(

@@ -1,0 +1,57 @@
+"""`so8t watch`: a run's progress, live: a display on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from so8t.cli.console import common
+from so8t.cli.wire import find_run
+from so8t.journal.lease import holder_of
+from so8t.journal.store import Journal
+from so8t.pipeline.progress_state import read_progress
+from so8t.pipeline.progress_text import interruption_line, phase_line, summary_lines
+
+if TYPE_CHECKING:
+    from so8t.cli.console import Console
+    from so8t.pipeline.progress_state import Progress
+
+
+@click.command("watch")
+@click.argument("run", type=click.Path(path_type=Path), required=False)
+@click.option(
+    "--every",
+    type=click.FloatRange(min=0.2),
+    default=None,
+    metavar="SECONDS",
+    help="Default: 2 on a terminal, 30 elsewhere.",
+)
+@common
+def command(console: Console, run: Path | None, *, every: float | None) -> None:
+    """Show RUN's progress until it stops or is done (default: the newest run)."""
+    directory = find_run(run)
+    wait = every or (2.0 if console.is_terminal else 30.0)
+    with console.live() as show:
+        while True:
+            progress = _read(directory)
+            show(_lines(directory, progress, console), progress.plain())
+            if progress.state != "running":
+                return
+            time.sleep(wait)
+
+
+def _read(directory: Path) -> Progress:
+    with Journal(directory, readonly=True) as journal:
+        return read_progress(journal, held=holder_of(directory) is not None)
+
+
+def _lines(directory: Path, progress: Progress, console: Console) -> list[str]:
+    text = console.text
+    lines = [f"{directory}{text('progress.state', state=text(f'cli.state.{progress.state}'))}"]
+    lines += [f"  {phase_line(phase, text)}" for phase in progress.phases]
+    lines += summary_lines(progress, text)
+    lines += [f"  {interruption_line(one, text)}" for one in progress.interruptions[-5:]]
+    return lines
