@@ -12,6 +12,7 @@ import pytest
 
 from so8t.pipeline.complete import CompleteAutomatedABPipeline
 from so8t.pipeline.phase4 import Phase4BenchmarkRunner
+from so8t.resources.balancer import ResourceBalancer
 
 ROOT = Path(__file__).resolve().parent.parent
 SIGNATURES = {
@@ -26,6 +27,18 @@ SIGNATURES = {
     Phase4BenchmarkRunner: {
         "run_hf_benchmark": "(self)",
         "run_llm_benchmark": "(self)",
+    },
+    ResourceBalancer: {
+        "get_gpu_metrics": "(self)",
+        "get_cpu_metrics": "(self)",
+        "get_memory_metrics": "(self)",
+        "check_thresholds": "(self)",
+        "adjust_resources": "(self)",
+        "monitor_loop": "(self, duration)",
+        "start_monitoring": "(self)",
+        "stop_monitoring": "(self)",
+        "save_metrics_history": "(self, path)",
+        "get_metrics_summary": "(self)",
     },
 }
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 Quantization = Literal["f32", "f16", "bf16", "q8_0", "q5_0", "q4_0", "q4_k_m", "q4_k_s", "q6_k"]
 #: The suite that ships with the package, as `benchmark.suites` names it.
 DEFAULT_SUITE = "default"
+_TIME_OF_DAY = r"^([01]\d|2[0-3]):[0-5]\d$"
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
 
@@ -198,7 +199,7 @@ class Verdict(_Strict):
     )
     deadline: str | None = Field(
         default=None,
-        pattern=r"^([01]\d|2[0-3]):[0-5]\d$",
+        pattern=_TIME_OF_DAY,
         description='"07:00": the best verdict by then, local time; the time that is left after '
         "the overall verdict goes to the tasks that are still undecided",
     )
@@ -231,6 +232,47 @@ class Notify(_Strict):
     )
 
 
+class Thresholds(_Strict):
+    """Shares from which a resource counts as full; what is done about it, the policy decides."""
+
+    gpu: float = Field(default=0.9, gt=0, le=1, description="utilization of a card")
+    gpu_memory: float = Field(default=0.9, gt=0, le=1, description="memory of a card in use")
+    cpu: float = Field(
+        default=0.8, gt=0, le=1, description="all cores; work of our own is no reason to do less"
+    )
+    memory: float = Field(
+        default=0.9, gt=0, le=1, description="memory in use, of the machine or of the container"
+    )
+
+
+class QuietHours(_Strict):
+    """Hours, local time, in which the run keeps low or still."""
+
+    start: str = Field(pattern=_TIME_OF_DAY, description='"09:00"')
+    end: str = Field(pattern=_TIME_OF_DAY, description='"18:00"; may be past midnight')
+    do: Literal["low", "pause"] = Field(
+        default="low", description="low: one answer at a time; pause: nothing new is asked"
+    )
+
+
+class Resources(_Strict):
+    """How the run shares the machine with everybody else."""
+
+    balance: bool = Field(default=True, description="watch the machine and follow it")
+    interval: float = Field(default=5.0, gt=0, description="seconds between two looks")
+    thresholds: Thresholds = Thresholds()
+    give_way: bool = Field(
+        default=True, description="do less while other programs need the CPU or a card"
+    )
+    quiet_hours: list[QuietHours] = []
+    max_level: PositiveInt | None = Field(
+        default=None, description="most answers in flight; default: the engine's slots"
+    )
+    low_priority: bool = Field(
+        default=True, description="lower CPU and disk priority from the start, children included"
+    )
+
+
 class RunConfig(_Strict):
     """One comparison of two models."""
 
@@ -241,6 +283,7 @@ class RunConfig(_Strict):
     engine: Engine = Engine()
     generation: Generation = Generation()
     verdict: Verdict = Verdict()
+    resources: Resources = Resources()
     seed: int = Field(default=1, ge=0, description="order of the items, sampling, fine-tuning data")
     output: Path = Field(
         default=Path("runs"), description="where run directories are made; relative to here"

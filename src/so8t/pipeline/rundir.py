@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from so8t.config.schema import RunConfig
     from so8t.pipeline.progress import Reporter
 
-#: Keys that say how a run is shown, not what it measures: they may change between two starts.
-_PRESENTATION = {"language", "output", "notify", "keep_awake"}
+#: Keys that say how a run is shown and how it shares the machine, not what it measures: they may
+#: change between two starts.
+_PRESENTATION = {"language", "output", "notify", "keep_awake", "resources"}
 
 
 def run_directory(config: RunConfig) -> Path:

@@ -1,0 +1,309 @@
+"""ResourceBalancer: watches the machine, decides how hard the run may work, remembers both.
+
+A thread of its own takes a sample every few seconds and asks the policy. Whoever does the work
+asks `level` between two answers; nothing is changed behind anybody's back.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass, replace
+from datetime import datetime
+from datetime import time as time_of_day
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+from so8t.config.schema import Resources
+from so8t.resources.policy import Limits, Quiet, State, decide
+from so8t.resources.readings import METRICS, Sample
+from so8t.system.files import write_atomic
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+#: Levels to move in where nobody said how many answers can be in flight.
+_MOST = 8
+_REMEMBERED = 24 * 60 * 12  # a day at five seconds
+_NEAREST = 12  # samples that the policy sees
+
+
+class Sees(Protocol):
+    """Where samples come from: `Sensors`, or a recording that is played again."""
+
+    def read(self, level: int | None = None) -> Sample:
+        """Take one sample."""
+
+    def close(self) -> None:
+        """Let go of what it holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Adjustment:
+    """A step that the policy took.
+
+    `before` and `after` are answers in flight (0: paused), `squeeze` is which smaller way to load
+    the models is wanted (0: none); `sample` is what was seen.
+    """
+
+    reason: str
+    before: int
+    after: int
+    squeeze: int
+    sample: Sample
+
+
+class ResourceBalancer:
+    """Samples, judges, remembers. Every method may be called from any thread."""
+
+    def __init__(
+        self,
+        settings: Resources | None = None,
+        *,
+        sensors: Sees | None = None,
+        most: int | None = None,
+        squeezes: int = 0,
+        squeeze: int = 0,
+        keep: Callable[[Sample], None] | None = None,
+        local_time: Callable[[], time_of_day] | None = None,
+    ) -> None:
+        """Begin at the highest level.
+
+        Args:
+            settings: thresholds, interval, quiet hours; the documented defaults without any.
+            sensors: what is looked at; this machine without any.
+            most: most answers in flight; `settings.max_level` bounds it further.
+            squeezes: how many smaller ways to load the models there are.
+            squeeze: which of them is in force already.
+            keep: gets every sample that `monitor_loop` takes, in its thread.
+            local_time: the time of day for the quiet hours.
+
+        """
+        self.settings = settings or Resources()
+        if sensors is None:
+            from so8t.resources.sensors import Sensors  # noqa: PLC0415 - starts looking at once
+
+            sensors = Sensors()
+        self._sensors = sensors
+        self._local_time = local_time or _local_time
+        self._limits = limits_of(self.settings, most or _MOST, squeezes)
+        self._state = State(level=self._limits.most, squeeze=squeeze)
+        self._keep = keep
+        self._samples: deque[Sample] = deque(maxlen=_REMEMBERED)
+        self._adjustments: deque[Adjustment] = deque()
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+        self._thread: threading.Thread | None = None
+        #: Why the monitoring ended by itself, None while all is well.
+        self.fault: BaseException | None = None
+
+    # --- what is there now ---------------------------------------------------------------------
+
+    def get_gpu_metrics(self) -> tuple[float | None, float | None]:
+        """Utilization and memory in use of the busiest and fullest card, 0 to 1; None: unknown."""
+        sample = self._latest()
+        return sample.gpu, sample.gpu_memory
+
+    def get_cpu_metrics(self) -> float | None:
+        """Share of all cores in use, by anybody, 0 to 1; None for the very first sample."""
+        return self._latest().cpu
+
+    def get_memory_metrics(self) -> float | None:
+        """Share in use of the machine's memory or of the container's limit, 0 to 1."""
+        return self._latest().memory
+
+    def check_thresholds(self) -> dict[str, bool | None]:
+        """Tell for gpu, gpu_memory, cpu and memory whether it is over its threshold.
+
+        None where the quantity is unknown. A CPU over its threshold is told, not acted on: work
+        of our own is what it is for.
+        """
+        sample, limits = self._latest(), self.settings.thresholds
+        found = {
+            "gpu": (sample.gpu, limits.gpu),
+            "gpu_memory": (sample.gpu_memory, limits.gpu_memory),
+            "cpu": (sample.cpu, limits.cpu),
+            "memory": (sample.memory, limits.memory),
+        }
+        return {
+            name: None if value is None else value > limit for name, (value, limit) in found.items()
+        }
+
+    @property
+    def level(self) -> int:
+        """Answers that may be in flight now; 0 is a pause."""
+        return self._state.level
+
+    @property
+    def squeeze(self) -> int:
+        """Which of the smaller ways to load the models is wanted; 0 for none."""
+        return self._state.squeeze
+
+    @property
+    def latest(self) -> Sample | None:
+        """The newest sample, None before the first."""
+        with self._lock:
+            return self._samples[-1] if self._samples else None
+
+    # --- what is done --------------------------------------------------------------------------
+
+    def adjust_resources(self) -> Adjustment | None:
+        """Take a sample and follow the policy; return the step, None when nothing changes."""
+        sample = self._sensors.read(self._state.level)
+        with self._lock:
+            self._samples.append(sample)
+            if not self.settings.balance:
+                return None
+            before = self._state
+            nearest = [self._samples[n] for n in range(-min(_NEAREST, len(self._samples)), 0)]
+            decision = decide(nearest, before, self._limits, self._local_time())
+            self._state = decision.state
+            if decision.reason is None:
+                return None
+            step = Adjustment(
+                decision.reason,
+                before.level,
+                decision.state.level,
+                decision.state.squeeze,
+                sample,
+            )
+            self._adjustments.append(step)
+            return step
+
+    def take_adjustments(self) -> list[Adjustment]:
+        """Hand over the steps since the last call, oldest first, to whoever records them."""
+        with self._lock:
+            found = list(self._adjustments)
+            self._adjustments.clear()
+            return found
+
+    def fit(self, *, most: int, squeezes: int, squeeze: int) -> None:
+        """Take the range that loading really gave, and which smaller way is in force.
+
+        A level that was never lowered becomes the new highest one.
+        """
+        with self._lock:
+            untouched = self._state.level == self._limits.most
+            self._limits = limits_of(self.settings, most, squeezes)
+            level = self._limits.most if untouched else min(self._state.level, self._limits.most)
+            self._state = replace(self._state, level=level, squeeze=squeeze)
+
+    def monitor_loop(self, duration: float | None = None) -> None:
+        """Adjust at every interval until `stop_monitoring`, or for `duration` seconds."""
+        until = None if duration is None else time.monotonic() + duration
+        due = time.monotonic()
+        while not self._stopped.is_set():
+            self.adjust_resources()
+            if self._keep is not None:
+                self._keep(self._latest())
+            # From the time that was due, not from now: sampling must not slow the rhythm down.
+            due = max(due + self.settings.interval, time.monotonic())
+            if until is not None and due > until:
+                self._stopped.wait(max(0.0, until - time.monotonic()))
+                return
+            self._stopped.wait(due - time.monotonic())
+
+    def start_monitoring(self) -> None:
+        """Run `monitor_loop` in a thread of its own. Does nothing when it runs already."""
+        if self._thread is None:
+            self._stopped.clear()
+            self._thread = threading.Thread(
+                target=self._monitor, name="so8t-resources", daemon=True
+            )
+            self._thread.start()
+
+    def stop_monitoring(self) -> None:
+        """End the monitoring and let the drivers go. Safe to call twice."""
+        self._stopped.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        self._sensors.close()
+
+    def __enter__(self) -> Self:
+        self.start_monitoring()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.stop_monitoring()
+
+    # --- what was there ------------------------------------------------------------------------
+
+    def save_metrics_history(self, path: Path) -> Path:
+        """Write every remembered sample to `path`, one JSON object a line; return `path`."""
+        with self._lock:
+            lines = [json.dumps(sample.asdict()) for sample in self._samples]
+        write_atomic(path, "".join(f"{line}\n" for line in lines))
+        return path
+
+    def get_metrics_summary(self) -> dict[str, Any]:
+        """Minimum, mean, 95th percentile and maximum of each quantity.
+
+        A quantity that was never read is None, and `unreadable` says why.
+        """
+        with self._lock:
+            return summarize(list(self._samples))
+
+    def _monitor(self) -> None:
+        try:
+            self.monitor_loop()
+        except BaseException as error:
+            # The run goes on at the level that it has, and tells of this where it records steps.
+            self.fault = error
+            raise
+
+    def _latest(self) -> Sample:
+        found = self.latest
+        if found is None:
+            found = self._sensors.read(self._state.level)
+            with self._lock:
+                self._samples.append(found)
+        return found
+
+
+def limits_of(settings: Resources, most: int, squeezes: int = 0) -> Limits:
+    """Return the policy's limits for what a person set."""
+    return Limits(
+        most=max(1, min(most, settings.max_level or most)),
+        memory=settings.thresholds.memory,
+        gpu_memory=settings.thresholds.gpu_memory,
+        give_way=settings.give_way,
+        quiet=tuple(
+            Quiet(
+                time_of_day.fromisoformat(hours.start),
+                time_of_day.fromisoformat(hours.end),
+                hours.do == "pause",
+            )
+            for hours in settings.quiet_hours
+        ),
+        squeezes=squeezes,
+    )
+
+
+def summarize(samples: list[Sample]) -> dict[str, Any]:
+    """Minimum, mean, 95th percentile and maximum of each of METRICS over samples."""
+    import numpy as np  # noqa: PLC0415 - a summary is asked for once, at the end
+
+    summary: dict[str, Any] = {"samples": len(samples)}
+    for name in METRICS:
+        known = [
+            value for value in (sample.metric(name) for sample in samples) if value is not None
+        ]
+        summary[name] = (
+            {
+                "min": float(min(known)),
+                "mean": float(np.mean(known)),
+                "p95": float(np.percentile(known, 95)),
+                "max": float(max(known)),
+            }
+            if known
+            else None
+        )
+    summary["unreadable"] = samples[-1].unreadable if samples else {}
+    return summary
+
+
+def _local_time() -> time_of_day:
+    return datetime.now().astimezone().time()

@@ -1,0 +1,130 @@
+"""ResourceBalancer: what it tells, what it remembers, and that it follows the policy."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from datetime import time as time_of_day
+
+import pytest
+
+from so8t.config.schema import QuietHours, Resources
+from so8t.resources.balancer import ResourceBalancer
+from so8t.resources.readings import METRICS, Gpu, Sample
+
+
+class Recording:
+    """Plays recorded samples, the last one for ever; tells how often it was asked and closed."""
+
+    def __init__(self, *samples: dict) -> None:
+        self.samples, self.taken, self.closed = list(samples), 0, 0
+
+    def read(self, level=None) -> Sample:
+        seen = self.samples[min(self.taken, len(self.samples) - 1)]
+        self.taken += 1
+        return Sample(at=5.0 * self.taken, monotonic=5.0 * self.taken, level=level, **seen)
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def balancer(*samples: dict, most: int = 8, **settings) -> ResourceBalancer:
+    return ResourceBalancer(Resources(**settings), sensors=Recording(*samples), most=most)
+
+
+def test_unknown_is_none_and_never_zero():
+    """What no sensor tells is None in the metrics, the thresholds and the summary, with why."""
+    one = balancer({"unreadable": {"gpu": "no NVIDIA driver"}})
+    assert one.get_gpu_metrics() == (None, None)
+    assert one.get_cpu_metrics() is one.get_memory_metrics() is None
+    assert set(one.check_thresholds().values()) == {None}
+    summary = one.get_metrics_summary()
+    assert all(summary[name] is None for name in METRICS if name != "level")
+    assert summary["unreadable"] == {"gpu": "no NVIDIA driver"}
+
+
+def test_the_documented_thresholds():
+    """GPU 0.9, its memory 0.9, CPU 0.8, memory 0.9, every 5 s, unless the config says other."""
+    card = Gpu(0, utilization=0.91, memory_used=89, memory_total=100)
+    seen = {"cpu": 0.81, "memory": 0.9, "gpus": (card,)}
+    told = {"gpu": True, "gpu_memory": False, "cpu": True, "memory": False}
+    assert balancer(seen).check_thresholds() == told
+    assert Resources().interval == 5.0
+    lower = balancer(seen, thresholds={"memory": 0.5, "gpu": 0.95})
+    assert lower.check_thresholds() == told | {"memory": True, "gpu": False}
+
+
+def test_it_follows_the_policy_and_tells_each_step_once():
+    """A step has reason, before, after and what was seen; who takes the steps gets each once."""
+    one = balancer({"memory": 0.94})
+    step = one.adjust_resources()
+    assert (step.reason, step.before, step.after) == ("memory_full", 8, 4)
+    assert step.sample.memory == 0.94
+    assert one.level == 4
+    assert one.take_adjustments() == [step]
+    assert one.take_adjustments() == []
+
+
+def test_it_only_watches_where_balancing_is_off():
+    """With `balance: false` samples are taken and nothing follows from them."""
+    one = balancer({"memory": 0.99}, balance=False)
+    assert one.adjust_resources() is None
+    assert one.level == 8
+    assert one.latest.memory == 0.99
+
+
+def test_quiet_hours_and_the_highest_level_come_from_the_config():
+    """`max_level` bounds the level, `quiet_hours` hold it down while they last."""
+    hours = QuietHours(start="22:00", end="07:00", do="pause")
+    one = ResourceBalancer(
+        Resources(max_level=3, quiet_hours=[hours]),
+        sensors=Recording({"memory": 0.2}),
+        most=8,
+        local_time=lambda: time_of_day(23),
+    )
+    assert one.level == 3
+    assert one.adjust_resources().reason == "quiet_hours"
+    assert one.level == 0
+
+
+@pytest.mark.parametrize(("lowered", "level"), [(False, 2), (True, 1)])
+def test_the_range_that_loading_gave(lowered, level):
+    """A level that nothing lowered becomes the new highest; one that was lowered stays low."""
+    one = balancer({"cpu_others": 0.9 if lowered else 0.0, "memory": 0.2})
+    one.adjust_resources()
+    one.fit(most=2, squeezes=3, squeeze=1)
+    assert (one.level, one.squeeze) == (level, 1)
+
+
+def test_the_loop_runs_until_it_is_stopped(tmp_path):
+    """Samples come at the interval in a thread of its own, are kept, and end with stop."""
+    kept = []
+    sensors = Recording({"memory": 0.3, "cpu": 0.5})
+    one = ResourceBalancer(Resources(interval=0.01), sensors=sensors, keep=kept.append)
+    one.start_monitoring()
+    one.start_monitoring()
+    assert sum(thread.name == "so8t-resources" for thread in threading.enumerate()) == 1
+    while len(kept) < 5:
+        time.sleep(0.01)
+    one.stop_monitoring()
+    one.stop_monitoring()
+    taken = sensors.taken
+    time.sleep(0.05)
+    assert sensors.taken == taken
+    assert sensors.closed == 2
+    lines = one.save_metrics_history(tmp_path / "history.jsonl").read_text().splitlines()
+    assert len(lines) == taken
+    assert json.loads(lines[0])["memory"] == 0.3
+    summary = one.get_metrics_summary()
+    assert summary["cpu"] == {"min": 0.5, "mean": 0.5, "p95": 0.5, "max": 0.5}
+    assert summary["gpu"] is None
+
+
+def test_the_loop_ends_after_its_duration():
+    """`monitor_loop(duration)` returns by itself."""
+    one = balancer({"memory": 0.3}, interval=0.05)
+    began = time.monotonic()
+    one.monitor_loop(duration=0.2)
+    assert 0.15 < time.monotonic() - began < 5
+    assert one.get_metrics_summary()["samples"] >= 3
