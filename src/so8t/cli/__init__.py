@@ -25,6 +25,7 @@ COMMANDS = {
     "run": "Run, or go on with a run that was interrupted.",
     "status": "Show how far a run is.",
     "watch": "Show a run's progress live.",
+    "verify": "Recompute all that a run rests on: chain, scores, verdict, files, report.",
     "report": "Write a run's report again from its journal.",
     "compare": "Compare two models on results made elsewhere, or on two runs.",
     "retry": "Ask the questions again whose answers failed.",
@@ -80,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit code (0, 1, 2, 3, 4, 5, 10, 130, 143)."""
+    """Run the command line; return the exit code (0, 1, 2, 3, 4, 5, 10, 11, 130, 143)."""
     try:
         result: Any = app.main(args=arguments, prog_name="so8t", standalone_mode=False)
     except click.exceptions.Abort:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 GENESIS = "so8t-journal-v1"
+#: What SQLite raises where a file's structure is destroyed.
+UNREADABLE = (apsw.CorruptError, apsw.NotADBError)
 
 
 def link(previous: str, table: str, values: Sequence[Any]) -> str:
@@ -109,7 +111,7 @@ def _one_moment(connection: apsw.Connection) -> Iterator[None]:
         finally:
             if not nested and connection.in_transaction:
                 connection.execute("COMMIT")
-    except (apsw.CorruptError, apsw.NotADBError) as error:
+    except UNREADABLE as error:
         raise JournalDamagedError(f"the journal's file is damaged: {error}") from error
 
 

@@ -15,6 +15,7 @@ import apsw
 from so8t.errors import IncompleteError, JournalDamagedError, JournalError
 from so8t.journal.backup import Backup, backups, write_backup
 from so8t.journal.chain import (
+    UNREADABLE,
     Head,
     check_witness,
     follow,
@@ -50,8 +51,12 @@ _INSERT = {
 class ChainedFile:
     """The file of one journal, open for reading or for writing."""
 
-    def __init__(self, directory: Path, *, readonly: bool = False, vfs: str | None = None) -> None:
+    def __init__(
+        self, directory: Path, *, readonly: bool = False, check: bool = True, vfs: str | None = None
+    ) -> None:
         """Open the file in `directory`, created if absent unless `readonly`.
+
+        `check` compares it with its witness; who verifies all of it does that there.
 
         Raises JournalNewerError, JournalError (damage, missing rows), PrerequisiteError (none to
         read).
@@ -66,12 +71,12 @@ class ChainedFile:
         self._inode = self.path.stat().st_ino
         self._broken: str | None = None
         try:
-            witness = check_witness(self._witness, self._connection)
+            witness = check_witness(self._witness, self._connection) if check else None
             if witness is not None and not readonly:
                 # What came after the witness is vouched for by its links alone: a few hundred
                 # rows. All of them are recomputed after an unclean stop (see `restore`).
                 follow(self._connection, witness)
-        except (apsw.CorruptError, apsw.NotADBError) as error:
+        except UNREADABLE as error:
             self._connection.close()
             raise JournalDamagedError(f"{self.path} is damaged: {error}") from error
         except JournalError:
@@ -86,6 +91,11 @@ class ChainedFile:
     def usable(self) -> bool:
         """Whether the journal can still be written (no failed fsync, no vanished file)."""
         return self._broken is None
+
+    @property
+    def connection(self) -> apsw.Connection:
+        """The open file, for what reads it as rows: verification, backups."""
+        return self._connection
 
     @property
     def head(self) -> Head:

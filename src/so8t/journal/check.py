@@ -15,10 +15,8 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-import apsw
-
 from so8t.errors import EngineCrashed, JournalDamagedError
-from so8t.journal.chain import verify_chain
+from so8t.journal.chain import UNREADABLE, verify_chain
 from so8t.journal.connect import connect
 from so8t.system.child import Child, ChildTimeoutError, serve_messages
 
@@ -69,7 +67,7 @@ def damage_in(path: Path) -> str | None:
             verify_chain(connection)
         finally:
             connection.close()
-    except (JournalDamagedError, apsw.CorruptError, apsw.NotADBError) as error:
+    except (JournalDamagedError, *UNREADABLE) as error:
         return str(error)
     return None
 

@@ -67,15 +67,18 @@ class Journal(ChainedFile):
         directory: Path,
         *,
         readonly: bool = False,
+        check: bool = True,
         now: Callable[[], datetime] = system_now,
         vfs: str | None = None,
     ) -> None:
         """Open the journal in `directory`, created if absent unless `readonly`.
 
+        `check` compares it with its witness; who verifies all of it does that there.
+
         Raises JournalNewerError, JournalError (damage, missing rows), PrerequisiteError (none to
         read).
         """
-        super().__init__(directory, readonly=readonly, vfs=vfs)
+        super().__init__(directory, readonly=readonly, check=check, vfs=vfs)
         self._now = now
 
     # --- the run -------------------------------------------------------------------------------
@@ -194,6 +197,11 @@ class Journal(ChainedFile):
             (start, self.sample_count() if stop is None else stop),
         ):
             yield _SAMPLE.validate_json(body)
+
+    def sample_digests(self) -> Iterator[str]:
+        """Yield the digests of the frozen samples as they were recorded, by position."""
+        for (digest,) in self._connection.execute("SELECT digest FROM sample ORDER BY position"):
+            yield digest
 
     def settings(self, body: dict[str, Any]) -> str:
         """Record a set of settings (model, engine, decoding) if it is new; return its digest."""

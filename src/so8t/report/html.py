@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from so8t.journal.store import Journal
 from so8t.report import facts, figures
+from so8t.report.embedded import embed
 from so8t.report.query import Marks, load_view
 from so8t.report.redact import visible
 from so8t.report.text import Text, resolve_language
@@ -40,13 +41,16 @@ def write_report(directory: Path, language: str) -> Path:
     text = Text(resolve_language(language))
     with Journal(directory, readonly=True) as journal:
         journal.verify()
-        view = load_view(
-            journal,
-            marks=Marks(text("answers.thinking_hidden"), text("answers.omitted")),
-        )
+        page = page_of(journal, text)
     path = directory / FILE_NAME
-    write_atomic(path, render(view, text))
+    write_atomic(path, page)
     return path
+
+
+def page_of(journal: Journal, text: Text) -> str:
+    """Return the report on a journal as it is now: equal journals give equal pages."""
+    marks = Marks(text("answers.thinking_hidden"), text("answers.omitted"))
+    return render(load_view(journal, marks=marks), text)
 
 
 def render(view: View, text: Text) -> str:
@@ -66,6 +70,7 @@ def render(view: View, text: Text) -> str:
         _context(view, text),
         css=Markup(css),  # noqa: S704 - our own file, packaged
         js=Markup(js),  # noqa: S704 - our own file, packaged
+        data=Markup(embed(view, text.language)),  # noqa: S704 - JSON without a "<"
         css_digest=_digest(css),
         js_digest=_digest(js),
     )

@@ -1,0 +1,52 @@
+"""`so8t verify`: is everything that a run claims what its data say?"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from so8t.cli.console import common
+from so8t.cli.wire import read_journal
+from so8t.errors import VerificationFailed
+
+if TYPE_CHECKING:
+    from so8t.cli.console import Console
+
+
+@click.command("verify")
+@click.argument("run", type=click.Path(path_type=Path), required=False)
+@common
+def command(console: Console, run: Path | None) -> int:
+    """Recompute all that RUN rests on (a run's directory or its config; default: the newest).
+
+    Digests of files, the journal's chain and witness, every score from the stored answer, the
+    verdict, and whether the report says what the data say. Changes nothing. Exit code 11 when
+    something is not what it should be.
+    """
+    from so8t.report.verify import verify_run  # noqa: PLC0415 - the graders, only when asked for
+
+    with read_journal(run, check=False) as (directory, journal):
+        findings = verify_run(journal)
+    failed = [finding for finding in findings if finding.result == "fail"]
+    console.data(
+        {
+            "directory": str(directory),
+            "sound": not failed,
+            "checks": [asdict(finding) for finding in findings],
+        }
+    )
+    console.line(str(directory), style="bold")
+    marks = {"pass": "ok  ", "warn": "warn", "fail": "FAIL"}
+    for finding in findings:
+        console.line(f"{marks[finding.result]}  {finding.name}: {finding.detail}")
+    if failed:
+        names = ", ".join(dict.fromkeys(finding.name for finding in failed))
+        raise VerificationFailed(
+            f"{directory} is not what was recorded: {names}.",
+            hint="so8t run on it goes back to the newest good backup where the journal is damaged; "
+            "so8t report writes the report anew",
+        )
+    return 0

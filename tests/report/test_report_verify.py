@@ -1,0 +1,211 @@
+"""Whatever is changed behind a run's back is found and named."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+
+import apsw
+import pytest
+
+from so8t.cli import run
+from so8t.examples import DEMO
+from so8t.journal.chain import GENESIS, link, walk, write_witness
+from so8t.journal.chain import Head as ChainHead
+from so8t.journal.chained import FILE_NAME, WITNESS_NAME
+from so8t.journal.migrations import CHAINED
+from so8t.journal.store import Journal
+from so8t.report.html import write_report
+from so8t.report.verify import verify_run
+
+
+@pytest.fixture(scope="module")
+def honest(tmp_path_factory):
+    """The directory of a real run of the whole pipeline, with its report."""
+    place = tmp_path_factory.mktemp("honest")
+    suite = (DEMO.parent / "suite.jsonl").read_text(encoding="utf-8").splitlines()[:24]
+    (place / "suite.jsonl").write_text("\n".join(suite) + "\n", encoding="utf-8")
+    base = json.dumps(str(DEMO.parent / "base"))
+    (place / "so8t.yaml").write_text(
+        f"""\
+name: honest
+a: {{source: {{hf: {base}}}}}
+b: {{source: {{hf: {base}}}, quantization: q4_0}}
+engine: {{slots: 1, threads: 1, context: 256}}
+generation: {{max_tokens: 8}}
+benchmark: {{suites: [suite.jsonl], noise_floor: 2}}
+""",
+        encoding="utf-8",
+    )
+    subprocess.run(
+        [sys.executable, "-m", "so8t", "run", "so8t.yaml", "--lang", "en"],
+        cwd=place, check=True, capture_output=True,
+    )  # fmt: skip
+    return place / "runs" / "honest"
+
+
+@pytest.fixture
+def copy(honest, tmp_path):
+    """A copy of it that a test may spoil; its files' recorded places are the originals'."""
+    shutil.copytree(honest, tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def found(directory, result="fail"):
+    """Verify; return the names of what has this result."""
+    with Journal(directory, readonly=True, check=False) as journal:
+        return {finding.name for finding in verify_run(journal) if finding.result == result}
+
+
+def change(directory, *statements):
+    connection = apsw.Connection(str(directory / FILE_NAME))
+    for statement in statements:
+        connection.execute(statement)
+    connection.close()
+
+
+def chain_anew(directory):
+    """Do what a patient forger does: recompute every link, the head and the witness."""
+    shutil.rmtree(directory / "backups")
+    connection = apsw.Connection(str(directory / FILE_NAME))
+    head = ChainHead(0, GENESIS)
+    for table, values, _ in list(walk(connection)):
+        head = ChainHead(values[0], link(head.chain, table, values))
+        assert table in CHAINED
+        connection.execute(
+            f"UPDATE {table} SET chain = ? WHERE seq = ?",  # noqa: S608 - our own names
+            (head.chain, head.seq),
+        )
+    connection.execute("UPDATE head SET seq = ?, chain = ?", (head.seq, head.chain))
+    connection.close()
+    write_witness(directory / WITNESS_NAME, head)
+
+
+def test_an_honest_run_is_found_sound(honest):
+    """Nothing fails and nothing is left unverified."""
+    assert found(honest) == set()
+    assert found(honest, "warn") == set()
+
+
+def test_a_changed_row_is_named_by_the_chain(copy):
+    """The row's number and table."""
+    change(copy, "UPDATE answer SET text = 'better' WHERE position = 3 AND arm = 'b'")
+    assert "chain" in found(copy)
+
+
+@pytest.mark.parametrize(
+    ("statement", "names"),
+    [
+        ("UPDATE score SET value = 1 - value WHERE seq = (SELECT max(seq) FROM score)", {"scores"}),
+        (
+            """UPDATE answer SET text = (SELECT json_extract(body, '$.reference') FROM sample
+                WHERE sample.position = answer.position)
+                WHERE seq IN (SELECT answer FROM score WHERE value = 0)""",
+            {"scores"},
+        ),
+        (
+            (
+                'UPDATE phase SET result = replace(result, \'"outcome":"undecided"\','
+                ' \'"outcome":"b_better"\')'
+            ),
+            {"verdict"},
+        ),
+        ("UPDATE sample SET body = replace(body, '?', '!') WHERE position = 1", {"questions"}),
+        (
+            """UPDATE phase SET result = replace(result, 'sha256:', 'sha256:0')
+                WHERE phase = 'prepare_b'""",
+            {"model B"},
+        ),
+    ],
+    ids=["score", "answer", "verdict", "question", "digest"],
+)
+def test_a_forger_who_recomputes_the_chain_is_found_by_the_rest(copy, statement, names):
+    """Scores are graded again, the verdict is judged again, files are read again."""
+    change(copy, statement)
+    chain_anew(copy)
+    failed = found(copy)
+    assert "chain" not in failed
+    assert "witness" not in failed
+    assert names <= failed
+
+
+def test_backups_remember_what_the_journal_was(copy):
+    """A journal that was rewritten, chain and witness too, does not continue its backups."""
+    kept = copy.parent / "kept"
+    shutil.copytree(copy / "backups", kept)
+    change(copy, "UPDATE score SET value = 1 - value WHERE seq = (SELECT min(seq) FROM score)")
+    change(copy, "UPDATE event SET monotonic = monotonic + 1 WHERE kind = 'run_created'")
+    chain_anew(copy)
+    shutil.copytree(kept, copy / "backups")
+    assert "backups" in found(copy)
+
+
+def test_a_lost_tail_is_named_by_the_witness(copy):
+    """Rows that were witnessed and are gone."""
+    witness = json.loads((copy / WITNESS_NAME).read_text())
+    (copy / WITNESS_NAME).write_text(json.dumps(witness | {"seq": witness["seq"] + 7}))
+    assert found(copy) == {"witness"}
+
+
+def test_a_changed_model_file_is_named(honest):
+    """One byte of B's file, at the place where the run recorded it."""
+    (model,) = (honest / "artifacts" / "b").glob("*.gguf")
+    whole = model.read_bytes()
+    try:
+        model.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        assert found(honest) == {"model B"}
+        model.unlink()
+        assert found(honest) == set()
+        assert found(honest, "warn") == {"model B"}
+    finally:
+        model.write_bytes(whole)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"outcome": "', '"outcome": "not_'),
+        ("<h1", "<h1 hidden"),
+        ('id="so8t-data"', 'id="gone"'),
+        ('"chain": "', '"chain": "0'),
+    ],
+    ids=["data", "text", "no-data", "other-journal"],
+)
+def test_a_changed_report_is_named(copy, old, new):
+    """Its data, its text, and whose it is are compared with the journal."""
+    path = copy / "report.html"
+    page = path.read_text(encoding="utf-8")
+    assert old in page
+    path.write_text(page.replace(old, new, 1), encoding="utf-8")
+    assert found(copy) == {"report"}
+
+
+def test_a_report_from_before_the_newest_rows_says_so(copy):
+    """Book-keeping that came later is a remark; another result would be a failure."""
+    with Journal(copy) as journal:
+        journal.event("later")
+    assert found(copy) == set()
+    assert found(copy, "warn") == {"report"}
+
+
+def test_the_command_names_what_is_wrong_and_exits_11(capsys, copy):
+    """Exit code 0 for a sound run, else 11 and the check's name; --json has all checks."""
+    assert run(["verify", str(copy), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["sound"] is True
+    change(copy, "DELETE FROM score WHERE seq = (SELECT min(seq) FROM score)")
+    assert run(["verify", str(copy), "--json"]) == 11
+    captured = capsys.readouterr()
+    checks = {check["name"]: check["result"] for check in json.loads(captured.out)["checks"]}
+    assert checks["chain"] == checks["scores"] == "fail"
+    assert "chain" in captured.err
+
+
+def test_a_run_under_way_can_be_verified(copy, partial, tmp_path):
+    """Nothing is claimed of what was not asked yet."""
+    assert copy.exists()
+    other = tmp_path / "partial"
+    shutil.copytree(partial, other)
+    write_report(other, "ja")
+    assert not {"chain", "witness", "verdict", "report"} & found(other)
