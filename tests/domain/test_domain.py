@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from so8t.domain.canonical import canonical_json, digest_of
 from so8t.domain.exchange import Arm, Message
-from so8t.domain.plan import Phase, block_ends, block_size, completed_prefix, legs, permute
+from so8t.domain.plan import (
+    Phase,
+    block_ends,
+    block_size,
+    completed_prefix,
+    legs,
+    one_cluster,
+    permute,
+)
 from so8t.domain.sample import Grade, Origin, Sample, Score
 
 
@@ -120,3 +130,33 @@ def test_unscored_is_not_zero():
     """A grader that cannot decide gives no number."""
     assert Score.unscored("why") == Score(Grade.UNSCORED, None, "why")
     assert Score.number(0.0).value == 0.0
+
+
+def twin(name: str, question: str, task: str = "t", cluster: str | None = None) -> Sample:
+    return replace(
+        sample(name, cluster), id=f"{task}/{name}", task=task, messages=(Message("user", question),)
+    )
+
+
+def test_the_same_question_counts_once():
+    """Equal messages share a cluster, within a task and between tasks; others stay alone."""
+    samples = [twin("1", "?"), twin("2", "!"), twin("3", "?"), twin("4", "?", task="u")]
+    joined = one_cluster(samples)
+    assert [s.id for s in joined] == [s.id for s in samples]
+    names = [s.cluster for s in joined]
+    assert names[1] is None
+    assert names[0] == names[2] == names[3] is not None
+    order = [s.cluster for s in permute(joined, 3)]
+    assert order in ([None, *[names[0]] * 3], [*[names[0]] * 3, None])
+    assert one_cluster([twin("1", "?"), twin("2", "!")]) == [twin("1", "?"), twin("2", "!")]
+
+
+def test_a_twin_joins_the_cluster_that_is_there():
+    """A passage's name is kept; two passages that share a question become one cluster."""
+    passage = [twin("1", "a", cluster="p"), twin("2", "b", cluster="p"), twin("3", "b")]
+    assert [s.cluster for s in one_cluster(passage)] == ["p", "p", "p"]
+    two = [*passage, twin("4", "b", cluster="q"), twin("5", "c", cluster="q"), twin("6", "d")]
+    names = [s.cluster for s in one_cluster(two)]
+    assert len(set(names[:5])) == 1
+    assert names[0] not in (None, "p", "q")
+    assert names[5] is None

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import itertools
+from array import array
+from collections import defaultdict
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -42,6 +45,67 @@ class Leg:
     stop: int
 
 
+#: How the name of a cluster begins that holds questions of several tasks or clusters.
+SAME_QUESTION = "same question "
+
+
+def one_cluster(samples: Sequence[Sample]) -> list[Sample]:
+    """Put questions that are the same, word for word, into one cluster.
+
+    Counted as independent they would say the same thing twice: a verdict's error rate holds for
+    independent clusters. A question without a cluster joins that of its twin; twins of several
+    tasks or clusters, and all that stand with them, form a new one. The order stays.
+    """
+    prints = array("Q", (_print(sample) for sample in samples))
+    ordered = sorted(prints)
+    twice = {a for a, b in itertools.pairwise(ordered) if a == b}
+    if not twice:
+        return list(samples)
+    twins: dict[tuple[object, ...], list[int]] = defaultdict(list)
+    for number, sample in enumerate(samples):
+        if prints[number] in twice:
+            twins[sample.messages].append(number)
+        if sample.cluster is not None:
+            twins[sample.task, sample.cluster].append(number)
+    joined = list(samples)
+    for group in _joined([numbers for numbers in twins.values() if len(numbers) > 1]):
+        members = [samples[number] for number in group]
+        names = {(member.task, member.cluster) for member in members if member.cluster is not None}
+        if len(names) == 1 and len({member.task for member in members}) == 1:
+            name = next(iter(names))[1]
+        else:
+            first = min(member.id for member in members)
+            name = SAME_QUESTION + hashlib.sha256(first.encode()).hexdigest()[:12]
+        for number in group:
+            joined[number] = replace(samples[number], cluster=name)
+    return joined
+
+
+def _print(sample: Sample) -> int:
+    """Sixty-four bits of a question's text: enough to find those that need a closer look."""
+    text = "\0".join(f"{message.role}\0{message.content}" for message in sample.messages)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+
+
+def _joined(groups: list[list[int]]) -> list[list[int]]:
+    """Join groups that share a member, until none do."""
+    parent: dict[int, int] = {}
+
+    def root(number: int) -> int:
+        while parent.setdefault(number, number) != number:
+            parent[number] = parent[parent[number]]
+            number = parent[number]
+        return number
+
+    for group in groups:
+        for number in group[1:]:
+            parent[root(number)] = root(group[0])
+    found: dict[int, list[int]] = defaultdict(list)
+    for number in sorted(parent):
+        found[root(number)].append(number)
+    return list(found.values())
+
+
 def permute(samples: Iterable[Sample], seed: int) -> list[Sample]:
     """Put samples in a seeded random order that no platform or Python version changes.
 
@@ -50,7 +114,10 @@ def permute(samples: Iterable[Sample], seed: int) -> list[Sample]:
     """
 
     def rank(sample: Sample) -> tuple[bytes, str]:
-        name = sample.id if sample.cluster is None else f"{sample.task}\0{sample.cluster}"
+        name, cluster = sample.id, sample.cluster
+        if cluster is not None:
+            # A cluster's name holds within its task, but for those that join several.
+            name = cluster if cluster.startswith(SAME_QUESTION) else f"{sample.task}\0{cluster}"
         return hashlib.sha256(f"{seed}\0{name}".encode()).digest(), sample.id
 
     return sorted(samples, key=rank)

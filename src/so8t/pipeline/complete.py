@@ -13,7 +13,7 @@ from so8t.domain.plan import Phase
 from so8t.errors import Interrupted, PrerequisiteError, SO8TError
 from so8t.journal.evidence import FROZEN, Evidence, freeze, gather
 from so8t.models.sources import ResolvedSource, resolve
-from so8t.pipeline import planning, prepare
+from so8t.pipeline import planning, prepare, suites
 from so8t.pipeline.phase4 import Phase4BenchmarkRunner
 from so8t.pipeline.progress import Reporter, Silent, StopRequest
 from so8t.pipeline.register import register
@@ -89,9 +89,12 @@ class CompleteAutomatedABPipeline:
         Raises DataError, ModelError or PrerequisiteError.
         """
         if self._journal.events(FROZEN):
+            for changed in suites.changed(self._journal, self._config):
+                self._note(suites.CHANGED, **changed)
             return list(self._journal.samples())
         samples = list(self._journal.samples())
         if not samples:
+            self._journal.event(suites.READ, digests=suites.digests(self._config))
             samples = planning.collect_samples(self._config)
             needed = planning.needs(self._config, self._resolved(), len(samples))
             planning.check_disk(needed, self._config.output)
@@ -262,6 +265,10 @@ class CompleteAutomatedABPipeline:
         if self._sources is None:
             self._sources = planning.resolve_sources(self._config)
         return self._sources
+
+    def _note(self, kind: str, **detail: Any) -> None:
+        self._journal.event(kind, **detail)
+        self._reporter.note(kind, **detail)
 
     def _same_models(self, runner: Phase4BenchmarkRunner) -> None:
         """Refuse to mix answers of two models, engines or settings in one arm."""

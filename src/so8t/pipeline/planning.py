@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from so8t.domain.exchange import Arm
-from so8t.domain.plan import block_size, interleave, permute
+from so8t.domain.plan import block_size, interleave, one_cluster, permute
 from so8t.errors import ConfigError, DataError, PrerequisiteError
 from so8t.models.quantize import K_QUANTS, llama_quantize_program
 from so8t.models.sources import ResolvedSource, resolve
@@ -77,7 +77,7 @@ def collect_samples(config: RunConfig) -> list[Sample]:
                 f"verdict.exploratory: there is no category or task {name!r}.",
                 hint=f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known))}",
             )
-    order = permute(samples, config.seed)
+    order = permute(one_cluster(samples), config.seed)
     return interleave(order)[0] if config.verdict.average == "macro" else order
 
 

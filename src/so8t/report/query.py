@@ -47,6 +47,7 @@ _COURSE_POINTS = 240
 _QUIET = {
     FROZEN,
     CHECKED,
+    "suites_read",
     "run_created",
     "session_started",
     "session_ended",
