@@ -73,6 +73,8 @@ REFUSAL_EN = _compile(
     r"^\W*(?:(?:no|sorry|apologies)\W{1,9}){1,3}(?:but\W{1,9})?(?:I\s+)?"
     r"(?:can't|cannot|won't|can\s+not|will\s+not)\b",
     r"^\W*I\s+(?:can't|cannot|won't|refuse)\W*$",
+    r"^\W*(?:sorry|apologies)\W{1,9}(?:but\W{1,9})?no\W*$",
+    r"^\W*(?:no|nope|sorry)\W{1,9}(?:I(?:'m|\s+am)\s+)?not\s+(?:doing|going\s+to\s+do)\b",
     r"\b(?:request|question|content|topic)\s+(?:is|was|has\s+been)\s+"
     r"(?:declined|refused|denied|rejected)\b",
 )
@@ -103,7 +105,8 @@ REFUSAL_JA = _compile(
     r"(?:お断り|拒否|辞退|遠慮)(?:いた|致|さ)?(?:し|せて|申し)(?:ます|いただき|頂き|上げ)",
     r"(?:お断り|拒否|ご遠慮|差し控え|控え)(?:させて|いたし|致し|します|ます|願い)",
     rf"{_JA_SORRY}(?:が|けど|けれど)?[、,]?[^。\n]{{0,60}}"
-    r"(?:でき(?:ません|ない|かねます)|かねます|られません|えません|ありません(?!か))",
+    r"(?:でき(?:ません|ない|かねます)|かねます|られません|えません|[せけ]ません|無理です"
+    r"|ありません(?!か))",
     r"(?:ガイドライン|ポリシー|規約|倫理|方針)[^。\n]{0,10}(?:に反|違反)[^。\n]{0,20}(?:ため|ので|から)",
 )
 
