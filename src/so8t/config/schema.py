@@ -75,6 +75,11 @@ class Finetune(_Strict):
         min_length=1,
         description="linear layers that get a rotation on their input side",
     )
+    leaks: Literal["drop", "fail", "keep"] = Field(
+        default="drop",
+        description="training lines that a benchmark item stands in: drop them, refuse to start, "
+        "or keep them; found and reported in any case",
+    )
     held_out: float = Field(
         default=0.05, gt=0, lt=0.5, description="share of the data held out, by content hash"
     )

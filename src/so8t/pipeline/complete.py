@@ -13,7 +13,7 @@ from so8t.domain.plan import Phase
 from so8t.errors import Interrupted, PrerequisiteError, SO8TError
 from so8t.journal.evidence import FROZEN, Evidence, freeze, gather
 from so8t.models.sources import ResolvedSource, resolve
-from so8t.pipeline import planning, prepare, suites
+from so8t.pipeline import leaks, planning, prepare, suites
 from so8t.pipeline.phase4 import Phase4BenchmarkRunner
 from so8t.pipeline.progress import Reporter, Silent, StopRequest
 from so8t.pipeline.register import register
@@ -98,6 +98,8 @@ class CompleteAutomatedABPipeline:
             samples = planning.collect_samples(self._config)
             needed = planning.needs(self._config, self._resolved(), len(samples))
             planning.check_disk(needed, self._config.output)
+            if self._config.b.finetune is not None:
+                leaks.check(self._config.b.finetune, samples)
             self._journal.freeze(samples)
         freeze(
             self._journal,
@@ -136,7 +138,11 @@ class CompleteAutomatedABPipeline:
                     sources[Arm.A], self._artifacts / "a", self._reporter.progress
                 )
                 merged, training = prepare.finetune(
-                    self._config, base, self._artifacts / "b", self._reporter.progress
+                    self._config,
+                    base,
+                    self._journal.samples(),
+                    self._artifacts / "b",
+                    self._reporter.progress,
                 )
                 source = resolve(Source(hf=str(merged)))
             return prepare.prepare(

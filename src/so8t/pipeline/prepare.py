@@ -15,14 +15,16 @@ from so8t.models.gguf_convert import convert
 from so8t.models.quantize import K_QUANTS, ConversionResult, quantize_gguf
 from so8t.models.thinking_tokens import add_in_child
 from so8t.models.training_data import read_conversations
+from so8t.pipeline import leaks
 from so8t.pipeline.results import Prepared
 from so8t.system.files import file_digest, tree_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from so8t.config.schema import Quantization, RunConfig
     from so8t.domain.exchange import Arm
+    from so8t.domain.sample import Sample
     from so8t.models.finetune import Progress
     from so8t.models.sources import ResolvedSource
 
@@ -117,9 +119,16 @@ def _convert(weights: Path, out: Path, quantization: Quantization, tell: Tell) -
 
 
 def finetune(
-    config: RunConfig, base: ResolvedSource, directory: Path, tell: Tell
+    config: RunConfig,
+    base: ResolvedSource,
+    samples: Iterable[Sample],
+    directory: Path,
+    tell: Tell,
 ) -> tuple[Path, dict[str, Any]]:
-    """Fine-tune A's weights into `directory`/merged, in a process of its own."""
+    """Fine-tune A's weights into `directory`/merged, in a process of its own.
+
+    Training lines that leak one of `samples` are left out, or not, as the config says.
+    """
     settings = config.b.finetune
     assert settings is not None  # noqa: S101 - the config has it: the caller asked for that branch
 
@@ -127,7 +136,9 @@ def finetune(
         tell("fine-tuning", at.step, at.steps)
 
     merged, start = directory / "merged", base.path
-    facts: dict[str, Any] = {}
+    found = leaks.check(settings, samples)
+    facts: dict[str, Any] = {"leaks": leaks.facts(settings, found)}
+    settings = leaks.without_leaks(settings, found, directory / "data")
     if any(one.thinks for one in read_conversations(settings.data)):
         start = directory / "with-tokens"
         facts["thinking_tokens"] = add_in_child(base.path, start)

@@ -60,6 +60,8 @@ def training_facts(view: View, text: Text) -> list[tuple[str, str]]:
         for name, write in writers.items()
         if found.get(name) is not None
     ]
+    if (leaks := found.get("leaks")) is not None:
+        shown.append((text("training.leaks"), text("training.leaks_found", **leaks)))
     if found.get("stopped_by") == "max_seconds":
         shown.append((text("training.stopped_by"), text("training.max_seconds")))
     return shown

@@ -1,0 +1,111 @@
+"""Benchmark items in the training data."""
+
+from __future__ import annotations
+
+import json
+
+from test_training_data import chat, write
+
+from so8t.examples import quickstart
+from so8t.models import training_data as data
+from so8t.models.leak_check import Item, find_leaks, units
+
+LONG = (
+    "Natalia sold clips to forty eight of her friends in April, and then she sold half as many "
+    "clips in May. How many clips did Natalia sell altogether in April and May?"
+)
+JAPANESE = (
+    "りんごが３個、みかんが12個あります。となりの家から、"
+    "りんごを５個もらいました。全部で何個ですか？"
+)
+
+
+def found(tmp_path, rows, *items):
+    read = data.read_conversations([write(tmp_path / "data.jsonl", *rows)])
+    report = find_leaks(read, [Item(f"item/{n}", tuple(texts)) for n, texts in enumerate(items)])
+    return [(leak.line, leak.item, leak.kind) for leak in report.leaks]
+
+
+def test_the_same_question_is_found_however_it_is_written(tmp_path):
+    """Case, width, punctuation and spacing do not hide a question, short or long."""
+    rows = [
+        chat("Anything else?", "b"),
+        chat("  what is\t３ + 4 ", "7"),
+        chat("リンゴ は何色？", "赤"),
+        chat("Answer briefly.\n\nWhat is 3 + 4?\n\nThanks", "7"),
+        {"instruction": "Say it.", "output": "What is 3 + 4"},
+    ]
+    assert found(tmp_path, rows, ["What is 3 + 4?"], ["ﾘﾝｺﾞは何色"]) == [
+        (2, "item/0", "exact"),
+        (3, "item/1", "exact"),
+        (4, "item/0", "exact"),
+        (5, "item/0", "exact"),
+    ]
+
+
+def test_a_long_piece_is_found_within_other_text(tmp_path):
+    """13 words of an item, or 30 units of a Japanese one, are found; one fewer is not."""
+    words = LONG.split()
+    near = JAPANESE[:20] + "犬" + JAPANESE[21:]
+    rows = [
+        chat("So: " + " ".join(words[3:16]) + " and so on", "b"),
+        chat("So: " + " ".join(words[3:15]) + " and so on", "b"),
+        chat("問題です。" + JAPANESE[3:] + "よく考えて。", "20個"),
+        chat(JAPANESE[:20], "?"),
+        chat("a", f"As I said, {LONG}"),
+    ]
+    assert len(units(JAPANESE)) > 40
+    assert found(tmp_path, rows, [LONG], [JAPANESE]) == [
+        (1, "item/0", "overlap"),
+        (3, "item/1", "overlap"),
+        (5, "item/0", "overlap"),
+    ]
+    assert found(tmp_path, [chat(near[:34], "?")], [JAPANESE]) == []
+
+
+def test_a_reference_answer_leaks_too(tmp_path):
+    """A long reference is compared like a question; a short one that many share is not."""
+    rows = [chat("Tell me.", f"Well: {LONG}"), chat("Is it so?", "yes")]
+    items = [[f"Question number {n}?", "yes"] for n in range(12)]
+    assert found(tmp_path, rows, ["Tell", LONG], *items) == [(1, "item/0", "overlap")]
+
+
+def test_what_all_items_share_is_no_leak(tmp_path):
+    """Instructions and examples that stand in more than ten items are not compared."""
+    prompt = f"Answer with a number only, as in this example, and say nothing else: {LONG}\n"
+    items = [[prompt + f"What is {n} times {n}?"] for n in range(11)]
+    rows = [chat(prompt, "42"), chat("What is 7 times 7?", "49")]
+    assert found(tmp_path, rows, *items) == [(2, "item/7", "exact")]
+    assert found(tmp_path, rows, *items[:10]) == [
+        (1, "item/0", "exact"),
+        (2, "item/7", "exact"),
+    ]
+
+
+def test_the_report_counts_and_lists(tmp_path):
+    """Facts are plain data: how much was compared, how much was found of each kind, and where."""
+    rows = [chat(LONG, "72"), chat("x " + LONG, "72"), chat("harmless", "b")]
+    path = write(tmp_path / "data.jsonl", *rows)
+    report = find_leaks(data.read_conversations([path]), [Item("gsm8k/1", (LONG,))])
+    facts = json.loads(json.dumps(report.facts()))
+    assert (facts["items"], facts["lines"], facts["exact"], facts["overlap"]) == (1, 3, 1, 1)
+    assert facts["listed"][0] == {
+        "file": str(path),
+        "line": 1,
+        "item": "gsm8k/1",
+        "kind": "exact",
+    }
+
+
+def test_the_quickstarts_data_is_told_apart(tmp_path):
+    """One line of 3,000 has 13 words of a question, with another name; what is planted is found."""
+    lines = quickstart.paths().suite.read_text("utf-8").splitlines()
+    questions = [json.loads(line)["prompt"] for line in lines]
+    items = [Item(str(n), (text,)) for n, text in enumerate(questions)]
+    read = data.read_conversations([quickstart.paths().train])
+    report = find_leaks(read, items)
+    assert (report.items, report.lines) == (480, len(read))
+    assert [leak.kind for leak in report.leaks] == ["overlap"]
+    planted = [chat(text, "b") for text in questions[:40]]
+    more = data.read_conversations([write(tmp_path / "data.jsonl", *planted)])
+    assert len(find_leaks(more, items).leaks) == 40
