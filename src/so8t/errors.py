@@ -13,6 +13,7 @@ SO8TError                  1   our own fault, if nothing below fits
 +-- GateFailed            10   a --fail-if condition holds
 +-- EngineError            4   the engine did not answer
 |   +-- EngineCrashed      4   its process ended; a new one may do better
+|       +-- EngineOutOfMemory  4   for want of memory; one loaded smaller may do better
 +-- TrainingError          4   phase 2 could not finish
 +-- VerificationFailed    11   `so8t verify` found something that the journal does not say
 +-- JournalError           1   the journal refuses to be written, or is no journal
@@ -152,6 +153,10 @@ class EngineCrashed(EngineError):
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message, hint=hint, retryable=True)
+
+
+class EngineOutOfMemory(EngineCrashed):
+    """The engine was ended by the system for its memory, or could not get what it asked for."""
 
 
 class TrainingError(SO8TError):

@@ -161,3 +161,23 @@ def test_lane_and_version_are_named(engine):
     """Every engine says who it is."""
     assert engine.info.lane
     assert engine.info.version
+
+
+def test_fewer_in_flight_than_slots_on_request(open_session, question):
+    """`in_flight` is followed between answers, up and down, and never starves the session."""
+    allowed, pulled = 1, 0
+
+    def questions():
+        nonlocal pulled
+        for number in range(12):
+            pulled += 1
+            yield question(number)
+
+    beside = []
+    served = open_session(3).serve(questions(), in_flight=lambda: allowed)
+    for received, _ in enumerate(served, start=1):
+        beside.append(pulled - received)
+        allowed = 3 if 4 <= received < 8 else 0
+    assert max(beside[:4]) <= 1
+    assert max(beside[4:8]) > 1
+    assert max(beside[-3:]) <= 1

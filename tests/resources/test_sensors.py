@@ -10,9 +10,9 @@ import psutil
 import pytest
 
 from so8t.resources import amd, apple
-from so8t.resources.memory import kills_for_memory, memory_pressure, memory_rooms
 from so8t.resources.nvidia import parse_smi, throttle_words
 from so8t.resources.sensors import Sensors, descendants
+from so8t.system.memory import kills_for_memory, memory_pressure, memory_rooms
 
 MIB = 1 << 20
 

@@ -17,8 +17,8 @@ import click
 from so8t.cli.console import common, size
 from so8t.errors import SO8TError
 from so8t.journal.store import Journal, system_now
-from so8t.resources.memory import available_memory
 from so8t.system.files import free_bytes
+from so8t.system.memory import available_memory
 
 if TYPE_CHECKING:
     from so8t.cli.console import Console

@@ -90,6 +90,8 @@ class LoadProfile:
         context: tokens of context for each slot.
         threads: CPU threads of the engine; None leaves the choice to the engine.
         gpu_layers: layers on the GPU; -1 is all of them.
+        batch: prompt tokens computed in one step; None leaves the choice to the engine.
+        cache_type: type of the KV cache, "f16" or "q8_0"; None leaves the choice to the engine.
 
     """
 
@@ -97,6 +99,8 @@ class LoadProfile:
     context: int = 2048
     threads: int | None = None
     gpu_layers: int = -1
+    batch: int | None = None
+    cache_type: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

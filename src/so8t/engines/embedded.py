@@ -17,12 +17,19 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 import psutil
 
 from so8t.domain.exchange import EngineInfo, EngineReply, LoadReport, Status
-from so8t.errors import EngineCrashed, EngineError, ModelError, PrerequisiteError
+from so8t.engines.protocol import at_once
+from so8t.errors import (
+    EngineCrashed,
+    EngineError,
+    EngineOutOfMemory,
+    ModelError,
+    PrerequisiteError,
+)
 from so8t.system.child import Child, ChildTimeoutError
 from so8t.system.gguf import read_header
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from so8t.domain.exchange import EngineRequest, LoadProfile, ServedModel
 
@@ -34,13 +41,14 @@ _WORKER = "so8t.engines.embedded_worker"
 # second spinning and 300 sleeping (one thread 390). The price is a wake-up at each barrier.
 _SLEEP_WHILE_WAITING = {"OMP_WAIT_POLICY": "passive"}
 _LOG_PREFIX = re.compile(r"^[\d.]+ [A-Z] +")
+_TOO_LARGE = "not enough memory: lower context, slots or gpu_layers, or quantize the model."
 # What llama.cpp says, and what a person can do about it. The first match counts.
 _HINTS = (
     ("not within the file bounds", "the file is incomplete: copy, download or convert it again."),
     ("failed to read", "the file is damaged: copy, download or convert it again."),
     ("unknown model architecture", "update xllamacpp, or convert the model from its HF directory."),
-    ("alloc", "not enough memory: lower context, slots or gpu_layers, or quantize the model."),
-    ("memory", "not enough memory: lower context, slots or gpu_layers, or quantize the model."),
+    ("alloc", _TOO_LARGE),
+    ("memory", _TOO_LARGE),
 )
 _HINT = "check the file with another tool, or convert the model again."
 
@@ -104,7 +112,8 @@ class EmbeddedEngine:
         with the *thread* that started it (PR_SET_PDEATHSIG), not only with the process.
 
         Raises ModelError for a file that cannot be loaded, PrerequisiteError without xllamacpp,
-        EngineCrashed when the child ends or hangs meanwhile.
+        EngineOutOfMemory where memory was short, EngineCrashed when the child ends or hangs
+        meanwhile.
         """
         path = Path(model.location)
         if not read_header(path).metadata.get("tokenizer.chat_template"):
@@ -163,7 +172,12 @@ class EmbeddedSession:
         """The child's process id, for probes of its memory and for tests that kill it."""
         return self._child.pid
 
-    def serve(self, requests: Iterable[EngineRequest]) -> Iterator[EngineReply]:
+    def serve(
+        self,
+        requests: Iterable[EngineRequest],
+        *,
+        in_flight: Callable[[], int] | None = None,
+    ) -> Iterator[EngineReply]:
         """Answer requests, at most one a slot at a time; replies come as they complete.
 
         The next request goes out before a reply is yielded, so the model works while the caller
@@ -179,24 +193,32 @@ class EmbeddedSession:
         self._serving = True
         asked: dict[int, str] = {}
         try:
-            yield from self._exchange(iter(requests), asked)
+            yield from self._exchange(iter(requests), asked, in_flight)
         finally:
             self._serving = False
 
     def _exchange(
-        self, requests: Iterator[EngineRequest], asked: dict[int, str]
+        self,
+        requests: Iterator[EngineRequest],
+        asked: dict[int, str],
+        in_flight: Callable[[], int] | None,
     ) -> Iterator[EngineReply]:
-        more = self._refill(requests, asked)
+        more = self._refill(requests, asked, in_flight)
         while asked or more:
             answered = self._receive()
             key = asked.pop(answered["ticket"], None)
-            more = more and self._refill(requests, asked)
+            more = more and self._refill(requests, asked, in_flight)
             if key is not None:
                 yield _reply(key, answered)
 
-    def _refill(self, requests: Iterator[EngineRequest], asked: dict[int, str]) -> bool:
+    def _refill(
+        self,
+        requests: Iterator[EngineRequest],
+        asked: dict[int, str],
+        in_flight: Callable[[], int] | None,
+    ) -> bool:
         """Send requests while slots are free; False when there are no more."""
-        while len(self._busy) < self._slots:
+        while len(self._busy) < at_once(self._slots, in_flight):
             request = next(requests, None)
             if request is None:
                 return False
@@ -263,6 +285,8 @@ def _load(child: Child, path: Path, profile: LoadProfile, deadline: float) -> di
             "context": profile.context,
             "threads": profile.threads,
             "gpu_layers": profile.gpu_layers,
+            "batch": profile.batch,
+            "cache_type": profile.cache_type,
         }
     )
     try:
@@ -281,6 +305,8 @@ def _load(child: Child, path: Path, profile: LoadProfile, deadline: float) -> di
     log = [_LOG_PREFIX.sub("", line) for line in child.tail()]
     hint = next((hint for words, hint in _HINTS if any(words in line for line in log)), _HINT)
     said = "".join(f"\n  | {line}" for line in log) or f" {answer['message']}"
+    if hint == _TOO_LARGE:
+        raise EngineOutOfMemory(f"llama.cpp cannot load {path}:{said}", hint=hint)
     raise ModelError(f"llama.cpp cannot load {path}:{said}", hint=hint)
 
 

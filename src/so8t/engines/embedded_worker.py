@@ -3,7 +3,7 @@
 Run as `python -m so8t.engines.embedded_worker`; only this module imports xllamacpp. In and out go
 JSON lines (so8t.system.child):
 
-    {"op": "load", "path", "slots", "context", "threads", "gpu_layers"}
+    {"op": "load", "path", "slots", "context", "threads", "gpu_layers", "batch", "cache_type"}
         -> {"op": "loaded", "slots", "context", "template_digest"}
         or {"op": "refused", "kind": "library" | "model", "message"}
     {"op": "answer", "ticket", "messages", "decoding"}
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 _ERRORS_ONLY = 1
 _HTTP_OK = 200
+_CACHE_TYPES = {"f16": 1, "q8_0": 8}  # ggml's numbers
 _RENDER_SECONDS = 60.0
 _EXIT_UNFORESEEN = 70  # EX_SOFTWARE
 
@@ -129,6 +130,12 @@ def _parameters(xllamacpp: Any, load: dict[str, Any], key: str) -> Any:
     if load["threads"] is not None:
         parameters.cpuparams.n_threads = load["threads"]
         parameters.cpuparams_batch.n_threads = load["threads"]
+    if load["batch"] is not None:
+        parameters.n_batch = parameters.n_ubatch = load["batch"]
+    if load["cache_type"] is not None:
+        parameters.cache_type_k = parameters.cache_type_v = _CACHE_TYPES[load["cache_type"]]
+        # A quantized V cache is read by flash attention only.
+        parameters.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_ENABLED
     parameters.verbosity = _ERRORS_ONLY
     parameters.offline = True
     # A prompt that does not fit is refused, never cut.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from so8t.domain.exchange import (
@@ -25,15 +25,23 @@ class Session(Protocol):
     def report(self) -> LoadReport:
         """What loading really gave."""
 
-    def serve(self, requests: Iterable[EngineRequest]) -> Iterator[EngineReply]:
+    def serve(
+        self,
+        requests: Iterable[EngineRequest],
+        *,
+        in_flight: Callable[[], int] | None = None,
+    ) -> Iterator[EngineReply]:
         """Answer requests, at most as many at a time as there are slots.
+
+        `in_flight` is asked before each request and bounds them further, so that the load can
+        change between answers; below 1 counts as 1. What is in flight is never cut short by it.
 
         Requests are pulled only as slots get free, so an endless iterable is fine; closing the
         iterator abandons what is in flight. Replies come in the order of completion.
 
         A request that fails alone is a reply with status failed. Raises EngineCrashed when the
-        engine itself is gone: replies already yielded stand, all others may be asked again in a
-        new session.
+        engine itself is gone (EngineOutOfMemory when memory was the reason): replies already
+        yielded stand, all others may be asked again in a new session.
         """
 
     def close(self) -> None:
@@ -60,4 +68,12 @@ class Engine(Protocol):
         """
 
     def open(self, model: ServedModel, profile: LoadProfile) -> Session:
-        """Load a model. Raises ModelError for a model that cannot be loaded, else EngineError."""
+        """Load a model. Raises ModelError for a model that cannot be loaded, else EngineError.
+
+        EngineOutOfMemory says that a smaller profile may do.
+        """
+
+
+def at_once(slots: int, in_flight: Callable[[], int] | None) -> int:
+    """How many requests may be in flight now: what `in_flight` says, within 1 and `slots`."""
+    return slots if in_flight is None else max(1, min(slots, in_flight()))

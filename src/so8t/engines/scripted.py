@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Self
 
 from so8t.domain.canonical import digest_of
 from so8t.domain.exchange import EngineInfo, EngineReply, LoadReport, Status
+from so8t.engines.protocol import at_once
 from so8t.errors import EngineCrashed, EngineError, ModelError
 
 if TYPE_CHECKING:
@@ -116,7 +117,12 @@ class ScriptedSession:
             template_digest=digest_of(_LANE),
         )
 
-    def serve(self, requests: Iterable[EngineRequest]) -> Iterator[EngineReply]:
+    def serve(
+        self,
+        requests: Iterable[EngineRequest],
+        *,
+        in_flight: Callable[[], int] | None = None,
+    ) -> Iterator[EngineReply]:
         """Answer requests, at most one a slot at a time.
 
         Raises EngineCrashed where `Faults.crash_after` says so, EngineError when the session is
@@ -128,15 +134,17 @@ class ScriptedSession:
             raise EngineError("This session is already serving; close the other iterator first.")
         self._serving = True
         try:
-            yield from self._exchange(iter(requests))
+            yield from self._exchange(iter(requests), in_flight)
         finally:
             self._serving = False
 
-    def _exchange(self, requests: Iterator[EngineRequest]) -> Iterator[EngineReply]:
+    def _exchange(
+        self, requests: Iterator[EngineRequest], in_flight: Callable[[], int] | None
+    ) -> Iterator[EngineReply]:
         flying: deque[EngineRequest] = deque()
         more = True
         while True:
-            while more and len(flying) < self._profile.slots:
+            while more and len(flying) < at_once(self._profile.slots, in_flight):
                 request = next(requests, None)
                 if request is None:
                     more = False

@@ -10,7 +10,7 @@ import numpy as np
 
 from so8t.domain.exchange import Arm
 from so8t.pipeline.planning import BYTES_PER_WEIGHT
-from so8t.resources.memory import available_memory
+from so8t.system.memory import available_memory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

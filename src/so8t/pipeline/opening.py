@@ -17,7 +17,7 @@ from so8t.pipeline.registry import Registry
 from so8t.pipeline.rundir import open_run
 from so8t.pipeline.sessions import interruptions, read_sessions
 from so8t.resources.awake import kept_awake
-from so8t.resources.memory import available_memory
+from so8t.system.memory import available_memory
 from so8t.system.state import state_directory
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from so8t.journal.store import request_key, system_now
 from so8t.pipeline.baseline import reuse_baseline
 from so8t.pipeline.planning import samples_in_block
 from so8t.pipeline.register import request
-from so8t.resources.memory import available_memory
+from so8t.system.memory import available_memory
 from so8t.tasks.graders import grade, grader_digest
 from so8t.verdict.settings import Ending, Outcome
 

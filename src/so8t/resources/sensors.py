@@ -12,9 +12,9 @@ import psutil
 
 from so8t.resources.amd import AmdSensor
 from so8t.resources.apple import memory_warning
-from so8t.resources.memory import memory_pressure, memory_rooms
 from so8t.resources.nvidia import NvidiaSensor
 from so8t.resources.readings import Gpu, Sample
+from so8t.system.memory import memory_pressure, memory_rooms
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator

@@ -20,7 +20,8 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, Self
 
-from so8t.errors import EngineCrashed
+from so8t.errors import EngineCrashed, EngineOutOfMemory
+from so8t.system.memory import kills_for_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     Reply = Callable[[dict[str, Any]], None]
 
 _TAIL_LINES = 40
+# What libraries say before they give up, in small letters.
+_STARVED = ("bad_alloc", "out of memory", "failed to allocate", "memoryerror", "cannot allocate")
 _PR_SET_PDEATHSIG = 1
 
 
@@ -50,6 +53,7 @@ class Child:
         below_normal: bool = False,
     ) -> None:
         self.module = module
+        self._kills = kills_for_memory()
         self._process = subprocess.Popen(
             # -P: the current directory is the user's; a `random.py` there is not ours to import.
             [sys.executable, "-P", "-u", "-m", module, *arguments],
@@ -66,6 +70,7 @@ class Child:
         self._received: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._outgoing: queue.Queue[bytes | None] = queue.Queue()
         self._deaf = False
+        self._killed = False
         self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
         self._readers = [
             threading.Thread(target=self._read_messages, daemon=True),
@@ -107,7 +112,10 @@ class Child:
         return message
 
     def crashed(self) -> EngineCrashed:
-        """Describe the end of the child, with the last lines that it wrote."""
+        """Describe the end of the child, with the last lines that it wrote.
+
+        An EngineOutOfMemory where memory was the reason.
+        """
         try:
             code: int | None = self._process.wait(timeout=5)
         except subprocess.TimeoutExpired:
@@ -116,9 +124,26 @@ class Child:
             reader.join(timeout=1)
         how = "closed its output" if code is None else _describe_exit(code)
         tail = "\n".join(f"  | {line}" for line in self.tail())
-        return EngineCrashed(
-            f"{self.module} (pid {self.pid}) {how}." + (f" It last wrote:\n{tail}" if tail else "")
-        )
+        said = f"{self.module} (pid {self.pid}) {how}."
+        said += f" It last wrote:\n{tail}" if tail else ""
+        if self._starved(code):
+            return EngineOutOfMemory(said, hint="there was not enough memory for it")
+        return EngineCrashed(said)
+
+    def _starved(self, code: int | None) -> bool:
+        """Whether the child died for want of memory.
+
+        Either it could not get what it asked for and said so, or the kernel killed it, which the
+        kernel counts; where nobody counts, a SIGKILL that was not ours is taken for that.
+        """
+        if code == 0 or self._killed:
+            return False
+        if any(words in line.lower() for line in self.tail() for words in _STARVED):
+            return True
+        if sys.platform == "win32" or code != -signal.SIGKILL:
+            return False
+        kills = kills_for_memory()
+        return kills is None or self._kills is None or kills > self._kills
 
     def tail(self, lines: int = 8) -> list[str]:
         """Return the last lines that the child wrote besides messages; whole after `close`."""
@@ -148,6 +173,7 @@ class Child:
 
     def kill(self) -> None:
         """End the child at once, as a crash would."""
+        self._killed = True
         self._process.kill()
         self._process.wait()
 

@@ -6,6 +6,8 @@ import queue
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
+from so8t.engines.protocol import at_once
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
 
@@ -20,37 +22,39 @@ def in_completion_order(
     jobs: Iterable[Job],
     *,
     workers: int,
+    in_flight: Callable[[], int] | None = None,
     on_stop: Callable[[], None],
 ) -> Generator[Result]:
     """Yield `work(job)` for each job, in the order of completion.
 
     Jobs are pulled in the caller's thread and only when a worker is free, so an endless iterable
-    is fine. The first exception of a worker is raised here, after the results that were complete
-    before it. However the iteration ends, `on_stop` is called if work is still in flight; it has
-    to make that work end soon.
+    is fine. `in_flight` is asked before each job and bounds them below `workers`. The first
+    exception of a worker is raised here, after the results that were complete before it. However
+    the iteration ends, `on_stop` is called if work is still in flight; it has to make that work
+    end soon.
     """
     finished: queue.SimpleQueue[Future[Result]] = queue.SimpleQueue()
     pending = iter(jobs)
-    in_flight = 0
+    flying = 0
     exhausted = False
     pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="so8t-ollama")
     try:
         while True:
-            while not exhausted and in_flight < workers:
+            while not exhausted and flying < at_once(workers, in_flight):
                 try:
                     job = next(pending)
                 except StopIteration:
                     exhausted = True
                     break
                 pool.submit(work, job).add_done_callback(finished.put)
-                in_flight += 1
-            if in_flight == 0:
+                flying += 1
+            if flying == 0:
                 return
             future = _next(finished)
-            in_flight -= 1
+            flying -= 1
             yield future.result()
     finally:
-        if in_flight:
+        if flying:
             on_stop()
         pool.shutdown(wait=False, cancel_futures=True)
 

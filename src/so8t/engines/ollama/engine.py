@@ -18,7 +18,7 @@ from so8t.engines.ollama.registration import register
 from so8t.engines.ollama.rendering import expected_rendering
 from so8t.engines.ollama.session import Findings, OllamaSession
 from so8t.engines.ollama.sources import Registration
-from so8t.errors import EngineError, ModelError, UsageError
+from so8t.errors import EngineError, EngineOutOfMemory, ModelError, UsageError
 from so8t.system.files import free_bytes
 
 if TYPE_CHECKING:
@@ -145,12 +145,17 @@ class OllamaEngine:
         """Load a model and check what was loaded.
 
         Other models are unloaded first, unless both are measured to fit. Raises ModelError for a
-        model that is missing, another one or cannot be loaded, else OllamaError (an EngineError).
+        model that is missing, another one or cannot be loaded, EngineOutOfMemory where the server
+        names memory as the reason, else OllamaError (an EngineError).
         """
         findings = Findings(self._on_finding)
         try:
             return self._open(model, profile, findings)
         except OllamaError as error:
+            if error.fault is Fault.MEMORY:
+                raise EngineOutOfMemory(
+                    f"{model.location} cannot be loaded: {error.detail}", hint=error.hint
+                ) from error
             if error.fault in MODEL_FAULTS:
                 raise ModelError(
                     f"{model.location} cannot be loaded: {error.detail}", hint=error.hint

@@ -66,7 +66,7 @@ def load_options(profile: LoadProfile, num_batch: int) -> dict[str, Any]:
     All layers on the GPU (-1) is left to the server, which places what fits: forcing them makes
     a load fail where it would otherwise be slower, and a shortfall is seen in `size_vram`.
     """
-    options: dict[str, Any] = {"num_ctx": profile.context, "num_batch": num_batch}
+    options: dict[str, Any] = {"num_ctx": profile.context, "num_batch": profile.batch or num_batch}
     if profile.threads is not None:
         options["num_thread"] = profile.threads
     if profile.gpu_layers >= 0:

@@ -92,7 +92,12 @@ class OllamaSession:
         """What was noticed so far, from the load on."""
         return tuple(self._findings.all)
 
-    def serve(self, requests: Iterable[EngineRequest]) -> Iterator[EngineReply]:
+    def serve(
+        self,
+        requests: Iterable[EngineRequest],
+        *,
+        in_flight: Callable[[], int] | None = None,
+    ) -> Iterator[EngineReply]:
         """Answer requests, never more at a time than there are slots.
 
         Requests are pulled as slots get free; replies come in the order of completion; closing
@@ -112,6 +117,7 @@ class OllamaSession:
             lambda request: self._answer(request, stopped),
             requests,
             workers=self._slots,
+            in_flight=in_flight,
             on_stop=stop,
         )
         try:
