@@ -110,6 +110,14 @@ def test_hostile_answers_are_text(page):
     assert not any("style" in attributes for _, attributes in outline.tags)
 
 
+def test_thinking_is_shown_where_it_is_asked_for(finished, tmp_path):
+    """Whoever has the journal may see what the models thought aloud; it takes a flag."""
+    shutil.copytree(finished, tmp_path / "run")
+    report = write_report(tmp_path / "run", "en", reveal_thinking=True)
+    assert report.name == "report-with-thinking.html"
+    assert "secret plan" in report.read_text("utf-8")
+
+
 def test_thinking_is_hidden(page):
     """What a model thought stays in the journal."""
     language, source = page

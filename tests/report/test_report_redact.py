@@ -1,39 +1,10 @@
-"""Thinking stays hidden, and no character can hide or turn what stands around it."""
+"""No character can hide or turn what stands around it, and long texts say what they lack."""
 
 from __future__ import annotations
 
 import pytest
 
-from so8t.report.redact import hide_thinking, shorten, visible
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("42", "42"),
-        ("<think>secret</think>42", "[x]42"),
-        ("<think>\nsecret\n</think>\n\n42", "[x]\n\n42"),
-        ("<think-task>a</think-task><think-safety>b</think-safety>42", "[x][x]42"),
-        ("<think-policy>a</think-policy>42", "[x]42"),
-        ("<THINK lang='en'>secret</Think >42", "[x]42"),
-        ("<think>a <think-task>b</think-task> secret</think>42", "[x]42"),
-        ("<think>a<think>b</think>secret</think>42", "[x]42"),
-        ("<think>cut in the middle of", "[x]"),
-        ("42 <think>and then cut", "42 [x]"),
-        ("the template opened it</think>42", "[x]42"),
-        ("<thinking>is another word</thinking>", "<thinking>is another word</thinking>"),
-        ("a < b and b > c", "a < b and b > c"),
-        ("", ""),
-    ],
-)
-def test_thinking_is_replaced(text, shown):
-    """Whole, nested, unclosed and unopened thinking never reaches the report."""
-    assert hide_thinking(text, "[x]") == shown
-
-
-def test_hostile_tags_do_not_take_long():
-    """A text made of tag openings is read in linear time."""
-    assert hide_thinking("<think" * 200_000, "[x]") == "<think" * 200_000
+from so8t.report.redact import shorten, visible
 
 
 @pytest.mark.parametrize(

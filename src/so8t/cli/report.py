@@ -19,9 +19,22 @@ if TYPE_CHECKING:
 
 @click.command("report")
 @click.argument("run", type=click.Path(path_type=Path), required=False)
+@click.option(
+    "--reveal-thinking",
+    is_flag=True,
+    help="Show in the report what the models thought aloud; do not pass it on.",
+)
 @fail_if_option
 @common
-def command(console: Console, run: Path | None, fail_if: tuple[str, ...]) -> int:
+def command(
+    console: Console, run: Path | None, *, reveal_thinking: bool, fail_if: tuple[str, ...]
+) -> int:
     """Write the report of RUN (a run's directory or its config; default: the newest)."""
     started = time.monotonic()
-    return show_result(find_run(run), console, fail_if, time.monotonic() - started)
+    return show_result(
+        find_run(run),
+        console,
+        fail_if,
+        time.monotonic() - started,
+        reveal_thinking=reveal_thinking,
+    )

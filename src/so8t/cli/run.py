@@ -91,9 +91,16 @@ def _saved(directory: Path, console: Console) -> str:
     return console.text("cli.saved", answers=answers, total=total)
 
 
-def show_result(directory: Path, console: Console, fail_if: tuple[str, ...], seconds: float) -> int:
+def show_result(
+    directory: Path,
+    console: Console,
+    fail_if: tuple[str, ...],
+    seconds: float,
+    *,
+    reveal_thinking: bool = False,
+) -> int:
     """Write the report and show the verdict; return the exit code."""
-    report = write_report(directory, console.language)
+    report = write_report(directory, console.language, reveal_thinking=reveal_thinking)
     with Journal(directory, readonly=True) as journal:
         view = load_view(journal)
     console.data(summary(view) | {"report": str(report), "seconds": round(seconds, 1)})

@@ -122,11 +122,12 @@ def has_tag(text: str, *, names: bool = True) -> bool:
     Time is linear in the length. A text whose encoding does not come to an end in six rounds
     counts as one that hides something.
     """
-    if _OVERRIDES.search(text):
-        return True
+    turned = bool(_OVERRIDES.search(text))
     for _ in range(_MOST_ROUNDS):
         folded = _fold(text)
         if _TAGS.search(folded) or (names and _NAMES.search(folded)):
+            return True
+        if turned and _TAGS.search(folded[::-1]):
             return True
         # Folding can make an entity or an escape visible: full-width signs, split entities.
         if folded == text:

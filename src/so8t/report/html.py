@@ -26,30 +26,34 @@ if TYPE_CHECKING:
     from so8t.report.view import AnswerView, View
 
 FILE_NAME = "report.html"
+#: The same with what the models thought aloud: not a file to pass on, so it has another name.
+REVEALED_NAME = "report-with-thinking.html"
 _LONG = 700
 _LONG_LINES = 12
 
 
-def write_report(directory: Path, language: str) -> Path:
+def write_report(directory: Path, language: str, *, reveal_thinking: bool = False) -> Path:
     """Write the report of the run in `directory` beside its journal; return its path.
 
-    `language` is "en", "ja" or "auto". The journal is verified first: a report on rows that were
-    changed would say what was never measured.
+    `language` is "en", "ja" or "auto". What models thought aloud is hidden unless
+    `reveal_thinking`, which writes another file. The journal is verified first: a report on rows
+    that were changed would say what was never measured.
 
     Raises JournalError for a damaged journal, PrerequisiteError where there is none.
     """
     text = Text(resolve_language(language))
     with Journal(directory, readonly=True) as journal:
         journal.verify()
-        page = page_of(journal, text)
-    path = directory / FILE_NAME
+        page = page_of(journal, text, reveal_thinking=reveal_thinking)
+    path = directory / (REVEALED_NAME if reveal_thinking else FILE_NAME)
     write_atomic(path, page)
     return path
 
 
-def page_of(journal: Journal, text: Text) -> str:
+def page_of(journal: Journal, text: Text, *, reveal_thinking: bool = False) -> str:
     """Return the report on a journal as it is now: equal journals give equal pages."""
-    marks = Marks(text("answers.thinking_hidden"), text("answers.omitted"))
+    hidden = None if reveal_thinking else text("answers.thinking_hidden")
+    marks = Marks(hidden, text("answers.omitted"))
     return render(load_view(journal, marks=marks), text)
 
 

@@ -82,7 +82,8 @@ def load_view(
     samples = list(journal.samples())
     answers = {arm: list(journal.answers(arm)) for arm in Arm}
     steps = journal.phases()
-    problems = _problems(answers, samples)
+    marks = marks or Marks()
+    problems = _problems(answers, samples, marks)
     events = journal.events()
     return View(
         run=run,
@@ -104,7 +105,7 @@ def load_view(
         sessions=sum(event.kind == "session_started" for event in events),
         problems=tuple(problems[:_MOST_PROBLEMS]),
         problems_left_out=max(0, len(problems) - _MOST_PROBLEMS),
-        side_by_side=side_by_side(samples, answers, embed, marks or Marks()),
+        side_by_side=side_by_side(samples, answers, embed, marks),
         head=journal.head,
         last_written=journal.last_written(),
     )
@@ -231,12 +232,16 @@ def _latency(answers: Sequence[AnswerRecord]) -> Latency:
     )
 
 
-def _problems(answers: dict[Arm, list[AnswerRecord]], samples: Sequence[Sample]) -> list[Problem]:
+def _problems(
+    answers: dict[Arm, list[AnswerRecord]], samples: Sequence[Sample], marks: Marks
+) -> list[Problem]:
     """All answers that are not plain ones: failures first, then unscored, then truncated."""
     found: dict[str, list[Problem]] = defaultdict(list)
     for arm, given in answers.items():
         for answer in given:
             kind, reason = _trouble(answer)
+            # A grader may quote the answer, and the thinking with it.
+            reason = None if reason is None else marks.told(reason)
             if kind:
                 name = samples[answer.position].id
                 found[kind].append(Problem(answer.position, name, arm, kind, reason))

@@ -1,40 +1,15 @@
-"""What is not shown as it came: thinking, characters that deceive, and the middle of long texts."""
+"""What is not shown as it came: characters that deceive, and the middle of long texts.
+
+Thinking is hidden by `so8t.domain.thinking`.
+"""
 
 from __future__ import annotations
 
-import re
 import unicodedata
-
-_TAG = re.compile(r"<\s*(/?)\s*(think(?:-(?:task|safety|policy))?)\b[^<>]*>", re.IGNORECASE)
 
 _HIDDEN_CATEGORIES = ("Cc", "Cf", "Cs")
 # Format characters that belong to the spelling of languages and emoji.
 _JOINERS = ("\N{ZERO WIDTH JOINER}", "\N{ZERO WIDTH NON-JOINER}", "\N{SOFT HYPHEN}")
-
-
-def hide_thinking(text: str, mark: str) -> str:
-    """Replace what a model thought aloud, and the tags around it, by `mark`.
-
-    A tag that is never closed hides all that follows (the answer was cut while thinking); a
-    closing tag without its opening hides all that came before (the template opened it).
-    """
-    shown: list[str] = []
-    inside: str | None = None
-    at = 0
-    for tag in _TAG.finditer(text):
-        closing, name = bool(tag[1]), tag[2].lower()
-        if inside is None:
-            if closing:
-                shown = [mark]
-            else:
-                shown += [text[at : tag.start()], mark]
-                inside = name
-            at = tag.end()
-        elif closing and name == inside:
-            inside, at = None, tag.end()
-    if inside is None:
-        shown.append(text[at:])
-    return "".join(shown)
 
 
 def visible(text: str) -> str:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from so8t.domain.exchange import Arm
+from so8t.domain.thinking import redact
 from so8t.journal.rows import AnswerRecord
-from so8t.report.redact import hide_thinking, shorten
+from so8t.report.redact import shorten
 from so8t.report.view import AnswerView, SampleView, SideBySide
 
 if TYPE_CHECKING:
@@ -24,10 +25,17 @@ _BLANK_LINES = re.compile(r"[^\S\n]*\n(?:[^\S\n]*\n){2,}")
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """What stands for thinking that is hidden, and for {count} characters that were too many."""
+    """What stands for thinking that is hidden, and for {count} characters that were too many.
 
-    thinking: str = "[thinking hidden] "
+    `thinking` None shows everything: for the eyes of whoever has the journal anyway.
+    """
+
+    thinking: str | None = "[thinking hidden] "
     omitted: str = " [... {count} characters left out ...] "
+
+    def told(self, text: str) -> str:
+        """Return what of a model's words, or of a grader's that may quote them, is shown."""
+        return text if self.thinking is None else redact(text, self.thinking)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,5 +121,5 @@ def _question(text: str, marks: Marks) -> str:
 
 
 def _answer(text: str, marks: Marks) -> str:
-    told = hide_thinking(text, marks.thinking).strip()
+    told = marks.told(text).strip()
     return shorten(_BLANK_LINES.sub("\n\n", told), LONGEST, marks.omitted)
