@@ -7,6 +7,7 @@ SO8TError                  1   our own fault, if nothing below fits
 |   +-- VerdictInputError  2   numbers that no verdict can be made from
 +-- PrerequisiteError      3   something is missing: a model, disk, memory, a library
 |   +-- ModelError         3   a model file or directory is not what it should be
+|       +-- UnsupportedModelError 3  sound, but of a kind that is not converted here
 +-- IncompleteError        4   stopped before the end; the same command goes on
 |   +-- Interrupted        4   a person or the system asked us to stop
 +-- LeaseHeldError         5   another process holds this run
@@ -108,6 +109,10 @@ class PrerequisiteError(SO8TError):
 
 class ModelError(PrerequisiteError):
     """A model file or directory is not what it should be."""
+
+
+class UnsupportedModelError(ModelError):
+    """A model that is sound, but of a kind that is not converted here; another tool may do it."""
 
 
 class IncompleteError(SO8TError):

@@ -219,6 +219,7 @@ def _absolute(config: RunConfig, base: Path) -> RunConfig:
                 update={"source": source(config.b.source), "finetune": finetune}
             ),
             "benchmark": benchmark,
+            "llama_cpp": config.llama_cpp and base / config.llama_cpp.expanduser(),
             "output": Path.cwd() / config.output,
         }
     )

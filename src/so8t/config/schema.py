@@ -286,6 +286,11 @@ class RunConfig(_Strict):
     b: ArmB
     benchmark: Benchmark
     engine: Engine = Engine()
+    llama_cpp: Path | None = Field(
+        default=None,
+        description="a checkout of llama.cpp, whose convert_hf_to_gguf.py takes the architectures "
+        "that are not built in",
+    )
     generation: Generation = Generation()
     verdict: Verdict = Verdict()
     resources: Resources = Resources()

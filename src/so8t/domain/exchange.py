@@ -105,11 +105,15 @@ class LoadProfile:
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
-    """A model as an engine knows it: a file path or a name, and the digest of its bytes."""
+    """A model as an engine knows it: a file path or a name, and the digest of its bytes.
+
+    `quantize` is the type that the engine itself is to make of weights in a directory.
+    """
 
     arm: Arm
     location: str
     digest: str
+    quantize: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,6 +97,16 @@ def convert(
     )
 
 
+def check_convertible(directory: Path) -> None:
+    """Raise what `convert` would raise for settings and tokenizer, without reading weights.
+
+    UnsupportedModelError means that another converter may do it.
+    """
+    config = read_config(directory)
+    architecture = read_architecture(directory / "config.json", config)
+    read_tokenizer(directory, architecture.vocabulary, config)
+
+
 def read_config(directory: Path) -> dict[str, Any]:
     """Read a directory's config.json. Raises ModelError when it is missing or damaged."""
     if not directory.is_dir():

@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from so8t.errors import ModelError
+from so8t.errors import ModelError, UnsupportedModelError
 from so8t.models.gguf_rope import Rope, read_rope
 from so8t.models.gguf_tokens import WAYS_OUT
 from so8t.system.gguf import GGUFWriter, ValueType
@@ -211,7 +211,7 @@ def read_architecture(path: Path, config: dict[str, Any]) -> Architecture:
     name = names[0] if isinstance(names, list) and names else None
     family = FAMILIES.get(name) if isinstance(name, str) else None
     if family is None:
-        raise ModelError(
+        raise UnsupportedModelError(
             f"{path}: the architecture {name or 'not named in config.json'} cannot be converted "
             f"here; {', '.join(FAMILIES)} can.",
             hint=WAYS_OUT,
@@ -244,16 +244,16 @@ def read_architecture(path: Path, config: dict[str, Any]) -> Architecture:
             hint="download or write the model again",
         )
     if family.architecture == "phi3" and head_width * heads != width:
-        raise ModelError(
+        raise UnsupportedModelError(
             f"{path}: llama.cpp wants {heads} heads of {head_width} to fill a width of {width}.",
             hint=WAYS_OUT,
         )
     if config.get("hidden_act", "silu") not in {"silu", "swish"}:
-        raise ModelError(
+        raise UnsupportedModelError(
             f"{path}: the activation {config['hidden_act']!r} is not this family's.", hint=WAYS_OUT
         )
     if family.architecture == "qwen3" and config.get("attention_bias"):
-        raise ModelError(
+        raise UnsupportedModelError(
             f"{path}: attention biases are not part of llama.cpp's qwen3.", hint=WAYS_OUT
         )
     context = number("max_position_embeddings", 2048)

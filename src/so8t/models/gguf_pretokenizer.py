@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from so8t.errors import ModelError
+from so8t.errors import UnsupportedModelError
 from so8t.models.gguf_tokens import WAYS_OUT
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def pre_tokenizer_name(path: Path, source: dict[str, Any]) -> str:
     """
     normalizer = source.get("normalizer")
     if normalizer and normalizer.get("type") != "NFC":
-        raise ModelError(
+        raise UnsupportedModelError(
             f"{path}: the normalizer {normalizer.get('type')} has no counterpart in llama.cpp.",
             hint=WAYS_OUT,
         )
@@ -72,7 +72,7 @@ def pre_tokenizer_name(path: Path, source: dict[str, Any]) -> str:
     if name is None:
         listed = " then ".join(patterns) or "none"
         extra = " with ignore_merges" if ignore_merges else ""
-        raise ModelError(
+        raise UnsupportedModelError(
             f"{path}: the pre-tokenizer is unknown: {listed}{extra}. "
             f"Known are those of {', '.join(sorted(NAMES.values()))}.",
             hint=WAYS_OUT,
@@ -96,6 +96,6 @@ def _patterns(path: Path, step: Any) -> list[str]:
         if isinstance(pattern, str):
             plain = pattern.replace("\r", r"\r").replace("\n", r"\n")
             return [plain.replace(_CONTRACTIONS_LONG, _CONTRACTIONS)]
-    raise ModelError(
+    raise UnsupportedModelError(
         f"{path}: the pre-tokenizer step {kind or step!r} is unknown in this form.", hint=WAYS_OUT
     )

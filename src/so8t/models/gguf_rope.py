@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from so8t.errors import ModelError
+from so8t.errors import ModelError, UnsupportedModelError
 from so8t.models.gguf_tokens import WAYS_OUT
 from so8t.system.gguf import GGUFWriter, ValueType
 
@@ -87,7 +87,7 @@ def read_rope(
     share = _number(path, settings, "partial_rotary_factor", 1.0)
     dimensions = int(head_width * share)
     if dimensions != head_width and not (partial and 0 < dimensions < head_width):
-        raise ModelError(
+        raise UnsupportedModelError(
             f"{path}: partial_rotary_factor {share} is not supported for this family.",
             hint=WAYS_OUT,
         )
@@ -107,7 +107,7 @@ def read_rope(
     if kind == "yarn" and not {"mscale", "mscale_all_dim", "attention_factor"} & settings.keys():
         factor = _number(path, settings, "factor")
         return Rope(theta, dimensions, "yarn", factor, first)
-    raise ModelError(
+    raise UnsupportedModelError(
         f"{path}: the rope scaling {kind!r} cannot be converted here; "
         "default, linear, llama3, longrope and yarn can.",
         hint=WAYS_OUT,
@@ -145,7 +145,9 @@ def _llama3_factors(
     low = _number(path, settings, "low_freq_factor")
     high = _number(path, settings, "high_freq_factor")
     if high <= low:
-        raise ModelError(f"{path}: high_freq_factor is not above low_freq_factor.", hint=WAYS_OUT)
+        raise UnsupportedModelError(
+            f"{path}: high_freq_factor is not above low_freq_factor.", hint=WAYS_OUT
+        )
     frequency = 1.0 / theta ** (np.arange(0, dimensions, 2, dtype=np.float64) / dimensions)
     wavelength = 2 * math.pi / frequency
     smooth = (original / wavelength - low) / (high - low)

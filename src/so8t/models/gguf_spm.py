@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from so8t.errors import ModelError, PrerequisiteError
+from so8t.errors import ModelError, PrerequisiteError, UnsupportedModelError
 from so8t.models.gguf_tokens import WAYS_OUT, TokenType, Vocabulary, fill
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def sentencepiece_vocabulary(
     """
     missing = len(_BYTES - set(entries.values()))
     if missing:
-        raise ModelError(
+        raise UnsupportedModelError(
             f"{path}: {missing} of the 256 byte tokens (<0x00> to <0xFF>) are missing.",
             hint=WAYS_OUT,
         )
@@ -111,14 +111,14 @@ def _space_prefix(path: Path, source: dict[str, Any]) -> tuple[bool, list[str]]:
         if step.get("type") == "Prepend" and step.get("prepend") == _SPACE:
             prefix = True
         elif step.get("type") != "Replace" or step.get("content") != _SPACE:
-            raise ModelError(
+            raise UnsupportedModelError(
                 f"{path}: the normalizer step {step.get('type')} has no counterpart in llama.cpp.",
                 hint=WAYS_OUT,
             )
     if splitter is None:
         return prefix, []
     if splitter.get("type") != "Metaspace" or splitter.get("split", True):
-        raise ModelError(
+        raise UnsupportedModelError(
             f"{path}: the pre-tokenizer {splitter.get('type')} has no counterpart among "
             "SentencePiece vocabularies.",
             hint=WAYS_OUT,

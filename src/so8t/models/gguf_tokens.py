@@ -7,8 +7,8 @@ from enum import IntEnum
 from typing import Any, Final
 
 WAYS_OUT: Final = (
-    "name a llama.cpp checkout in the config, whose own converter covers every architecture, or "
-    "let Ollama import the directory (`ollama create` with FROM <directory>) and name its tag"
+    "name a llama.cpp checkout in the config (`llama_cpp: DIR`), whose own converter covers more, "
+    "or let Ollama import the directory itself (`engine: {kind: ollama}`)"
 )
 
 

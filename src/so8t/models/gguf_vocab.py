@@ -15,7 +15,7 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from so8t.errors import ModelError
+from so8t.errors import ModelError, UnsupportedModelError
 from so8t.models.gguf_pretokenizer import pre_tokenizer_name
 from so8t.models.gguf_spm import sentencepiece_vocabulary, tokenizer_model_vocabulary
 from so8t.models.gguf_tokens import WAYS_OUT, TokenType, Vocabulary, fill
@@ -154,12 +154,12 @@ def _from_json(path: Path, source: dict[str, Any], rows: int) -> tuple[Vocabular
     model = source.get("model")
     if not isinstance(model, dict) or not isinstance(model.get("vocab"), dict):
         kind = model.get("type") if isinstance(model, dict) else None
-        raise ModelError(
+        raise UnsupportedModelError(
             f"{path}: a tokenizer of type {kind or 'unknown'} cannot be converted, BPE can.",
             hint=WAYS_OUT,
         )
     if model.get("type", "BPE") != "BPE":
-        raise ModelError(
+        raise UnsupportedModelError(
             f"{path}: a tokenizer of type {model['type']} cannot be converted, BPE can.",
             hint=WAYS_OUT,
         )

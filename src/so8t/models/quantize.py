@@ -86,6 +86,7 @@ class ConversionResult:
         fallbacks: tensors that could not take the wanted type.
         tokenizer_digest: digest of the tokenizer's metadata, so that two arms can be compared.
         caveats: what this file cannot express, in words for the report; empty for most models.
+        converter: who wrote it: "so8t", or llama.cpp's script with its commit.
 
     """
 
@@ -98,6 +99,7 @@ class ConversionResult:
     fallbacks: tuple[Fallback, ...]
     tokenizer_digest: str
     caveats: tuple[str, ...] = ()
+    converter: str = "so8t"
 
     def facts(self) -> dict[str, Any]:
         """Everything but the place, as plain data for the journal."""

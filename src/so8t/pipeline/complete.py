@@ -116,11 +116,7 @@ class CompleteAutomatedABPipeline:
 
         def work() -> Prepared:
             return prepare.prepare(
-                Arm.A,
-                source,
-                self._config.a.quantization,
-                self._artifacts / "a",
-                self._reporter.progress,
+                self._config, Arm.A, source, self._artifacts / "a", self._reporter.progress
             )
 
         return self._prepared(Phase.PREPARE_A, inputs, work)
@@ -146,9 +142,9 @@ class CompleteAutomatedABPipeline:
                 )
                 source = resolve(Source(hf=str(merged)))
             return prepare.prepare(
+                self._config,
                 Arm.B,
                 source,
-                self._config.b.quantization,
                 self._artifacts / "b",
                 self._reporter.progress,
                 training,

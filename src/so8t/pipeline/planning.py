@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from so8t.domain.exchange import Arm
 from so8t.domain.plan import block_size, interleave, one_cluster, permute
 from so8t.errors import ConfigError, DataError, PrerequisiteError
-from so8t.models.quantize import K_QUANTS, llama_quantize_program
 from so8t.models.sources import ResolvedSource, resolve
 from so8t.models.training_data import read_conversations, split_held_out
+from so8t.pipeline import conversion
 from so8t.system.files import free_bytes
 from so8t.tasks.benchmarks import load_benchmark
 from so8t.tasks.suite import load_suite
@@ -97,11 +97,6 @@ def resolve_sources(config: RunConfig) -> dict[Arm, ResolvedSource]:
     Raises ModelError and PrerequisiteError with what is missing, DataError (file and line) for
     training data that cannot be used.
     """
-    made = [config.a.quantization] if config.a.source.hf is not None else []
-    if config.b.source is None or config.b.source.hf is not None:
-        made.append(config.b.quantization)
-    for quantization in set(made) & set(K_QUANTS):
-        llama_quantize_program(quantization)
     sources = {Arm.A: resolve(config.a.source)}
     if config.b.source is not None:
         sources[Arm.B] = resolve(config.b.source)
@@ -113,6 +108,10 @@ def resolve_sources(config: RunConfig) -> dict[Arm, ResolvedSource]:
                     hint="mend b.finetune.data in the config",
                 )
         split_held_out(read_conversations(config.b.finetune.data), config.b.finetune.held_out)
+    for arm, quantization in ((Arm.A, config.a.quantization), (Arm.B, config.b.quantization)):
+        source = sources.get(arm, sources[Arm.A])
+        if source.kind == "hf":
+            conversion.check(source.path, quantization, config)
     return sources
 
 

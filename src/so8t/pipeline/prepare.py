@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from so8t.domain.canonical import digest_of
+from so8t.domain.exchange import Arm
+from so8t.errors import UnsupportedModelError
 from so8t.models.adapters import merge_in_child
 from so8t.models.finetune import finetune_in_child
 from so8t.models.gguf_check import inspect_gguf
-from so8t.models.gguf_convert import convert
-from so8t.models.quantize import K_QUANTS, ConversionResult, quantize_gguf
 from so8t.models.thinking_tokens import add_in_child
 from so8t.models.training_data import read_conversations
-from so8t.pipeline import leaks
+from so8t.pipeline import conversion, leaks
 from so8t.pipeline.results import Prepared
 from so8t.system.files import file_digest, tree_digest
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from so8t.config.schema import Quantization, RunConfig
-    from so8t.domain.exchange import Arm
     from so8t.domain.sample import Sample
     from so8t.models.finetune import Progress
     from so8t.models.sources import ResolvedSource
@@ -51,14 +50,19 @@ def inputs_b(config: RunConfig, base: ResolvedSource, source: ResolvedSource | N
 
 
 def prepare(
+    config: RunConfig,
     arm: Arm,
     source: ResolvedSource,
-    quantization: Quantization,
     directory: Path,
     tell: Tell,
     training: dict[str, Any] | None = None,
 ) -> Prepared:
-    """Make a source servable: convert Hugging Face weights, check a GGUF, pass a tag on."""
+    """Make a source servable: convert Hugging Face weights, check a GGUF, pass a tag on.
+
+    Weights that nothing here converts are passed on as they are to an Ollama server, which
+    imports them itself.
+    """
+    quantization = (config.a if arm is Arm.A else config.b).quantization
     facts = source.facts()
     if source.adapter is not None:
         merged, adapter_facts = with_adapter(source, directory, tell)
@@ -72,8 +76,23 @@ def prepare(
         path = Path(source.location)
         inspect_gguf(path)
         return Prepared(arm, "gguf", str(path), source.digest, source.size, None, facts)
-    out = directory / f"model-{quantization}.gguf"
-    result = _convert(Path(location), out, quantization, tell)
+    kind: Quantization = "f16" if conversion.by_server(quantization, config) else quantization
+    out = directory / f"model-{kind}.gguf"
+    try:
+        result = conversion.make_gguf(Path(location), out, kind, config.llama_cpp, tell)
+    except UnsupportedModelError:
+        if config.engine.kind != "ollama":
+            raise
+        return Prepared(
+            arm,
+            "safetensors",
+            location,
+            source.digest,
+            source.size,
+            quantization,
+            facts,
+            training=training,
+        )
     inspect_gguf(out)
     return Prepared(
         arm,
@@ -103,19 +122,6 @@ def with_adapter(
     facts = merge_in_child(source.path, Path(source.adapter), out, source.digest)
     tell("merging", 1, 1)
     return replace(source, location=str(out)), facts
-
-
-def _convert(weights: Path, out: Path, quantization: Quantization, tell: Tell) -> ConversionResult:
-    def progress(done: int, total: int) -> None:
-        tell("converting", done, total)
-
-    if quantization not in K_QUANTS:
-        return convert(weights, out, quantization, progress=progress)
-    half = out.with_name("model-f16.gguf")
-    convert(weights, half, "f16", progress=progress)
-    result = quantize_gguf(half, out, quantization)
-    half.unlink()
-    return result
 
 
 def finetune(
@@ -153,4 +159,6 @@ def still_there(prepared: Prepared) -> bool:
     if prepared.kind == "ollama":
         return True
     path = Path(prepared.location)
+    if prepared.kind == "safetensors":
+        return path.is_dir()  # its files are digested again when they are registered
     return path.is_file() and file_digest(path) == prepared.digest

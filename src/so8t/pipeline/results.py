@@ -16,11 +16,12 @@ class Prepared:
 
     Attributes:
         arm: whose it is.
-        kind: "gguf" (a file) or "ollama" (a tag).
-        location: the file or the tag.
-        digest: of the file's bytes, as `sha256:<hex>`.
+        kind: "gguf" (a file), "safetensors" (a directory for Ollama to import) or "ollama" (a tag).
+        location: the file, the directory or the tag.
+        digest: of the bytes, as `sha256:<hex>`.
         size: bytes.
-        quantization: type of the weights, where we chose it.
+        quantization: type of the weights, where we chose it; where it is another than that of the
+            conversion, the engine makes it.
         source: where it came from: kind, path or id, commit, digest, licence.
         conversion: what conversion said, None where there was none.
         training: what fine-tuning measured, None where there was none.
@@ -40,7 +41,9 @@ class Prepared:
     @property
     def served(self) -> ServedModel:
         """The model as an engine knows it."""
-        return ServedModel(self.arm, self.location, self.digest)
+        made = self.conversion["quantization"] if self.conversion else None
+        quantize = self.quantization if self.quantization != made else None
+        return ServedModel(self.arm, self.location, self.digest, quantize)
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,6 +106,9 @@ def _model(model: ModelView, text: Text) -> list[Fact]:
         (text("model.template"), model.load.get("template_digest"), True),
         (text("model.memory"), size(model.load.get("memory")), False),
     ]
+    conversion = model.conversion or {}
+    found.append((text("model.converter"), conversion.get("converter"), True))
+    found += [(text("model.caveat"), caveat, False) for caveat in conversion.get("caveats", ())]
     for name, value in model.source.items():
         if value is not None and value != "":
             said = value if isinstance(value, str) else canonical_json(value)

@@ -108,25 +108,26 @@ class OllamaEngine:
         )
 
     def adopt(self, model: ServedModel, name: str, artifacts: Path) -> ServedModel:
-        """Register a GGUF file as `name`, or look a tag up; both by the server's own digest.
+        """Register a GGUF file or a directory as `name`, or look a tag up, by the server's digest.
 
         Raises ModelError for a tag that is not there or a file that cannot be registered,
         PrerequisiteError for a full disk or a name that another model holds.
         """
         path = Path(model.location)
-        if path.is_file():
+        if path.exists():
             made = register(
                 self.client,
                 Registration(
                     name,
                     source=path,
-                    expected=expected_rendering(path, _CHAT),
+                    quantize=model.quantize and model.quantize.upper(),
+                    expected=expected_rendering(path, _CHAT) if path.is_file() else None,
                     overwrite=self._overwrite,
                 ),
                 artifacts=artifacts,
                 free_bytes=self._free_bytes,
             )
-            return replace(model, location=made.name, digest=made.digest)
+            return replace(model, location=made.name, digest=made.digest, quantize=None)
         found = self.client.find(model.location)
         if found is None:
             raise ModelError(

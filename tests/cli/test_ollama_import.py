@@ -1,0 +1,97 @@
+"""A model that nothing here converts, imported by the Ollama server itself."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from so8t.cli import run
+from so8t.domain.plan import Phase
+from so8t.engines.ollama.fake import FakeOllama
+from so8t.journal.store import Journal
+
+MODELS = Path(__file__).parents[1] / "models"
+
+
+@pytest.fixture
+def neox(tmp_path):
+    """A directory of an architecture that is not built in."""
+    sys.path.insert(0, str(MODELS))
+    try:
+        from test_gguf_convert import plain  # noqa: PLC0415 - the models' tests have their own place
+    finally:
+        sys.path.remove(str(MODELS))
+    plain(tmp_path / "neox", architectures=["GPTNeoXForCausalLM"])
+    template = (tmp_path / "neox" / "chat_template.jinja").read_text("utf-8")
+    (tmp_path / "neox" / "chat_template.jinja").unlink()
+    settings = tmp_path / "neox" / "tokenizer_config.json"
+    plain_settings = json.loads(settings.read_text("utf-8")) | {"chat_template": template}
+    settings.write_text(json.dumps(plain_settings), "utf-8")
+    return tmp_path / "neox"
+
+
+def config(directory, engine):
+    lines = [
+        {"id": str(n), "category": "letters", "prompt": f"{n}?", "grader": "exact",
+         "reference": "abc"}
+        for n in range(16)
+    ]  # fmt: skip
+    (directory / "suite.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
+    path = directory / "so8t.yaml"
+    path.write_text(
+        f"""\
+name: neox
+a: {{source: {{hf: ./neox}}, quantization: q4_k_m}}
+b: {{source: {{hf: ./neox}}, quantization: q8_0}}
+engine: {engine}
+generation: {{max_tokens: 8}}
+benchmark: {{suites: [suite.jsonl], noise_floor: 2}}
+verdict: {{stop: full}}
+"""
+    )
+    return path
+
+
+def test_the_server_imports_what_is_not_converted_here(neox, tmp_path, monkeypatch, capsys):
+    """The directory itself is registered, quantized by the server to each arm's type."""
+    monkeypatch.chdir(tmp_path)
+    with FakeOllama() as server:
+        path = config(tmp_path, f'{{kind: ollama, url: "{server.url}", slots: 1, context: 256}}')
+        code = run(["run", str(path), "--json"])
+        assert code == 0, capsys.readouterr().err
+        kinds = [server.store.find(f"so8t-neox-{arm}:latest").quantization for arm in "ab"]
+    assert kinds == ["Q4_K_M", "Q8_0"]
+    with Journal(tmp_path / "runs" / "neox", readonly=True) as journal:
+        prepared = journal.phase(Phase.PREPARE_A).result
+    assert (prepared["kind"], prepared["location"]) == ("safetensors", str(neox))
+
+
+def test_k_quants_are_left_to_the_server(neox, tmp_path, monkeypatch, capsys):
+    """Without llama-quantize a model of ours is converted to F16, and the server quantizes it."""
+    settings = json.loads((neox / "config.json").read_text("utf-8"))
+    settings["architectures"] = ["LlamaForCausalLM"]
+    (neox / "config.json").write_text(json.dumps(settings), "utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with FakeOllama() as server:
+        path = config(tmp_path, f'{{kind: ollama, url: "{server.url}", slots: 1, context: 256}}')
+        assert run(["run", str(path), "--json"]) == 0, capsys.readouterr().err
+        assert server.store.find("so8t-neox-a:latest").quantization == "Q4_K_M"
+    with Journal(tmp_path / "runs" / "neox", readonly=True) as journal:
+        prepared = journal.phase(Phase.PREPARE_A).result
+    assert (prepared["kind"], prepared["conversion"]["quantization"]) == ("gguf", "f16")
+
+
+@pytest.mark.usefixtures("neox")
+def test_without_either_way_both_are_named_before_any_work(tmp_path, monkeypatch, capsys):
+    """The embedded engine and no checkout: exit code 3, both ways out, and no run is begun."""
+    monkeypatch.chdir(tmp_path)
+    path = config(tmp_path, "{kind: embedded}")
+    assert run(["run", str(path)]) == 3
+    said = capsys.readouterr().err
+    assert "GPTNeoXForCausalLM" in said
+    assert "llama_cpp: DIR" in said
+    assert "Ollama" in said
