@@ -97,6 +97,11 @@ class ArmA(_Strict):
     quantization: Quantization = Field(
         default="q8_0", description="type of the GGUF made from an hf source"
     )
+    measure_quantization: bool = Field(
+        default=False,
+        description="compare the quantized model with F16 on a few questions and report what "
+        "quantization alone costs",
+    )
 
 
 class ArmB(_Strict):
@@ -106,6 +111,7 @@ class ArmB(_Strict):
     source: Source | None = Field(default=None, description="a model that exists already")
     finetune: Finetune | None = Field(default=None, description="make B from A's hf source")
     quantization: Quantization = "q8_0"
+    measure_quantization: bool = Field(default=False, description="as for a")
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:

@@ -104,6 +104,16 @@ class LoadedModel:
             "completion_tokens": usage["completion_tokens"],
         }
 
+    def complete(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Ask llama.cpp's own completion endpoint, which tells more than the compatible one."""
+        return self._call("POST", "/completion", body)
+
+    def tokenize(self, text: str, *, special: bool) -> list[int]:
+        """Turn text into tokens."""
+        body = {"content": text, "add_special": special, "parse_special": True}
+        tokens: list[int] = self._call("POST", "/tokenize", body)["tokens"]
+        return tokens
+
     def _call(self, method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
         """Ask an endpoint that xllamacpp offers on its loopback listener only."""
         connection = http.client.HTTPConnection(self._address, timeout=_RENDER_SECONDS)

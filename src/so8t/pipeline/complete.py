@@ -16,6 +16,7 @@ from so8t.models.sources import ResolvedSource, resolve
 from so8t.pipeline import leaks, planning, prepare, suites
 from so8t.pipeline.phase4 import Phase4BenchmarkRunner
 from so8t.pipeline.progress import Reporter, Silent, StopRequest
+from so8t.pipeline.quantization import QUESTIONS
 from so8t.pipeline.register import register
 from so8t.pipeline.results import (
     Benchmarked,
@@ -116,7 +117,12 @@ class CompleteAutomatedABPipeline:
 
         def work() -> Prepared:
             return prepare.prepare(
-                self._config, Arm.A, source, self._artifacts / "a", self._reporter.progress
+                self._config,
+                Arm.A,
+                source,
+                list(self._journal.samples(0, QUESTIONS)),
+                self._artifacts / "a",
+                self._reporter.progress,
             )
 
         return self._prepared(Phase.PREPARE_A, inputs, work)
@@ -145,6 +151,7 @@ class CompleteAutomatedABPipeline:
                 self._config,
                 Arm.B,
                 source,
+                list(self._journal.samples(0, QUESTIONS)),
                 self._artifacts / "b",
                 self._reporter.progress,
                 training,

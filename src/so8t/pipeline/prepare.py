@@ -16,11 +16,12 @@ from so8t.models.gguf_check import inspect_gguf
 from so8t.models.thinking_tokens import add_in_child
 from so8t.models.training_data import read_conversations
 from so8t.pipeline import conversion, leaks
+from so8t.pipeline.quantization import measure
 from so8t.pipeline.results import Prepared
 from so8t.system.files import file_digest, tree_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from so8t.config.schema import Quantization, RunConfig
     from so8t.domain.sample import Sample
@@ -30,9 +31,19 @@ if TYPE_CHECKING:
     Tell = Callable[[str, int, int], None]
 
 
+# Types whose own error is that of F16 or less: there is nothing to compare.
+_EXACT = ("f32", "f16", "bf16")
+
+
 def inputs_a(config: RunConfig, source: ResolvedSource) -> str:
     """Digest of all that phase 1 depends on."""
-    return digest_of({"source": source.digest, "quantization": config.a.quantization})
+    return digest_of(
+        {
+            "source": source.digest,
+            "quantization": config.a.quantization,
+            "measure": config.a.measure_quantization,
+        }
+    )
 
 
 def inputs_b(config: RunConfig, base: ResolvedSource, source: ResolvedSource | None) -> str:
@@ -43,6 +54,7 @@ def inputs_b(config: RunConfig, base: ResolvedSource, source: ResolvedSource | N
             "base": base.digest,
             "source": source.digest if source else None,
             "quantization": config.b.quantization,
+            "measure": config.b.measure_quantization,
             "finetune": finetune.model_dump(mode="json") if finetune else None,
             "data": [tree_digest(file) for file in finetune.data] if finetune else [],
         }
@@ -53,6 +65,7 @@ def prepare(
     config: RunConfig,
     arm: Arm,
     source: ResolvedSource,
+    samples: Sequence[Sample],
     directory: Path,
     tell: Tell,
     training: dict[str, Any] | None = None,
@@ -60,9 +73,11 @@ def prepare(
     """Make a source servable: convert Hugging Face weights, check a GGUF, pass a tag on.
 
     Weights that nothing here converts are passed on as they are to an Ollama server, which
-    imports them itself.
+    imports them itself. `samples` are what the cost of quantization is measured on, where the
+    config asks for that.
     """
-    quantization = (config.a if arm is Arm.A else config.b).quantization
+    wanted = config.a if arm is Arm.A else config.b
+    quantization = wanted.quantization
     facts = source.facts()
     if source.adapter is not None:
         merged, adapter_facts = with_adapter(source, directory, tell)
@@ -94,6 +109,10 @@ def prepare(
             training=training,
         )
     inspect_gguf(out)
+    conversion_facts = result.facts()
+    if wanted.measure_quantization and kind not in _EXACT:
+        cost = measure(config, Path(location), out, samples, tell)
+        conversion_facts["quantization_cost"] = cost
     return Prepared(
         arm,
         "gguf",
@@ -102,7 +121,7 @@ def prepare(
         result.size,
         quantization,
         facts,
-        conversion=result.facts(),
+        conversion=conversion_facts,
         training=training,
     )
 

@@ -108,6 +108,15 @@ def _model(model: ModelView, text: Text) -> list[Fact]:
     ]
     conversion = model.conversion or {}
     found.append((text("model.converter"), conversion.get("converter"), True))
+    if (cost := conversion.get("quantization_cost")) is not None:
+        said = text(
+            "model.quantization_cost_found",
+            kl=small(cost["kl_mean"]),
+            largest=small(cost["kl_largest"]),
+            flips=cost["flips"],
+            positions=cost["positions"],
+        )
+        found.append((text("model.quantization_cost"), said, False))
     found += [(text("model.caveat"), caveat, False) for caveat in conversion.get("caveats", ())]
     for name, value in model.source.items():
         if value is not None and value != "":
