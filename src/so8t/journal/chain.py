@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 GENESIS = "so8t-journal-v1"
-#: What SQLite raises where a file's structure is destroyed.
-UNREADABLE = (apsw.CorruptError, apsw.NotADBError)
+#: What reading raises where a file's structure or a text in it is destroyed.
+UNREADABLE = (apsw.CorruptError, apsw.NotADBError, UnicodeDecodeError)
 
 
 def link(previous: str, table: str, values: Sequence[Any]) -> str:

@@ -103,7 +103,18 @@ CREATE TABLE score (
 CREATE INDEX score_answer ON score (answer, seq);
 """
 
-MIGRATIONS = (_V1,)
+# Answers under changed settings stand beside the earlier ones; and what a start asks of a million
+# answers is read from indexes alone, without touching their texts.
+_V2 = """
+DROP INDEX answer_once;
+DROP INDEX answer_place;
+CREATE UNIQUE INDEX answer_once ON answer (arm, repeat, position, substr(settings, -16))
+ WHERE status <> 'failed';
+CREATE INDEX answer_place ON answer (arm, repeat, position, status);
+CREATE INDEX answer_failed ON answer (arm, repeat, position) WHERE status = 'failed';
+"""
+
+MIGRATIONS = (_V1, _V2)
 VERSION = len(MIGRATIONS)
 
 #: Columns of each chained table in the order in which they enter the digest, `chain` left out.

@@ -9,27 +9,22 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-import apsw
 from pydantic import TypeAdapter
 
 from so8t.domain.canonical import canonical_json, digest_of
-from so8t.domain.exchange import Arm, EngineReply, Status
 from so8t.domain.plan import Phase
-from so8t.domain.sample import Grade, Sample, Score
-from so8t.errors import JournalError
-from so8t.journal.chained import ChainedFile
+from so8t.domain.sample import Sample
+from so8t.errors import JournalDamagedError
+from so8t.journal.answers import AnswerRows, request_key, system_now
+from so8t.journal.chain import UNREADABLE
 from so8t.journal.rows import (
-    AnswerRecord,
-    AnswerTotal,
     EventRecord,
-    GradedReply,
     PhaseRecord,
     Place,
     RunRecord,
-    Standing,
 )
 
 if TYPE_CHECKING:
@@ -38,28 +33,13 @@ if TYPE_CHECKING:
 
     from so8t.journal.chain import Head
 
+__all__ = ["Journal", "request_key", "system_now"]
+
 _SAMPLE = TypeAdapter(Sample)
 _RUN = "run_id, name, created, version, config, config_digest"
 
-_NEWEST = """
-SELECT a.seq, a.at, a.arm, a.position, a.repeat, a.status, a.text, a.reason, a.prompt_tokens,
-       a.completion_tokens, a.seconds, a.settings, s.grade, s.value, s.reason, s.grader,
-       (SELECT count(*) FROM answer c
-         WHERE c.arm = a.arm AND c.repeat = a.repeat AND c.position = a.position),
-       a.reused_from, s.valid
-  FROM answer a
-  LEFT JOIN score s ON s.seq = (SELECT max(seq) FROM score WHERE answer = a.seq)
- WHERE a.seq = (SELECT max(b.seq) FROM answer b
-                 WHERE b.arm = a.arm AND b.repeat = a.repeat AND b.position = a.position)
-"""
 
-
-def system_now() -> datetime:
-    """Wall clock in UTC: the default of every `now` argument at the edge."""
-    return datetime.now(UTC)
-
-
-class Journal(ChainedFile):
+class Journal(AnswerRows):
     """One run's journal in its directory."""
 
     def __init__(
@@ -78,8 +58,7 @@ class Journal(ChainedFile):
         Raises JournalNewerError, JournalError (damage, missing rows), PrerequisiteError (none to
         read).
         """
-        super().__init__(directory, readonly=readonly, check=check, vfs=vfs)
-        self._now = now
+        super().__init__(directory, readonly=readonly, check=check, now=now, vfs=vfs)
 
     # --- the run -------------------------------------------------------------------------------
 
@@ -188,7 +167,7 @@ class Journal(ChainedFile):
 
     def sample_count(self) -> int:
         """How many samples are frozen; 0 before phase 4 has planned."""
-        return int(self._one("SELECT count(*) FROM sample"))
+        return self._sample_count()
 
     def samples(self, start: int = 0, stop: int | None = None) -> Iterator[Sample]:
         """Yield the frozen samples from position `start` to `stop` (excluded)."""
@@ -218,111 +197,6 @@ class Journal(ChainedFile):
             for digest, body in self._connection.execute("SELECT digest, body FROM settings")
         }
 
-    # --- answers -------------------------------------------------------------------------------
-
-    def record(self, replies: Sequence[GradedReply]) -> None:
-        """Commit answers with their scores, all or none; on return they survive a power cut.
-
-        Raises JournalError for a second answer where one counts already.
-        """
-        at = self._now().isoformat()
-        try:
-            with self._transaction():
-                for graded in replies:
-                    self._append_answer(graded, at)
-        except apsw.ConstraintError as error:
-            raise JournalError(f"an answer was to be recorded twice: {error}") from error
-        self._witness_now_and_then()
-
-    def _append_answer(self, graded: GradedReply, at: str) -> None:
-        reply = graded.reply
-        answer = self._append(
-            "answer",
-            at,
-            graded.arm.value,
-            graded.position,
-            graded.repeat,
-            reply.status.value,
-            reply.text,
-            reply.reason,
-            reply.prompt_tokens,
-            reply.completion_tokens,
-            reply.seconds,
-            graded.settings,
-            graded.reused_from,
-        )
-        if graded.score is not None:
-            score = graded.score
-            self._append(
-                "score",
-                answer,
-                graded.grader or "",
-                score.grade.value,
-                score.value,
-                score.reason,
-                int(score.valid),
-            )
-
-    def open_positions(
-        self, arm: Arm, start: int, stop: int, *, repeat: int = 0, failed: bool = False
-    ) -> list[int]:
-        """Positions from `start` to `stop` (excluded) that have no answer yet, in order.
-
-        With `failed`, positions whose only answers are failures count as open too.
-        """
-        rows = self._connection.execute(
-            """
-            SELECT position FROM sample s
-             WHERE position >= :start AND position < :stop AND NOT EXISTS (
-                 SELECT 1 FROM answer a
-                  WHERE a.arm = :arm AND a.repeat = :repeat AND a.position = s.position
-                    AND (a.status <> 'failed' OR NOT :failed))
-             ORDER BY position
-            """,
-            {
-                "arm": arm.value,
-                "repeat": repeat,
-                "start": start,
-                "stop": stop,
-                "failed": failed,
-            },
-        )
-        return [position for (position,) in rows]
-
-    def answers(
-        self, arm: Arm | None = None, *, repeat: int | None = 0, stop: int | None = None
-    ) -> Iterator[AnswerRecord]:
-        """Yield the answers as they stand in the order of positions, of one arm or both.
-
-        `stop` ends before that position.
-        """
-        where = (
-            " AND ? IN (a.arm, '') AND ? IN (a.repeat, -1) AND a.position < ?"
-            " ORDER BY a.position, a.arm, a.repeat"
-        )
-        last = self.sample_count() if stop is None else stop
-        for row in self._connection.execute(
-            _NEWEST + where, (arm.value if arm else "", -1 if repeat is None else repeat, last)
-        ):
-            yield _answer_record(row)
-
-    def standings(self, arm: Arm) -> Iterator[Standing]:
-        """Yield how each answered question stands with an arm, without texts, by position."""
-        # SQLite takes the bare columns beside max() from the row that has the maximum.
-        for position, status, grade, value, valid in self._connection.execute(
-            """
-            WITH newest AS (
-                SELECT position, status, max(seq) AS seq FROM answer
-                 WHERE arm = ? AND repeat = 0 GROUP BY position)
-            SELECT n.position, n.status, s.grade, s.value, s.valid FROM newest n
-              LEFT JOIN score s ON s.seq = (SELECT max(seq) FROM score WHERE answer = n.seq)
-             ORDER BY n.position
-            """,
-            (arm.value,),
-        ):
-            found = Grade(grade) if grade else None
-            yield Standing(position, Status(status), found, value, valid != 0)
-
     def places(self) -> list[Place]:
         """Where each frozen sample belongs, by position: task, category and cluster."""
         return [
@@ -331,73 +205,6 @@ class Journal(ChainedFile):
                 "SELECT task, category, cluster FROM sample ORDER BY position"
             )
         ]
-
-    def answer_counts(self) -> dict[tuple[Arm, Status], int]:
-        """How many answers stand, by arm and status (first answers only, without repeats)."""
-        counts: dict[tuple[Arm, Status], int] = {}
-        for arm, status, count in self._connection.execute(
-            """
-            SELECT arm, status, count(*) FROM answer a
-             WHERE repeat = 0 AND seq = (SELECT max(seq) FROM answer b WHERE b.arm = a.arm
-                                            AND b.repeat = 0 AND b.position = a.position)
-             GROUP BY arm, status
-            """
-        ):
-            counts[Arm(arm), Status(status)] = count
-        return counts
-
-    def answer_totals(self, after: int = 0) -> list[AnswerTotal]:
-        """Sum up the answers recorded after row `after`, by arm, repeat, status and origin."""
-        return [
-            AnswerTotal(Arm(arm), repeat, Status(status), bool(reused), *sums)
-            for arm, repeat, status, reused, *sums in self._connection.execute(
-                """
-                SELECT arm, repeat, status, reused_from IS NOT NULL, count(*),
-                       sum(prompt_tokens), sum(completion_tokens), sum(seconds), max(seq)
-                  FROM answer WHERE seq > ? GROUP BY 1, 2, 3, 4
-                """,
-                (after,),
-            )
-        ]
-
-    def only_failed(self) -> int:
-        """How many first questions have failures for answers and nothing else."""
-        return int(
-            self._one(
-                """
-                SELECT count(DISTINCT arm || position) FROM answer f
-                 WHERE status = 'failed' AND repeat = 0 AND NOT EXISTS (
-                     SELECT 1 FROM answer a WHERE a.arm = f.arm AND a.repeat = 0
-                        AND a.position = f.position AND a.status <> 'failed')
-                """
-            )
-        )
-
-    def newest_answers(self, limit: int) -> list[tuple[int, datetime]]:
-        """Row and time of the newest `limit` answers that were asked here, the newest first."""
-        return [
-            (seq, datetime.fromisoformat(at))
-            for seq, at in self._connection.execute(
-                "SELECT seq, at FROM answer WHERE reused_from IS NULL ORDER BY seq DESC LIMIT ?",
-                (limit,),
-            )
-        ]
-
-    def has_answers_between(self, first: int, last: int) -> bool:
-        """Whether an answer was recorded between two rows."""
-        found = self._one("SELECT 1 FROM answer WHERE seq > ? AND seq < ? LIMIT 1", first, last)
-        return found is not None
-
-    def answers_under_other_settings(self, arm: Arm, settings: str) -> int:
-        """How many answers of an arm were given under other settings than these."""
-        return int(
-            self._one(
-                "SELECT count(*) FROM answer "
-                "WHERE arm = ? AND settings <> ? AND status <> 'failed'",
-                arm.value,
-                settings,
-            )
-        )
 
     # --- durability ----------------------------------------------------------------------------
 
@@ -413,48 +220,16 @@ class Journal(ChainedFile):
     def verify(self) -> Head:
         """Recompute the whole chain, the run's own record included.
 
-        Raises JournalError naming the first row that is wrong.
+        Raises JournalDamagedError naming the first row that is wrong.
         """
         head = super().verify()
-        row = self._connection.execute(f"SELECT {_RUN} FROM run").fetchone()  # noqa: S608 - our own names
+        try:
+            row = self._connection.execute(f"SELECT {_RUN} FROM run").fetchone()  # noqa: S608 - our own names
+        except UNREADABLE as error:
+            raise JournalDamagedError(f"the run's own record is damaged: {error}") from error
         created = [event.data["row"] for event in self.events("run_created")]
         if created != ([digest_of(row)] if row else []):
-            raise JournalError(
+            raise JournalDamagedError(
                 "the run's own record (its config) was changed after it was written."
             )
         return head
-
-    def _one(self, query: str, *arguments: Any) -> Any:
-        row = self._connection.execute(query, arguments).fetchone()
-        return row[0] if row else None
-
-
-def _answer_record(row: tuple[Any, ...]) -> AnswerRecord:
-    arm, position, repeat = Arm(row[2]), row[3], row[4]
-    grade = row[12]
-    return AnswerRecord(
-        seq=row[0],
-        at=datetime.fromisoformat(row[1]),
-        arm=arm,
-        position=position,
-        repeat=repeat,
-        reply=EngineReply(
-            key=request_key(arm, position, repeat),
-            status=Status(row[5]),
-            text=row[6],
-            reason=row[7],
-            prompt_tokens=row[8],
-            completion_tokens=row[9],
-            seconds=row[10],
-        ),
-        settings=row[11],
-        score=Score(Grade(grade), row[13], row[14], valid=bool(row[18])) if grade else None,
-        grader=row[15],
-        attempts=row[16],
-        reused_from=row[17],
-    )
-
-
-def request_key(arm: Arm, position: int, repeat: int) -> str:
-    """Name one question to one model within a run."""
-    return f"{arm.value}/{position}/{repeat}"

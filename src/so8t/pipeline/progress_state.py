@@ -107,8 +107,10 @@ def read_progress(journal: Journal, *, held: bool) -> Progress:
     totals = journal.answer_totals()
     asked = [total for total in totals if not total.reused]
     first = [total for total in totals if total.repeat == 0]
-    answered = sum(total.count for total in first if total.status is not Status.FAILED)
-    failed = journal.only_failed() if any(t.status is Status.FAILED for t in first) else 0
+    # What stands, and not what was recorded: answers under changed settings do not count.
+    standing = journal.answer_counts()
+    failed = sum(count for (_, status), count in standing.items() if status is Status.FAILED)
+    answered = sum(standing.values()) - failed
     planned = 2 * journal.sample_count()
     phases = tuple(_phase(phase, steps, held=held) for phase in Phase)
     complete = phases[-1].state == "done"

@@ -1,0 +1,300 @@
+"""The answers of a run: recorded once, found again, and which of them stand.
+
+An answer carries the digest of the settings (model, template, engine, profile, decoding) that it
+was given under. When a person changes what an arm's answers depend on, its earlier answers stay
+in the journal and stand no longer; should the settings come back, so do they.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import apsw
+
+from so8t.domain.exchange import Arm, EngineReply, Status
+from so8t.domain.sample import Grade, Score
+from so8t.errors import JournalError
+from so8t.journal.chained import ChainedFile
+from so8t.journal.rows import AnswerRecord, AnswerTotal, GradedReply, Standing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Sequence
+    from pathlib import Path
+
+    from so8t.domain.sample import Origin
+
+#: The event that says under which settings an arm's answers stand from now on.
+IN_FORCE = "settings_in_force"
+
+_ANSWER = """
+SELECT a.seq, a.at, a.arm, a.position, a.repeat, a.status, a.text, a.reason, a.prompt_tokens,
+       a.completion_tokens, a.seconds, a.settings, s.grade, s.value, s.reason, s.grader,
+       (SELECT count(*) FROM answer c
+         WHERE c.arm = a.arm AND c.repeat = a.repeat AND c.position = a.position {c}),
+       a.reused_from, s.valid
+  FROM answer a
+  LEFT JOIN score s ON s.seq = (SELECT max(seq) FROM score WHERE answer = a.seq)
+ WHERE a.seq = (SELECT max(b.seq) FROM answer b
+                 WHERE b.arm = a.arm AND b.repeat = a.repeat AND b.position = a.position {b})
+   AND ? IN (a.arm, '') AND ? IN (a.repeat, -1) AND a.position < ?
+ ORDER BY a.position, a.arm, a.repeat
+"""
+
+
+def system_now() -> datetime:
+    """Wall clock in UTC: the default of every `now` argument at the edge."""
+    return datetime.now(UTC)
+
+
+class AnswerRows(ChainedFile):
+    """The part of a journal that holds answers and their scores."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        readonly: bool,
+        check: bool,
+        now: Callable[[], datetime],
+        vfs: str | None,
+    ) -> None:
+        super().__init__(directory, readonly=readonly, check=check, vfs=vfs)
+        self._now = now
+
+    # --- written -------------------------------------------------------------------------------
+
+    def record(self, replies: Sequence[GradedReply]) -> None:
+        """Commit answers with their scores, all or none; on return they survive a power cut.
+
+        Raises JournalError for a second answer where one counts already.
+        """
+        at = self._now().isoformat()
+        try:
+            with self._transaction():
+                for graded in replies:
+                    self._append_answer(graded, at)
+        except apsw.ConstraintError as error:
+            raise JournalError(f"an answer was to be recorded twice: {error}") from error
+        self._witness_now_and_then()
+
+    def _append_answer(self, graded: GradedReply, at: str) -> None:
+        reply = graded.reply
+        answer = self._append(
+            "answer",
+            at,
+            graded.arm.value,
+            graded.position,
+            graded.repeat,
+            reply.status.value,
+            reply.text,
+            reply.reason,
+            reply.prompt_tokens,
+            reply.completion_tokens,
+            reply.seconds,
+            graded.settings,
+            graded.reused_from,
+        )
+        if graded.score is not None:
+            score = graded.score
+            self._append(
+                "score",
+                answer,
+                graded.grader or "",
+                score.grade.value,
+                score.value,
+                score.reason,
+                int(score.valid),
+            )
+
+    # --- which of them stand -------------------------------------------------------------------
+
+    def settings_in_force(self, arm: Arm) -> str | None:
+        """Digest of the settings under which an arm's answers stand; None where none was said."""
+        changes = self._changes_of_settings(arm)
+        return changes[-1] if changes else None
+
+    def _changes_of_settings(self, arm: Arm) -> list[str]:
+        return [
+            digest
+            for (digest,) in self._connection.execute(
+                "SELECT json_extract(data, '$.settings') FROM event "
+                "WHERE kind = ? AND json_extract(data, '$.arm') = ? ORDER BY seq",
+                (IN_FORCE, arm.value),
+            )
+        ]
+
+    def _standing(self, alias: str) -> str:
+        """Return the condition that keeps answers that stand; "" as long as all do."""
+        changes = {arm: self._changes_of_settings(arm) for arm in Arm}
+        if all(len(digests) < 2 for digests in changes.values()):  # noqa: PLR2004 - none was changed
+            return ""
+        # Digests are hexadecimal and our own; the settings of an arm name the arm.
+        digests = ", ".join(f"'{digests[-1]}'" for digests in changes.values() if digests)
+        return f"AND {alias}.settings IN ({digests})"
+
+    # --- found again ---------------------------------------------------------------------------
+
+    def open_positions(
+        self,
+        arm: Arm,
+        start: int,
+        stop: int,
+        *,
+        repeat: int = 0,
+        failed: bool = False,
+        origins: Collection[Origin] | None = None,
+        tasks: Collection[str] | None = None,
+    ) -> list[int]:
+        """Positions from `start` to `stop` (excluded) that have no answer yet, in order.
+
+        With `failed`, positions whose only answers are failures count as open too. `origins` and
+        `tasks` leave out the questions of others.
+        """
+        # Each variant is answered from an index alone, without touching an answer's text.
+        counts = "AND a.status <> 'failed'" if failed else ""
+        among, names = "", []
+        for column, wanted in (("origin", origins), ("task", tasks)):
+            if wanted is not None:
+                among += f" AND s.{column} IN ({', '.join('?' * len(wanted))})"
+                names += list(wanted)
+        rows = self._connection.execute(
+            f"""
+            SELECT position FROM sample s
+             WHERE position >= ? AND position < ? {among} AND NOT EXISTS (
+                 SELECT 1 FROM answer a WHERE a.arm = ? AND a.repeat = ?
+                    AND a.position = s.position {counts} {self._standing("a")})
+             ORDER BY position
+            """,  # noqa: S608 - our own names
+            (start, stop, *names, arm.value, repeat),
+        )
+        return [position for (position,) in rows]
+
+    def answers(
+        self, arm: Arm | None = None, *, repeat: int | None = 0, stop: int | None = None
+    ) -> Iterator[AnswerRecord]:
+        """Yield the answers as they stand in the order of positions, of one arm or both.
+
+        `stop` ends before that position.
+        """
+        query = _ANSWER.format(b=self._standing("b"), c=self._standing("c"))
+        last = self._sample_count() if stop is None else stop
+        for row in self._connection.execute(
+            query, (arm.value if arm else "", -1 if repeat is None else repeat, last)
+        ):
+            yield _answer_record(row)
+
+    def standings(self, arm: Arm) -> Iterator[Standing]:
+        """Yield how each answered question stands with an arm, without texts, by position."""
+        # SQLite takes the bare columns beside max() from the row that has the maximum.
+        for position, status, grade, value, valid in self._connection.execute(
+            f"""
+            WITH newest AS (
+                SELECT a.position, a.status, max(a.seq) AS seq FROM answer a
+                 WHERE a.arm = ? AND a.repeat = 0 {self._standing("a")} GROUP BY a.position)
+            SELECT n.position, n.status, s.grade, s.value, s.valid FROM newest n
+              LEFT JOIN score s ON s.seq = (SELECT max(seq) FROM score WHERE answer = n.seq)
+             ORDER BY n.position
+            """,  # noqa: S608 - our own names
+            (arm.value,),
+        ):
+            found = Grade(grade) if grade else None
+            yield Standing(position, Status(status), found, value, valid != 0)
+
+    def answer_counts(self) -> dict[tuple[Arm, Status], int]:
+        """How many answers stand, by arm and status (first answers only, without repeats)."""
+        counts: dict[tuple[Arm, Status], int] = {}
+        standing = self._standing("a")
+        # An answer that counts is the only one of its question; a failure stands where none is.
+        for arm, status, count in self._connection.execute(
+            f"""
+            SELECT a.arm, a.status, count(*) FROM answer a
+             WHERE a.repeat = 0 AND a.status <> 'failed' {standing} GROUP BY a.arm, a.status
+            UNION ALL
+            SELECT a.arm, 'failed', count(DISTINCT a.position) FROM answer a
+             WHERE a.repeat = 0 AND a.status = 'failed' {standing} AND NOT EXISTS (
+                SELECT 1 FROM answer b WHERE b.arm = a.arm AND b.repeat = 0
+                   AND b.position = a.position AND b.status <> 'failed' {self._standing("b")})
+             GROUP BY a.arm
+            """  # noqa: S608 - our own names
+        ):
+            counts[Arm(arm), Status(status)] = count
+        return counts
+
+    def answers_under_other_settings(self, arm: Arm, settings: str) -> int:
+        """How many answers of an arm were given under other settings than these."""
+        (count,) = next(
+            self._connection.execute(
+                "SELECT count(*) FROM answer "
+                "WHERE arm = ? AND settings <> ? AND status <> 'failed'",
+                (arm.value, settings),
+            )
+        )
+        return int(count)
+
+    def answer_totals(self, after: int = 0) -> list[AnswerTotal]:
+        """Sum up the answers recorded after row `after`, by arm, repeat, status and origin."""
+        return [
+            AnswerTotal(Arm(arm), repeat, Status(status), bool(reused), *sums)
+            for arm, repeat, status, reused, *sums in self._connection.execute(
+                """
+                SELECT arm, repeat, status, reused_from IS NOT NULL, count(*),
+                       sum(prompt_tokens), sum(completion_tokens), sum(seconds), max(seq)
+                  FROM answer WHERE seq > ? GROUP BY 1, 2, 3, 4
+                """,
+                (after,),
+            )
+        ]
+
+    def newest_answers(self, limit: int) -> list[tuple[int, datetime]]:
+        """Row and time of the newest `limit` answers that were asked here, the newest first."""
+        return [
+            (seq, datetime.fromisoformat(at))
+            for seq, at in self._connection.execute(
+                "SELECT seq, at FROM answer WHERE reused_from IS NULL ORDER BY seq DESC LIMIT ?",
+                (limit,),
+            )
+        ]
+
+    def has_answers_between(self, first: int, last: int) -> bool:
+        """Whether an answer was recorded between two rows."""
+        found = self._one("SELECT 1 FROM answer WHERE seq > ? AND seq < ? LIMIT 1", first, last)
+        return found is not None
+
+    def _sample_count(self) -> int:
+        return int(self._one("SELECT count(*) FROM sample"))
+
+    def _one(self, query: str, *arguments: Any) -> Any:
+        row = self._connection.execute(query, arguments).fetchone()
+        return row[0] if row else None
+
+
+def _answer_record(row: tuple[Any, ...]) -> AnswerRecord:
+    arm, position, repeat = Arm(row[2]), row[3], row[4]
+    grade = row[12]
+    return AnswerRecord(
+        seq=row[0],
+        at=datetime.fromisoformat(row[1]),
+        arm=arm,
+        position=position,
+        repeat=repeat,
+        reply=EngineReply(
+            key=request_key(arm, position, repeat),
+            status=Status(row[5]),
+            text=row[6],
+            reason=row[7],
+            prompt_tokens=row[8],
+            completion_tokens=row[9],
+            seconds=row[10],
+        ),
+        settings=row[11],
+        score=Score(Grade(grade), row[13], row[14], valid=bool(row[18])) if grade else None,
+        grader=row[15],
+        attempts=row[16],
+        reused_from=row[17],
+    )
+
+
+def request_key(arm: Arm, position: int, repeat: int) -> str:
+    """Name one question to one model within a run."""
+    return f"{arm.value}/{position}/{repeat}"
