@@ -247,9 +247,9 @@ def test_a_run_from_start_to_gate(capsys, here):
     assert outcome in err
     code, out, err = so8t(capsys, "retry", str(config), "--json")
     assert code == 0, err
-    code, _, err = so8t(capsys, "run", str(config), "--set", "generation.max_tokens=5")
+    code, _, err = so8t(capsys, "run", str(config), "--set", "seed=5")
     assert code == 2
-    assert "generation.max_tokens (4 -> 5)" in err
+    assert "seed (1 -> 5)" in err
     assert "--fresh" in err
     code, _, err = so8t(capsys, "run", str(config), "--set", "generation.max_tokens=5", "--fresh")
     assert code == 0, err

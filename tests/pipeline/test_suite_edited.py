@@ -21,7 +21,8 @@ def preflight(config, directory):
             journal.create_run("tiny", config.model_dump(mode="json"), "0")
         engine = ScriptedEngine(lambda _: "yes")
         pipeline = CompleteAutomatedABPipeline(config, directory, journal, engine, reporter=told)
-        return [s.id for s in pipeline.preflight()], told.notes
+        pipeline.preflight()
+        return [s.id for s in journal.samples()], told.notes
 
 
 def test_an_edit_is_told_once_and_changes_nothing(tmp_path):

@@ -183,7 +183,12 @@ class ConsoleReporter:
     def note(self, kind: str, **detail: Any) -> None:
         """Tell of an event."""
         if f"cli.note.{kind}" in self._console.text:
-            self._console.message(f"cli.note.{kind}", **self._console.text.shown(detail))
+            shown = self._console.text.shown(detail)
+            if "arm" in detail:
+                shown["arm"] = str(detail["arm"]).upper()
+            if "phase" in detail:
+                shown["phase"] = self._console.text(f"cli.phase.{detail['phase']}")
+            self._console.message(f"cli.note.{kind}", **shown)
         else:
             # What an engine notices comes with a sentence of its own.
             self._console.message("cli.note.other", kind=kind, message=detail.get("message", ""))

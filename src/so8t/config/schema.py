@@ -284,6 +284,19 @@ class Resources(_Strict):
     )
 
 
+class Recovery(_Strict):
+    """A phase that failed where doing it again can help is done again, after a wait."""
+
+    attempts: PositiveInt = Field(default=3, description="attempts at a phase in one start")
+    wait: float = Field(
+        default=2.0, ge=0, le=3600, description="seconds before the second attempt; then five-fold"
+    )
+
+    def waits(self) -> tuple[float, ...]:
+        """Seconds before each attempt beyond the first, at most an hour."""
+        return tuple(min(self.wait * 5**n, 3600.0) for n in range(self.attempts - 1))
+
+
 class RunConfig(_Strict):
     """One comparison of two models."""
 
@@ -305,6 +318,7 @@ class RunConfig(_Strict):
         default=Path("runs"), description="where run directories are made; relative to here"
     )
     language: Literal["auto", "en", "ja"] = "auto"
+    recovery: Recovery = Recovery()
     notify: Notify = Notify()
     keep_awake: bool = Field(
         default=True, description="keep the machine from sleeping while the run works"

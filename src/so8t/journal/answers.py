@@ -126,12 +126,11 @@ class AnswerRows(ChainedFile):
 
     def _standing(self, alias: str) -> str:
         """Return the condition that keeps answers that stand; "" as long as all do."""
-        changes = {arm: self._changes_of_settings(arm) for arm in Arm}
-        if all(len(digests) < 2 for digests in changes.values()):  # noqa: PLR2004 - none was changed
-            return ""
-        # Digests are hexadecimal and our own; the settings of an arm name the arm.
-        digests = ", ".join(f"'{digests[-1]}'" for digests in changes.values() if digests)
-        return f"AND {alias}.settings IN ({digests})"
+        changes = [self._changes_of_settings(arm) for arm in Arm]
+        # Digests are hexadecimal and our own; an arm's settings name the arm.
+        retired = {f"'{digest}'" for digests in changes for digest in digests[:-1]}
+        retired -= {f"'{digests[-1]}'" for digests in changes if digests}
+        return f"AND {alias}.settings NOT IN ({', '.join(sorted(retired))})" if retired else ""
 
     # --- found again ---------------------------------------------------------------------------
 

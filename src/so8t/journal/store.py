@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Journal", "request_key", "system_now"]
 
+#: The event that holds a run's config from then on.
+CONFIG_CHANGED = "config_changed"
+
 _SAMPLE = TypeAdapter(Sample)
 _RUN = "run_id, name, created, version, config, config_digest"
 
@@ -79,12 +82,19 @@ class Journal(AnswerRows):
 
     @property
     def run(self) -> RunRecord | None:
-        """What was asked for, or None in a journal that holds no run yet."""
+        """What is asked for, or None in a journal that holds no run yet."""
         row = self._connection.execute(f"SELECT {_RUN} FROM run").fetchone()  # noqa: S608 - our own names
         if row is None:
             return None
         run_id, name, created, version, config, config_digest = row
-        return RunRecord(run_id, name, created, version, json.loads(config), config_digest)
+        asked = json.loads(config)
+        for event in self.events(CONFIG_CHANGED)[-1:]:
+            asked, config_digest = event.data["config"], digest_of(event.data["config"])
+        return RunRecord(run_id, name, created, version, asked, config_digest)
+
+    def reconfigure(self, config: dict[str, Any], changed: Sequence[str]) -> None:
+        """Record that `config` is asked for from now on, and the keys in which it differs."""
+        self.event(CONFIG_CHANGED, config=config, changed=list(changed))
 
     # --- events and phases ---------------------------------------------------------------------
 

@@ -10,10 +10,11 @@ from so8t.config.schema import Source
 from so8t.domain.canonical import digest_of
 from so8t.domain.exchange import Arm
 from so8t.domain.plan import Phase
-from so8t.errors import Interrupted, PrerequisiteError, SO8TError
+from so8t.errors import Interrupted, SO8TError
 from so8t.journal.evidence import FROZEN, Evidence, freeze, gather
 from so8t.models.sources import ResolvedSource, resolve
 from so8t.pipeline import leaks, planning, prepare, suites
+from so8t.pipeline.changes import registration_to_keep, settle_settings
 from so8t.pipeline.phase4 import Phase4BenchmarkRunner
 from so8t.pipeline.progress import Reporter, Silent, StopRequest
 from so8t.pipeline.quantization import QUESTIONS
@@ -34,12 +35,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from so8t.config.schema import RunConfig
-    from so8t.domain.sample import Sample
     from so8t.engines.protocol import Engine
     from so8t.journal.store import Journal
 
 Lane = Literal["all", "hf", "llm"]
-BACK_OFF = (2.0, 10.0)
 Result = TypeVar("Result", Prepared, Registration, Benchmarked)
 
 
@@ -84,7 +83,7 @@ class CompleteAutomatedABPipeline:
         self.run_phase3()
         return self.run_phase4(lane)
 
-    def preflight(self) -> list[Sample]:
+    def preflight(self) -> None:
         """Find everything that would stop the run, before any work is done.
 
         Raises DataError, ModelError or PrerequisiteError.
@@ -92,7 +91,7 @@ class CompleteAutomatedABPipeline:
         if self._journal.events(FROZEN):
             for changed in suites.changed(self._journal, self._config):
                 self._note(suites.CHANGED, **changed)
-            return list(self._journal.samples())
+            return
         samples = list(self._journal.samples())
         if not samples:
             self._journal.event(suites.READ, digests=suites.digests(self._config))
@@ -108,7 +107,6 @@ class CompleteAutomatedABPipeline:
             look_every=planning.samples_in_block(self._config, len(samples)),
             macro_blocks=planning.macro_blocks(self._config, samples),
         )
-        return samples
 
     def run_phase1(self) -> Prepared:
         """Make A servable."""
@@ -175,7 +173,10 @@ class CompleteAutomatedABPipeline:
 
         def work() -> Registration:
             samples = list(self._journal.samples(0, 32))
-            return register(self._config, self._engine, prepared, samples, self._artifacts)
+            keep = registration_to_keep(self._journal, self._config)
+            return register(
+                self._config, self._engine, prepared, samples, self._artifacts, keep=keep
+            )
 
         return self._phase(Phase.REGISTER, inputs, work, read_registration)
 
@@ -187,7 +188,9 @@ class CompleteAutomatedABPipeline:
         self._same_models(runner)
         if lane != "all":
             return runner.run_hf_benchmark() if lane == "hf" else runner.run_llm_benchmark()
-        inputs = digest_of(to_plain(registration))
+        asked = self._config.verdict
+        # When a run ends is no part of what it measures, but of whether it has ended.
+        inputs = digest_of([to_plain(registration), asked.stop, asked.deadline])
         self._phase(Phase.BENCHMARK, inputs, lambda: _summary(runner.run()), read_benchmarked)
         return gather(self._journal)
 
@@ -228,6 +231,8 @@ class CompleteAutomatedABPipeline:
                 self._done[phase] = result
                 return result
             self._journal.event("artifact_gone", phase=phase.value)
+        elif last is not None and last.state == "done":
+            self._note("inputs_changed", phase=phase.value)
         attempt = last.attempt + 1 if last is not None else 1
         result = self._attempt(phase, attempt, inputs, work)
         self._done[phase] = result
@@ -236,7 +241,7 @@ class CompleteAutomatedABPipeline:
     def _attempt(
         self, phase: Phase, attempt: int, inputs: str, work: Callable[[], Result]
     ) -> Result:
-        for wait in (*BACK_OFF, None):
+        for wait in (*self._config.recovery.waits(), None):
             self._stop.check()
             self._journal.phase_step(phase, attempt, "started", inputs, {})
             self._reporter.phase(phase, "started", attempt=attempt)
@@ -275,22 +280,15 @@ class CompleteAutomatedABPipeline:
             self._sources = planning.resolve_sources(self._config)
         return self._sources
 
+    def _same_models(self, runner: Phase4BenchmarkRunner) -> None:
+        """Refuse to mix answers of two models, engines or settings in one arm."""
+        settings = {arm: runner.settings_of(arm) for arm in Arm}
+        for arm, digest in settings.items():
+            settle_settings(self._journal, arm, digest, self._reporter.note)
+
     def _note(self, kind: str, **detail: Any) -> None:
         self._journal.event(kind, **detail)
         self._reporter.note(kind, **detail)
-
-    def _same_models(self, runner: Phase4BenchmarkRunner) -> None:
-        """Refuse to mix answers of two models, engines or settings in one arm."""
-        for arm in Arm:
-            now = runner.settings_of(arm)
-            other = self._journal.answers_under_other_settings(arm, now)
-            if other:
-                raise PrerequisiteError(
-                    f"{other} answers of model {arm.upper()} were given by another model file, "
-                    "engine version or load profile than the present one. Mixing them would make "
-                    "the comparison meaningless.",
-                    hint="put back what was changed, or start anew: so8t run --fresh ...",
-                )
 
 
 def _summary(evidence: Evidence) -> Benchmarked:

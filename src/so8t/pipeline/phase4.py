@@ -17,7 +17,7 @@ from so8t.domain.sample import Origin
 from so8t.errors import EngineCrashed, EngineError
 from so8t.journal.evidence import gather
 from so8t.journal.rows import GradedReply
-from so8t.journal.store import request_key, system_now
+from so8t.journal.store import CONFIG_CHANGED, request_key, system_now
 from so8t.pipeline.baseline import reuse_baseline
 from so8t.pipeline.planning import samples_in_block
 from so8t.pipeline.register import request
@@ -45,17 +45,22 @@ _SETTLED = (Ending.DECIDED, Ending.FUTILE)
 
 
 def deadline_of(config: RunConfig, journal: Journal) -> datetime | None:
-    """Return when the run must have its verdict: the first such time of day after its creation.
+    """Return when the run must have its verdict: the first such time of day after it was asked for.
 
-    A run that goes on after a reboot keeps the deadline that it had.
+    A run that goes on after a reboot keeps the deadline that it had; one that is given another
+    deadline, or none, goes on to that.
     """
     wanted, run = config.verdict.deadline, journal.run
     if wanted is None or run is None:
         return None
-    created = datetime.fromisoformat(run.created).astimezone()
+    asked = datetime.fromisoformat(run.created)
+    for event in journal.events(CONFIG_CHANGED):
+        if "verdict.deadline" in event.data["changed"]:
+            asked = event.at
+    asked = asked.astimezone()
     hour, minute = (int(part) for part in wanted.split(":"))
-    deadline = created.replace(hour=hour, minute=minute, second=0, microsecond=0)
-    return deadline if deadline > created else deadline + timedelta(days=1)
+    deadline = asked.replace(hour=hour, minute=minute, second=0, microsecond=0)
+    return deadline if deadline > asked else deadline + timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,8 +32,13 @@ def register(
     prepared: dict[Arm, Prepared],
     samples: Sequence[Sample],
     artifacts: Path,
+    *,
+    keep: Registration | None = None,
 ) -> Registration:
     """Make both models known to the engine, choose the load profile, and try both.
+
+    The profile of `keep` is taken over where both models can be loaded with it: answers that
+    were given under it then stay comparable.
 
     Raises ModelError for a model that does not load, EngineError when one does not answer.
     """
@@ -44,7 +49,13 @@ def register(
     }
     profile = _starting_profile(config, facts)
     calibration: dict[str, Any] | None = None
-    if config.engine.kind == "embedded" and "auto" in (config.engine.slots, config.engine.threads):
+    fits = keep is not None and keep.profile.context == profile.context
+    if keep is not None and fits and keep.engine == engine.info:
+        profile, calibration = keep.profile, keep.calibration
+    elif config.engine.kind == "embedded" and "auto" in (
+        config.engine.slots,
+        config.engine.threads,
+    ):
         measured = _calibrate(config, engine, models[Arm.A], samples, profile)
         profile, calibration = measured.applied_to(profile), asdict(measured)
     arms: dict[str, Registered] = {
@@ -56,7 +67,8 @@ def register(
             f"{finding.message} The answers would not be comparable.",
             hint="give both models room: less context, fewer slots, a smaller quantization",
         )
-    return Registration(engine.info, profile, arms, calibration)
+    asked = config.engine.model_dump(mode="json")
+    return Registration(engine.info, profile, arms, calibration, asked)
 
 
 def _facts(model: Prepared) -> dict[str, Any]:

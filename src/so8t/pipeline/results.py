@@ -59,12 +59,16 @@ class Registered:
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """Phase 3: both arms under one load profile, and how that profile was chosen."""
+    """Phase 3: both arms under one load profile, and how that profile was chosen.
+
+    `asked` is the engine's section of the config that the profile was chosen for.
+    """
 
     engine: EngineInfo
     profile: LoadProfile
     arms: dict[str, Registered]
     calibration: dict[str, Any] | None = None
+    asked: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,11 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import so8t
-from so8t.errors import ConfigError
 from so8t.journal.chained import FILE_NAME
 from so8t.journal.lease import Lease
 from so8t.journal.restore import RESTORED, open_journal
 from so8t.journal.store import Journal, system_now
+from so8t.pipeline.changes import take_over
 from so8t.pipeline.progress import Silent
 from so8t.system.state import boot_id
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 #: Keys that say how a run is shown and how it shares the machine, not what it measures: they may
 #: change between two starts.
-_PRESENTATION = {"language", "output", "notify", "keep_awake", "resources"}
+_PRESENTATION = {"language", "output", "notify", "keep_awake", "resources", "recovery"}
 
 
 def run_directory(config: RunConfig) -> Path:
@@ -65,17 +65,21 @@ def open_run(
 
     A damaged journal is restored, and `reporter` hears what is done again because of that.
 
-    Raises LeaseHeldError when another process holds it, ConfigError when the directory holds a
-    run with another config, JournalError for a journal that nothing can restore.
+    Raises LeaseHeldError when another process holds it, ConfigError when the config changed in
+    what the run has frozen, JournalError for a journal that nothing can restore.
     """
     directory = run_directory(config)
     directory.mkdir(parents=True, exist_ok=True)
     with Lease(directory, now=now()), ExitStack() as stack:
         journal, restored = open_journal(directory, now=now)
         stack.enter_context(journal)
+        tell = (reporter or Silent()).note
         if restored is not None:
-            (reporter or Silent()).note(RESTORED, **asdict(restored))
-        _same_run(config, journal)
+            tell(RESTORED, **asdict(restored))
+        if journal.run is None:
+            journal.create_run(config.name, identity(config), so8t.__version__)
+        else:
+            take_over(journal, identity(config), tell)
         _note_interruption(journal, now())
         journal.event(
             "session_started",
@@ -94,29 +98,6 @@ def open_run(
         finally:
             if journal.usable:
                 journal.event("session_ended", how=ending)
-
-
-def _same_run(config: RunConfig, journal: Journal) -> None:
-    wanted = identity(config)
-    run = journal.run
-    if run is None:
-        journal.create_run(config.name, wanted, so8t.__version__)
-        return
-    changed = sorted(_differences(run.config, wanted))
-    if changed:
-        raise ConfigError(
-            f"the run in {journal.directory} was started with another config. "
-            f"Changed since: {'; '.join(changed[:5])}.",
-            hint="give this one another name, or set the old run aside: so8t run --fresh ...",
-        )
-
-
-def _differences(old: Any, new: Any, where: str = "") -> Iterator[str]:
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in old.keys() | new.keys():
-            yield from _differences(old.get(key), new.get(key), f"{where}.{key}" if where else key)
-    elif old != new:
-        yield f"{where} ({old!r} -> {new!r})"
 
 
 def _note_interruption(journal: Journal, now: datetime) -> None:

@@ -12,6 +12,7 @@ from so8t.domain.exchange import Arm, Status
 from so8t.domain.plan import Phase
 from so8t.domain.sample import Grade
 from so8t.errors import PrerequisiteError
+from so8t.journal.answers import IN_FORCE
 from so8t.journal.evidence import FROZEN, gather
 from so8t.journal.restore import CHECKED
 from so8t.report.side_by_side import Marks, side_by_side
@@ -48,6 +49,7 @@ _QUIET = {
     FROZEN,
     CHECKED,
     "suites_read",
+    IN_FORCE,
     "run_created",
     "session_started",
     "session_ended",
