@@ -7,18 +7,20 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import so8t
 from so8t.domain.canonical import digest_of
 from so8t.domain.exchange import Arm
 from so8t.errors import UnsupportedModelError
 from so8t.models.adapters import merge_in_child
 from so8t.models.finetune import finetune_in_child
 from so8t.models.gguf_check import inspect_gguf
+from so8t.models.model_card import NAME, model_card
 from so8t.models.thinking_tokens import add_in_child
 from so8t.models.training_data import read_conversations
 from so8t.pipeline import conversion, leaks
 from so8t.pipeline.quantization import measure
 from so8t.pipeline.results import Prepared
-from so8t.system.files import file_digest, tree_digest
+from so8t.system.files import file_digest, tree_digest, write_atomic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -170,7 +172,10 @@ def finetune(
     result = finetune_in_child(start, merged, settings, progress=progress)
     if start != base.path:
         shutil.rmtree(start)  # B has all of it
-    return merged, asdict(result) | facts
+    training = asdict(result) | facts
+    card = model_card(config.b.label, base, settings.method, training, so8t.__version__)
+    write_atomic(merged / NAME, card)
+    return merged, training
 
 
 def still_there(prepared: Prepared) -> bool:
