@@ -56,8 +56,8 @@ def model_card(
             f"# {label}",
             "",
             (
-                f"Fine-tuned from {name} with so8t {version}. The weights are an ordinary model of the "
-                "base's architecture; every runtime that serves the base serves this one."
+                f"Fine-tuned from {name} with so8t {version}. The weights are an ordinary model "
+                "of the base's architecture; every runtime that serves the base serves this one."
             ),
             "",
             "## Base",
@@ -114,8 +114,8 @@ def _base(name: str, base: ResolvedSource) -> list[str]:
         lines += [
             f"- digest of the base: `{base.base_digest}`",
             (
-                f"- with the adapter {Path(base.adapter).name} ({base.adapter_kind}) merged into it, "
-                f"digest `{base.adapter_digest}`"
+                f"- with the adapter {Path(base.adapter).name} ({base.adapter_kind}) merged into "
+                f"it, digest `{base.adapter_digest}`"
             ),
         ]
     return [*lines, f"- digest: `{base.digest}`"]
@@ -169,8 +169,8 @@ def _result(training: Mapping[str, Any]) -> list[str]:
     return [
         (
             f"Held-out loss, nats a token of an answer: {_number(before)} before, {_number(after)} "
-            "after. This says how well the data is imitated. Whether the model answers better than its "
-            "base is what the benchmark's report says."
+            "after. This says how well the data is imitated. Whether the model answers better "
+            "than its base is what the benchmark's report says."
         ),
     ]
 

@@ -139,7 +139,8 @@ class CompleteAutomatedABPipeline:
                 )
                 merged, training = prepare.finetune(
                     self._config,
-                    base,
+                    sources[Arm.A],
+                    base.path,
                     self._journal.samples(),
                     self._artifacts / "b",
                     self._reporter.progress,

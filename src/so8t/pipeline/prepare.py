@@ -148,11 +148,12 @@ def with_adapter(
 def finetune(
     config: RunConfig,
     base: ResolvedSource,
+    weights: Path,
     samples: Iterable[Sample],
     directory: Path,
     tell: Tell,
 ) -> tuple[Path, dict[str, Any]]:
-    """Fine-tune A's weights into `directory`/merged, in a process of its own.
+    """Fine-tune A's `weights` into `directory`/merged, in a process of its own.
 
     Training lines that leak one of `samples` are left out, or not, as the config says.
     """
@@ -162,15 +163,15 @@ def finetune(
     def progress(at: Progress) -> None:
         tell("fine-tuning", at.step, at.steps)
 
-    merged, start = directory / "merged", base.path
+    merged, start = directory / "merged", weights
     found = leaks.check(settings, samples)
     facts: dict[str, Any] = {"leaks": leaks.facts(settings, found)}
     settings = leaks.without_leaks(settings, found, directory / "data")
     if any(one.thinks for one in read_conversations(settings.data)):
         start = directory / "with-tokens"
-        facts["thinking_tokens"] = add_in_child(base.path, start)
+        facts["thinking_tokens"] = add_in_child(weights, start)
     result = finetune_in_child(start, merged, settings, progress=progress)
-    if start != base.path:
+    if start != weights:
         shutil.rmtree(start)  # B has all of it
     training = asdict(result) | facts
     card = model_card(config.b.label, base, settings.method, training, so8t.__version__)
