@@ -30,6 +30,8 @@ COMMANDS = {
     "compare": "Compare two models on results made elsewhere, or on two runs.",
     "retry": "Ask the questions again whose answers failed.",
     "suite": "Check suites of questions, and look at what they hold.",
+    "autostart": "Go on with unfinished runs when the machine is started.",
+    "notify": "Tell what happened while nobody was logged on.",
     "ls": "List the runs in a directory.",
 }
 

@@ -1,0 +1,250 @@
+"""Windows: two tasks of the Task Scheduler, registered from XML and read back.
+
+Never `schtasks /tr`: it takes 262 characters, and its defaults stop on battery and after 72 hours.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import subprocess
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree as ET
+
+from so8t.autostart.protocol import Job, Status, call
+from so8t.errors import PrerequisiteError
+from so8t.system.files import write_atomic
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+NAMESPACE = "http://schemas.microsoft.com/windows/2004/02/mit/task"
+RESUME_TASK = r"\SO8T\Resume"
+NOTIFY_TASK = r"\SO8T\Notify"
+#: Starts without a login, as the user, without a stored password; needs one elevation.
+S4U = "S4U"
+#: Starts once the user has logged on; needs no administrator.
+INTERACTIVE = "InteractiveToken"
+
+
+class WindowsAutoStart:
+    """Registers a job with the Task Scheduler."""
+
+    name = "Task Scheduler"
+
+    def __init__(
+        self,
+        job: Job,
+        logon: Job,
+        *,
+        state: Path,
+        user: str | None = None,
+        tool: Callable[[list[str]], tuple[int, str]] = call,
+    ) -> None:
+        """`state` is where the XML files are kept; `tool` runs schtasks."""
+        self._job, self._logon, self._call = job, logon, tool
+        self._user = user or _user()
+        self._resume_file = state / "autostart" / "resume.xml"
+        self._notify_file = state / "autostart" / "notify.xml"
+
+    def files(self) -> dict[Path, bytes]:
+        """Return the XML of both tasks, the first as it is tried first."""
+        return {
+            self._resume_file: resume_xml(self._job, self._user, S4U),
+            self._notify_file: notify_xml(self._logon, self._user),
+        }
+
+    def install(self) -> list[str]:
+        """Register both tasks; without an administrator's rights, for after logon only."""
+        notes = []
+        code, said = self._create(RESUME_TASK, self._resume_file, self._xml(S4U))
+        if code != 0:
+            code, again = self._create(RESUME_TASK, self._resume_file, self._xml(INTERACTIVE))
+            notes.append(
+                f"registered for after logon only ({said}). To start before logon, run "
+                "`so8t autostart install` once as administrator."
+            )
+            said = again
+        if code == 0:
+            xml = notify_xml(self._logon, self._user)
+            code, said = self._create(NOTIFY_TASK, self._notify_file, xml)
+        if code != 0:
+            raise PrerequisiteError(f"the Task Scheduler refused the task: {said}")
+        wrong = self.verify()
+        if wrong:
+            raise PrerequisiteError(
+                f"the Task Scheduler registered something else: {'; '.join(wrong)}"
+            )
+        return notes
+
+    def remove(self) -> bool:
+        """Delete both tasks."""
+        found = [self._call(["schtasks", "/delete", "/tn", name, "/f"]) for name in _TASKS]
+        for file in (self._resume_file, self._notify_file):
+            file.unlink(missing_ok=True)
+        return any(code == 0 for code, _ in found)
+
+    def status(self) -> Status:
+        """Read the task back."""
+        registered = self._registered(RESUME_TASK)
+        if registered is None:
+            return Status(False, None, (f"there is no task {RESUME_TASK}: so8t autostart install",))
+        before = _text(registered, "Principals/Principal/LogonType") == S4U
+        problems = list(self.verify())
+        if not before:
+            problems.append(
+                "it does not run while you are logged off: install once as administrator"
+            )
+        return Status(True, before, tuple(problems))
+
+    def verify(self) -> list[str]:
+        """Compare what is registered with what was asked for."""
+        wrong = []
+        for name, wanted in (
+            (RESUME_TASK, resume_xml(self._job, self._user, S4U)),
+            (NOTIFY_TASK, notify_xml(self._logon, self._user)),
+        ):
+            registered = self._registered(name)
+            if registered is None:
+                wrong.append(f"there is no task {name}")
+            else:
+                wrong += [f"{name}: {what}" for what in differences(parse(wanted), registered)]
+        return wrong
+
+    def _xml(self, logon_type: str) -> bytes:
+        return resume_xml(self._job, self._user, logon_type)
+
+    def _create(self, name: str, file: Path, xml: bytes) -> tuple[int, str]:
+        write_atomic(file, xml)
+        return self._call(["schtasks", "/create", "/tn", name, "/xml", str(file), "/f"])
+
+    def _registered(self, name: str) -> ET.Element | None:
+        code, said = self._call(["schtasks", "/query", "/tn", name, "/xml"])
+        if code != 0:
+            return None
+        # schtasks writes in the console's encoding whatever the declaration claims.
+        return ET.fromstring(said[said.index("<Task") :])  # noqa: S314 - from the system's own tool
+
+
+_TASKS = (RESUME_TASK, NOTIFY_TASK)
+
+
+def resume_xml(job: Job, user: str, logon_type: str) -> bytes:
+    """Return the task that resumes runs: at boot, at logon, and every 10 minutes.
+
+    The repetition revives a run that ended; while one works, IgnoreNew makes it harmless.
+    """
+    task, triggers = _task("Resumes unfinished SO8T A/B runs.")
+    boot = _add(triggers, "BootTrigger")
+    _add(boot, "Enabled", "true")
+    _add(boot, "Delay", "PT1M")
+    again = _add(triggers, "TimeTrigger")
+    _add(again, "Enabled", "true")
+    _add(again, "StartBoundary", "2024-01-01T00:00:00")
+    repetition = _add(again, "Repetition")
+    _add(repetition, "Interval", "PT10M")
+    _add(repetition, "StopAtDurationEnd", "false")
+    _logon_trigger(triggers, user)
+    log = ("--log", str(job.log))
+    return _finish(task, job, user, logon_type, log)
+
+
+def notify_xml(job: Job, user: str) -> bytes:
+    """Return the task that plays at logon what nobody could hear before."""
+    task, triggers = _task("Tells of SO8T A/B runs that ended while nobody was logged on.")
+    _logon_trigger(triggers, user)
+    return _finish(task, job, user, INTERACTIVE, ())
+
+
+def parse(xml: bytes) -> ET.Element:
+    """Read a task's XML file."""
+    text = xml.decode("utf-16")
+    return ET.fromstring(text[text.index("<Task") :])  # noqa: S314 - our own
+
+
+def differences(wanted: ET.Element, found: ET.Element) -> list[str]:
+    """Say which elements that were asked for are absent or other in what is registered.
+
+    What the Task Scheduler adds does not count, nor how it writes a user (as a SID) or which of
+    the two kinds of logon it was allowed.
+    """
+    ours, theirs = dict(_leaves(wanted)), dict(_leaves(found))
+    return [
+        f"{path} is {theirs.get(path)!r} and not {text!r}"
+        for path, text in ours.items()
+        if theirs.get(path) != text and path.rsplit("/", 1)[-1] not in ("UserId", "LogonType")
+    ]
+
+
+def _task(description: str) -> tuple[ET.Element, ET.Element]:
+    task = ET.Element("Task", {"version": "1.2", "xmlns": NAMESPACE})
+    _add(_add(task, "RegistrationInfo"), "Description", description)
+    return task, _add(task, "Triggers")
+
+
+def _logon_trigger(triggers: ET.Element, user: str) -> None:
+    logon = _add(triggers, "LogonTrigger")
+    _add(logon, "Enabled", "true")
+    _add(logon, "UserId", user)
+
+
+def _finish(task: ET.Element, job: Job, user: str, logon_type: str, more: tuple[str, ...]) -> bytes:
+    principal = _add(_add(task, "Principals"), "Principal")
+    principal.set("id", "Author")
+    _add(principal, "UserId", user)
+    _add(principal, "LogonType", logon_type)
+    _add(principal, "RunLevel", "LeastPrivilege")
+    settings = _add(task, "Settings")
+    _add(settings, "MultipleInstancesPolicy", "IgnoreNew")
+    _add(settings, "DisallowStartIfOnBatteries", "false")
+    _add(settings, "StopIfGoingOnBatteries", "false")
+    _add(settings, "AllowHardTerminate", "true")
+    _add(settings, "StartWhenAvailable", "true")
+    _add(settings, "RunOnlyIfNetworkAvailable", "false")
+    _add(settings, "Enabled", "true")
+    _add(settings, "ExecutionTimeLimit", "PT0S")
+    _add(settings, "Priority", "7")
+    restart = _add(settings, "RestartOnFailure")
+    _add(restart, "Interval", "PT1M")
+    _add(restart, "Count", "255")
+    actions = _add(task, "Actions")
+    actions.set("Context", "Author")
+    run = _add(actions, "Exec")
+    _add(run, "Command", str(_windowless(job.program)))
+    _add(run, "Arguments", subprocess.list2cmdline([*job.arguments, *more]))
+    _add(run, "WorkingDirectory", str(job.directory))
+    ET.indent(task)
+    body = ET.tostring(task, encoding="unicode")
+    # "utf-16" writes the byte order mark, which the Task Scheduler insists on.
+    return f'<?xml version="1.0" encoding="UTF-16"?>\n{body}\n'.encode("utf-16")
+
+
+def _windowless(program: Path) -> Path:
+    """Return pythonw.exe where it stands beside python.exe: no window every ten minutes."""
+    other = program.with_name("pythonw.exe")
+    return other if other.exists() else program
+
+
+def _user() -> str:
+    domain = os.environ.get("USERDOMAIN")
+    return f"{domain}\\{getpass.getuser()}" if domain else getpass.getuser()
+
+
+def _add(parent: ET.Element, name: str, text: str | None = None) -> ET.Element:
+    element = ET.SubElement(parent, name)
+    element.text = text
+    return element
+
+
+def _leaves(element: ET.Element, path: str = "") -> Iterator[tuple[str, str]]:
+    for child in element:
+        where = f"{path}/{child.tag.rpartition('}')[2]}"
+        if len(child):
+            yield from _leaves(child, where)
+        else:
+            yield where, (child.text or "").strip()
+
+
+def _text(task: ET.Element, path: str) -> str | None:
+    return dict(_leaves(task)).get(f"/{path}")
