@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from so8t.autostart.resume import AutoStartCompleteABPipeline
 from so8t.pipeline.complete import CompleteAutomatedABPipeline
 from so8t.pipeline.phase4 import Phase4BenchmarkRunner
 from so8t.resources.balancer import ResourceBalancer
@@ -23,6 +24,11 @@ SIGNATURES = {
         "run_phase3": "(self)",
         "run_phase4": "(self, lane)",
         "run_complete_pipeline": "(self, lane)",
+    },
+    AutoStartCompleteABPipeline: {
+        "setup_auto_start": "(self)",
+        "check_and_resume": "(self)",
+        "run_pipeline_with_progress": "(self, entry)",
     },
     Phase4BenchmarkRunner: {
         "run_hf_benchmark": "(self)",

@@ -20,7 +20,13 @@ from so8t.notify.notifier import Notifier, channels_of
 from so8t.notify.pending import Pending
 from so8t.pipeline.opening import open_pipeline
 from so8t.pipeline.progress import StopRequest
-from so8t.pipeline.sessions import GAVE_UP, Crashes, crashes_in_a_row, failures_in_a_row
+from so8t.pipeline.sessions import (
+    CLOCK_BEHIND,
+    GAVE_UP,
+    Crashes,
+    crashes_in_a_row,
+    failures_in_a_row,
+)
 from so8t.report.html import write_report
 from so8t.system.state import boot_id, state_directory
 
@@ -181,7 +187,7 @@ class AutoStartCompleteABPipeline:
         )
         if not sane and last is not None:
             self._say("autostart.clock", run=entry.name, time=last.isoformat(timespec="seconds"))
-            self._record(entry, "clock_behind", last_written=last.isoformat())
+            self._record(entry, CLOCK_BEHIND, last_written=last.isoformat())
 
     def _give_up(self, entry: Entry, crashes: Crashes) -> None:
         """Record that a run is not started again by itself, and tell the person."""

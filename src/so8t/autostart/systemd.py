@@ -190,7 +190,14 @@ def desktop_entry(job: Job) -> str:
 
 
 def _command(parts: Sequence[str]) -> str:
-    return " ".join(_quote(part).replace("$", "$$") for part in parts)
+    # systemd reads the first word by rules of its own, and takes no quotes or backslashes in it.
+    if any(sign in parts[0] for sign in "\"'\\"):
+        raise PrerequisiteError(
+            f"systemd cannot start {parts[0]}: its path has a quote or a backslash.",
+            hint="install the program in another directory",
+        )
+    arguments = (_quote(part).replace("$", "$$") for part in parts[1:])
+    return " ".join((_quote(parts[0]), *arguments))
 
 
 def _quote(text: str) -> str:

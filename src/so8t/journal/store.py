@@ -218,12 +218,14 @@ class Journal(AnswerRows):
 
     # --- durability ----------------------------------------------------------------------------
 
-    def last_written(self) -> datetime | None:
-        """When the newest answer, phase step or event was committed."""
+    def last_written(self, *, ignoring: Sequence[str] = ()) -> datetime | None:
+        """When the newest row was committed; events of the kinds `ignoring` do not count."""
         newest = self._one(
-            "SELECT max(at) FROM (SELECT max(at) AS at FROM event UNION ALL "
+            "SELECT max(at) FROM (SELECT max(at) AS at FROM event "
+            "WHERE kind NOT IN (SELECT value FROM json_each(?)) UNION ALL "
             "SELECT max(at) FROM phase UNION ALL "
-            "SELECT at FROM answer WHERE seq = (SELECT max(seq) FROM answer))"
+            "SELECT at FROM answer WHERE seq = (SELECT max(seq) FROM answer))",
+            json.dumps(list(ignoring)),
         )
         return datetime.fromisoformat(newest) if newest else None
 

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import so8t
 from so8t.journal.chained import FILE_NAME
 from so8t.journal.lease import Lease
-from so8t.journal.restore import RESTORED, open_journal
+from so8t.journal.restore import CHECKED, RESTORED, open_journal
 from so8t.journal.store import Journal, system_now
 from so8t.pipeline.changes import take_over
 from so8t.pipeline.progress import Silent
+from so8t.pipeline.sessions import CLOCK_BEHIND, GAVE_UP
 from so8t.system.state import boot_id
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 #: Keys that say how a run is shown and how it shares the machine, not what it measures: they may
 #: change between two starts.
 _PRESENTATION = {"language", "output", "notify", "keep_awake", "resources", "recovery"}
+
+#: Events that the next start writes before its session begins; the last session was gone by then.
+_BETWEEN = (CHECKED, RESTORED, CLOCK_BEHIND, GAVE_UP)
 
 
 def run_directory(config: RunConfig) -> Path:
@@ -104,7 +108,7 @@ def _note_interruption(journal: Journal, now: datetime) -> None:
     """Record that the last session ended without saying so: a power cut, a kill, a crash."""
     sessions = [event for event in journal.events() if event.kind.startswith("session_")]
     if sessions and sessions[-1].kind == "session_started":
-        last = journal.last_written() or sessions[-1].at
+        last = journal.last_written(ignoring=_BETWEEN) or sessions[-1].at
         journal.event(
             "interruption",
             last_written=last.isoformat(),

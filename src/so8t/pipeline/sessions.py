@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from so8t.journal.store import Journal
 
 GAVE_UP = "gave_up"
+CLOCK_BEHIND = "clock_behind"
 #: Recorded by the next session: when the one that crashed was last seen at work.
 LAST_SEEN = "last_seen"
 #: How a session ended that never said so.
