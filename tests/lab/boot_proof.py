@@ -14,7 +14,7 @@ A cut through the container keeps the kernel's page cache; what a disk forgets i
 Needs root, systemd-nspawn and debootstrap, and takes some minutes. Prints each step with its time.
 """
 
-# ruff: noqa: S607, T201 - a lab: it prints, and calls the tools that are installed
+# ruff: noqa: S607 - a lab: it prints, and calls the tools that are installed
 
 from __future__ import annotations
 
