@@ -32,6 +32,8 @@ COMMANDS = {
     "suite": "Check suites of questions, and look at what they hold.",
     "autostart": "Go on with unfinished runs when the machine is started.",
     "notify": "Tell what happened while nobody was logged on.",
+    "serve": "Answer over HTTP without showing the thinking.",
+    "audit": "Check the audit log of serve.",
     "ls": "List the runs in a directory.",
 }
 

@@ -68,8 +68,9 @@ class EngineReply:
     """One model's answer to one question.
 
     `text` is whole for completed answers, cut at the token budget for truncated ones and empty
-    for failed ones, whose `reason` says why. Times are seconds, None where the engine does not
-    tell: unknown is never zero.
+    for failed ones, whose `reason` says why. `thinking` is what the engine itself kept apart from
+    the text, where it does. Times are seconds, None where the engine does not tell: unknown is
+    never zero.
     """
 
     key: str
@@ -79,6 +80,7 @@ class EngineReply:
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     seconds: float | None = None
+    thinking: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

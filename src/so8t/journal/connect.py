@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import apsw
 
 from so8t.errors import JournalDamagedError, JournalError, PrerequisiteError
-from so8t.journal.migrations import check_version, migrate
+from so8t.journal.migrations import MIGRATIONS, check_version, migrate
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,7 +21,20 @@ BUSY_MILLISECONDS = 10_000
 _FULL = 2
 
 
-def connect(path: Path, *, readonly: bool = False, vfs: str | None = None) -> apsw.Connection:
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What a file is: the number that no other database has, and the steps to its tables."""
+
+    application_id: int
+    steps: tuple[str, ...]
+
+
+_JOURNAL = Form(APPLICATION_ID, MIGRATIONS)
+
+
+def connect(
+    path: Path, *, readonly: bool = False, vfs: str | None = None, form: Form = _JOURNAL
+) -> apsw.Connection:
     """Open the journal at `path`, created and migrated unless `readonly`.
 
     WAL with synchronous=FULL, set and read back: an answer that was acknowledged survives a
@@ -31,7 +45,7 @@ def connect(path: Path, *, readonly: bool = False, vfs: str | None = None) -> ap
     """
     existing = path.exists() and path.stat().st_size > 0
     if existing:
-        _check_header(path)
+        _check_header(path, form)
     elif readonly:
         raise PrerequisiteError(
             f"there is no journal at {path}.", hint="so8t ls shows the runs that there are"
@@ -52,8 +66,8 @@ def connect(path: Path, *, readonly: bool = False, vfs: str | None = None) -> ap
         _configure(connection, path, readonly=readonly)
         if not readonly:
             if not existing:
-                connection.pragma("application_id", APPLICATION_ID)
-            migrate(connection)
+                connection.pragma("application_id", form.application_id)
+            migrate(connection, form.steps)
     except (apsw.CorruptError, apsw.NotADBError) as error:
         connection.close()
         raise JournalDamagedError(f"{path} is damaged: {error}") from error
@@ -102,7 +116,7 @@ def _configure(connection: apsw.Connection, path: Path, *, readonly: bool) -> No
     connection.pragma("mmap_size", 0)
 
 
-def _check_header(path: Path) -> None:
+def _check_header(path: Path, form: Form) -> None:
     """Read identity and version from the file's first bytes, so that nothing is touched.
 
     Offsets: https://www.sqlite.org/fileformat.html#the_database_header.
@@ -116,8 +130,8 @@ def _check_header(path: Path) -> None:
     identity = int.from_bytes(header[68:72], "big")
     version = int.from_bytes(header[60:64], "big")
     # A process that died between creating the file and its first commit leaves both zero.
-    if identity != APPLICATION_ID and (identity, version) != (0, 0):
+    if identity != form.application_id and (identity, version) != (0, 0):
         raise JournalDamagedError(
             f"{path} is a database of another program.", hint="give the run another `output`"
         )
-    check_version(version, str(path))
+    check_version(version, str(path), len(form.steps))

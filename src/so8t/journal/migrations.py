@@ -152,19 +152,19 @@ CHAINED = {
 }
 
 
-def check_version(found: int, path: str) -> None:
+def check_version(found: int, path: str, newest: int = VERSION) -> None:
     """Refuse a journal that a newer version wrote."""
-    if found > VERSION:
+    if found > newest:
         raise JournalNewerError(
-            f"{path} has journal version {found}; this program knows up to {VERSION}. "
+            f"{path} has journal version {found}; this program knows up to {newest}. "
             "The file was not touched.",
             hint="upgrade: pip install -U so8t",
         )
 
 
-def migrate(connection: apsw.Connection) -> None:
+def migrate(connection: apsw.Connection, steps: tuple[str, ...] = MIGRATIONS) -> None:
     """Bring a journal up to the current version; each step commits with its own number."""
-    for number in range(connection.pragma("user_version"), VERSION):
+    for number in range(connection.pragma("user_version"), len(steps)):
         with connection:
-            connection.execute(MIGRATIONS[number])
+            connection.execute(steps[number])
             connection.pragma("user_version", number + 1)

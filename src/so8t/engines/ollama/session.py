@@ -224,4 +224,5 @@ def _reply(request: EngineRequest, answer: Answer, seconds: float) -> EngineRepl
         prompt_tokens=answer.prompt_tokens,
         completion_tokens=made,
         seconds=seconds,
+        thinking=answer.thinking,
     )

@@ -1,0 +1,167 @@
+"""`so8t serve`: answers over HTTP without showing the thinking behind them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from so8t.cli.audit import AuditPlaces, audit_options
+from so8t.cli.console import common
+from so8t.errors import UsageError
+
+if TYPE_CHECKING:
+    from so8t.cli.console import Console
+    from so8t.cli.think_target import Target
+    from so8t.serve.limits import Limits
+    from so8t.serve.prompt import Form
+
+_TOKEN = "SO8T_THINK_TOKEN"  # noqa: S105 - the name of a variable
+_SHORTEST_TOKEN = 16
+
+
+@click.command("serve")
+@click.option("--run", "run", type=click.Path(path_type=Path), help="Serve a model of this run.")
+@click.option("--arm", type=click.Choice(["A", "B"], case_sensitive=False), default="B")
+@click.option("--gguf", type=click.Path(path_type=Path), help="Serve this GGUF file.")
+@click.option("--ollama", metavar="NAME", help="Serve this model of an Ollama server.")
+@click.option("--ollama-url", default="http://127.0.0.1:11434", show_default=True)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=8642, show_default=True, help="0 takes a free one.")
+@click.option("--name", "names", multiple=True, help="Another host name of this server.")
+@click.option(
+    "--token-file",
+    type=click.Path(path_type=Path),
+    help=f"File with the bearer token (or ${_TOKEN}); needed beyond loopback.",
+)
+@click.option("--context", type=click.IntRange(64), help="Tokens of context.")
+@click.option("--threads", type=click.IntRange(1), help="CPU threads of the engine.")
+@click.option("--max-tokens", type=click.IntRange(1), default=1024, show_default=True)
+@click.option("--timeout", type=click.FloatRange(1), default=120.0, show_default=True)
+@click.option("--queue", type=click.IntRange(0), default=4, show_default=True)
+@click.option("--rate", type=click.FloatRange(1), default=120.0, show_default=True)
+@click.option(
+    "--instruction",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Other words that ask for the form; an empty file asks for nothing.",
+)
+@click.option("--role", type=click.Choice(["auto", "system", "user"]), default="auto")
+@audit_options
+@common
+def command(
+    console: Console,
+    places: AuditPlaces,
+    *,
+    run: Path | None,
+    arm: str,
+    gguf: Path | None,
+    ollama: str | None,
+    ollama_url: str,
+    host: str,
+    port: int,
+    names: tuple[str, ...],
+    token_file: Path | None,
+    context: int | None,
+    threads: int | None,
+    max_tokens: int,
+    timeout: float,
+    queue: int,
+    rate: float,
+    instruction: Path | None,
+    role: str,
+) -> int:
+    """Serve POST /think: the answer of a model, never its thinking. See docs/think.md."""
+    from so8t.serve.limits import Limits  # noqa: PLC0415 - starlette only when it serves
+    from so8t.serve.prompt import INSTRUCTION, Form  # noqa: PLC0415
+
+    if sum(given is not None for given in (run, gguf, ollama)) > 1:
+        raise UsageError("--run, --gguf and --ollama exclude each other.")
+    token = _token(token_file, host)
+    limits = Limits(max_tokens=max_tokens, answer=timeout, waiting=queue, per_minute=rate)
+    target = _target(run, arm, gguf, ollama, ollama_url, context, threads)
+    words = INSTRUCTION if instruction is None else instruction.read_text("utf-8").strip()
+    _serve(console, places, target, limits, (host, port, names, token), Form(words, role))
+    return 0
+
+
+def _token(file: Path | None, host: str) -> bytes | None:
+    from so8t.serve.door import is_loopback  # noqa: PLC0415 - as above
+    from so8t.system.secret_file import read_secret  # noqa: PLC0415
+
+    token = read_secret(file) if file else os.environ.get(_TOKEN, "").encode() or None
+    if token is None and not is_loopback(host):
+        raise UsageError(
+            f"{host} can be reached from other machines, so a token is needed.",
+            hint="--token-file FILE: `so8t audit token FILE` makes one",
+        )
+    if token is not None and len(token) < _SHORTEST_TOKEN:
+        raise UsageError(f"the token is shorter than {_SHORTEST_TOKEN} characters.")
+    return token
+
+
+def _target(
+    run: Path | None,
+    arm: str,
+    gguf: Path | None,
+    ollama: str | None,
+    url: str,
+    context: int | None,
+    threads: int | None,
+) -> Target:
+    from dataclasses import replace  # noqa: PLC0415 - beside its only use
+
+    from so8t.cli import think_target  # noqa: PLC0415 - the engines' side, only when it serves
+
+    if gguf is not None:
+        found = think_target.target_of_file(gguf)
+    elif ollama is not None:
+        found = think_target.target_of_tag(ollama, url)
+    else:
+        found = think_target.target_of_run(run, arm)
+    profile = found.profile
+    return replace(
+        found,
+        profile=replace(
+            profile,
+            context=context or profile.context,
+            threads=threads or profile.threads,
+        ),
+    )
+
+
+def _serve(
+    console: Console,
+    places: AuditPlaces,
+    target: Target,
+    limits: Limits,
+    at: tuple[str, int, tuple[str, ...], bytes | None],
+    form: Form,
+) -> None:
+    from so8t.cli.think_target import engine_of  # noqa: PLC0415 - as above
+    from so8t.journal.lease import Lease  # noqa: PLC0415
+    from so8t.journal.store import system_now  # noqa: PLC0415
+    from so8t.serve.door import door  # noqa: PLC0415
+    from so8t.serve.run import guard_process, listen, serve_think  # noqa: PLC0415
+
+    host, port, names, token = at
+    guard_process(limits.connections)
+    places.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with (
+        Lease(places.directory, now=system_now()),
+        places.open() as audit,
+        listen(host, port) as listener,
+        engine_of(target, places.directory, limits.answer) as (engine, model),
+    ):
+        port = listener.getsockname()[1]
+        shown = f"[{host}]" if ":" in host else host
+        serve_think(
+            (engine, model, target.profile),
+            (audit, places.text_key()),
+            listener,
+            door(host, port, names=names, token=token),
+            limits=limits,
+            form=form,
+            ready=lambda: console.message("serve.ready", url=f"http://{shown}:{port}/think"),
+        )

@@ -1,0 +1,176 @@
+"""Runs the server: sockets, process limits, signals, the order of opening and closing."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+from so8t.domain.exchange import Decoding, EngineRequest, Status
+from so8t.errors import EngineError, Interrupted, PrerequisiteError
+from so8t.serve.app import make_app
+from so8t.serve.connection import bounded
+from so8t.serve.desk import Desk
+from so8t.serve.metrics import Metrics
+from so8t.serve.prompt import conversation
+from so8t.serve.service import Served, ThinkService
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
+    from starlette.types import ASGIApp
+
+    from so8t.domain.exchange import LoadProfile, ServedModel
+    from so8t.engines.protocol import Engine
+    from so8t.journal.audit import AuditLog
+    from so8t.serve.door import Door
+    from so8t.serve.limits import Limits
+    from so8t.serve.prompt import Form, Role
+
+_BACKLOG = 1024
+_SPARE_FILES = 128
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Listen; port 0 takes a free one. Raises PrerequisiteError where that cannot be."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        made = socket.socket(family, socket.SOCK_STREAM)
+        if sys.platform != "win32":
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind(address)
+        made.listen(_BACKLOG)
+    except OSError as error:
+        raise PrerequisiteError(
+            f"cannot listen on {host}:{port}: {error.strerror or error}.",
+            hint="another program may use the port: choose one with --port",
+        ) from error
+    made.setblocking(False)
+    return made
+
+
+def guard_process(connections: int) -> None:
+    """Make room for the connections, and leave no memory image behind after a crash.
+
+    A core file would hold thinking and queries. Children inherit the limit.
+    """
+    if sys.platform == "win32":
+        return
+    import resource  # noqa: PLC0415 - not on Windows
+
+    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + _SPARE_FILES
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def serve_app(
+    app: ASGIApp, listener: socket.socket, limits: Limits, *, ready: Callable[[], None]
+) -> None:
+    """Serve until SIGINT or SIGTERM; what is being answered is finished first."""
+    import uvicorn  # noqa: PLC0415 - only a server needs it
+
+    # Errors go to standard error; nothing is logged for a request, so nothing of one can be.
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    config = uvicorn.Config(
+        app,
+        http=bounded(limits),
+        ws="none",
+        loop="asyncio",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        h11_max_incomplete_event_size=16 * 1024,
+        timeout_keep_alive=int(limits.headers),
+        timeout_graceful_shutdown=int(limits.answer),
+    )
+
+    class _Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            ready()
+
+    # uvicorn gives a signal that it heard back to whoever handled it before: an exception, so
+    # that everything is closed in order on the way out.
+    heard = signal.signal(signal.SIGTERM, _interrupted) if _is_main() else None
+    try:
+        asyncio.run(_Server(config).serve([listener]))
+    finally:
+        if heard is not None:
+            signal.signal(signal.SIGTERM, heard)
+
+
+def _is_main() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+def _interrupted(number: int, _frame: FrameType | None) -> None:
+    raise Interrupted("the server was asked to end.", signal=number)
+
+
+def serve_think(
+    model: tuple[Engine, ServedModel, LoadProfile],
+    log: tuple[AuditLog, bytes],
+    listener: socket.socket,
+    door: Door,
+    *,
+    limits: Limits,
+    form: Form,
+    ready: Callable[[], None],
+) -> None:
+    """Load the model, find out how to ask it for the form, and serve until a signal.
+
+    `log` is the audit log and the key of its texts. `ready` is called once requests are taken.
+    Raises what the engine raises, EngineError where the model takes no instruction, Interrupted
+    at SIGTERM.
+    """
+    engine, served, profile = model
+    audit, text_key = log
+    desk = Desk(engine, served, profile, waiting=limits.waiting)
+    try:
+        desk.start()
+        service = ThinkService(
+            desk,
+            audit,
+            text_key,
+            Served(served.digest, f"{engine.info.lane} {engine.info.version}"),
+            limits=limits,
+            metrics=Metrics(),
+            instruction=form.instruction,
+            role=_role(desk, form),
+        )
+        try:
+            serve_app(make_app(service, door), listener, limits, ready=ready)
+        finally:
+            service.close()
+    finally:
+        desk.close()
+
+
+def _role(desk: Desk, form: Form) -> Role:
+    """Find the role that the model's template takes the instruction in, with one short answer."""
+    reason: str | None = None
+    for role in form.roles:
+        messages = conversation("Hello", form.instruction, role)
+        request = EngineRequest(f"try-{role}", messages, Decoding(max_tokens=1))
+        reply = desk.submit(request).result()
+        if reply.status is not Status.FAILED:
+            return role
+        reason = reply.reason
+    raise EngineError(
+        f"the model does not take the words that ask for the form: {reason}.",
+        hint="raise --context, or give shorter words with --instruction FILE",
+    )
