@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -74,11 +75,16 @@ def test_help_is_fast_and_imports_nothing_heavy():
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_help_and_the_common_options(capsys, name):
-    """Each command answers --help and takes --json, --lang and -q."""
-    code, out, _ = so8t(capsys, name, "--help")
-    assert code == 0
-    for option in ("--json", "--lang", "--quiet"):
-        assert option in out
+    """Each command answers --help and takes --json, --lang and -q; a group's commands do."""
+    command = import_module(f"so8t.cli.{name}").command
+    calls = (
+        [(name, inner) for inner in command.commands] if hasattr(command, "commands") else [(name,)]
+    )
+    for call in calls:
+        code, out, _ = so8t(capsys, *call, "--help")
+        assert code == 0
+        for option in ("--json", "--lang", "--quiet"):
+            assert option in out
 
 
 @pytest.mark.parametrize("name", COMMANDS)

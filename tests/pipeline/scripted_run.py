@@ -64,13 +64,14 @@ def registration(slots: int = 2) -> Registration:
 
 
 def prepared_journal(
-    directory: Path, asked: RunConfig, questions: list[Sample], name: str = "one"
+    directory: Path, asked: RunConfig, questions: list[Sample], name: str = "one", repeated: int = 1
 ) -> Journal:
     journal = Journal(directory / "runs" / name)
     if journal.run is None:
         journal.create_run("scripted", asked.model_dump(mode="json"), "0")
         journal.freeze(permute(questions, asked.seed))
-        freeze(journal, binary=True, look_every=samples_in_block(asked, len(questions)))
+        look_every = samples_in_block(asked, len(questions))
+        freeze(journal, binary=True, look_every=look_every, repeated=repeated)
     return journal
 
 

@@ -152,6 +152,8 @@ def test_the_summary_has_the_documented_fields(finished):
         "mean",
         "categories",
         "tasks",
+        "repeats",
+        "unequal",
         "coverage",
         "noise_floor",
         "sensitivity",

@@ -44,7 +44,9 @@ def command(
         "samples": len(samples),
         "categories": dict(sorted(Counter(sample.category for sample in samples).items())),
         "tasks": dict(sorted(Counter(sample.task for sample in samples).items())),
-        "calls": 2 * len(samples) + 2 * min(asked.benchmark.noise_floor, len(samples)),
+        "repeats": asked.benchmark.repeats,
+        "calls": 2 * len(samples) * asked.benchmark.repeats
+        + 2 * min(asked.benchmark.noise_floor, len(samples)),
         "samples_in_block": planning.samples_in_block(asked, len(samples)),
         "disk_needed": needed.disk,
         "disk_free": needed.free,

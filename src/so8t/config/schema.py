@@ -164,6 +164,13 @@ class Benchmark(_Strict):
     noise_floor: int = Field(
         default=32, ge=0, description="items that each model answers twice (its own flip rate)"
     )
+    repeats: int = Field(
+        default=1,
+        ge=1,
+        le=1000,
+        description="answers to each question, at a temperature above 0; their mean counts. More "
+        "questions say more than more repeats",
+    )
     reuse_baseline: bool = Field(
         default=True,
         description="take A's answers from earlier runs below `output` where model, engine, "
@@ -326,6 +333,11 @@ class RunConfig(_Strict):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
+        if self.benchmark.repeats > 1 and self.generation.temperature == 0:
+            raise ValueError(
+                "benchmark.repeats needs generation.temperature above 0: greedy answers repeat "
+                "themselves"
+            )
         if self.b.finetune is not None and self.a.source.hf is None:
             raise ValueError(
                 "b.finetune needs a.source.hf: only Hugging Face weights can be trained"

@@ -18,6 +18,15 @@ if TYPE_CHECKING:
     from so8t.domain.sample import Sample
 
 
+#: The repeat in which each model answers its first questions again, for its own flip rate.
+NOISE_FLOOR = 1
+
+
+def repeats(count: int) -> tuple[int, ...]:
+    """Numbers of the `count` answers that a question gets: 0, 2, 3, ...; 1 is the noise floor."""
+    return (0, *range(NOISE_FLOOR + 1, count + 1))
+
+
 class Phase(StrEnum):
     """The four phases of a run."""
 

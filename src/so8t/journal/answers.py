@@ -7,6 +7,7 @@ in the journal and stand no longer; should the settings come back, so do they.
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -183,36 +184,54 @@ class AnswerRows(ChainedFile):
         ):
             yield _answer_record(row)
 
-    def standings(self, arm: Arm) -> Iterator[Standing]:
+    def standings(self, arm: Arm, repeat: int = 0) -> Iterator[Standing]:
         """Yield how each answered question stands with an arm, without texts, by position."""
         # SQLite takes the bare columns beside max() from the row that has the maximum.
-        for position, status, grade, value, valid in self._connection.execute(
+        for position, status, settings, grade, value, valid in self._connection.execute(
             f"""
             WITH newest AS (
-                SELECT a.position, a.status, max(a.seq) AS seq FROM answer a
-                 WHERE a.arm = ? AND a.repeat = 0 {self._standing("a")} GROUP BY a.position)
-            SELECT n.position, n.status, s.grade, s.value, s.valid FROM newest n
+                SELECT a.position, a.status, a.settings, max(a.seq) AS seq FROM answer a
+                 WHERE a.arm = ? AND a.repeat = ? {self._standing("a")} GROUP BY a.position)
+            SELECT n.position, n.status, n.settings, s.grade, s.value, s.valid FROM newest n
               LEFT JOIN score s ON s.seq = (SELECT max(seq) FROM score WHERE answer = n.seq)
              ORDER BY n.position
             """,  # noqa: S608 - our own names
-            (arm.value,),
+            (arm.value, repeat),
         ):
             found = Grade(grade) if grade else None
-            yield Standing(position, Status(status), found, value, valid != 0)
+            yield Standing(position, Status(status), found, value, valid != 0, sys.intern(settings))
+
+    def graded_text(
+        self, arm: Arm, position: int, repeat: int
+    ) -> tuple[Status, str, str, Score] | None:
+        """Return status, text, grader's digest and score of an answer; None without a score."""
+        row = self._connection.execute(
+            """
+            SELECT a.status, a.text, s.grader, s.grade, s.value, s.reason, s.valid
+              FROM answer a JOIN score s ON s.answer = a.seq
+             WHERE a.arm = ? AND a.position = ? AND a.repeat = ?
+             ORDER BY a.seq DESC, s.seq DESC LIMIT 1
+            """,
+            (arm.value, position, repeat),
+        ).fetchone()
+        if row is None:
+            return None
+        status, text, grader, grade, value, reason, valid = row
+        return Status(status), text, grader, Score(Grade(grade), value, reason, bool(valid))
 
     def answer_counts(self) -> dict[tuple[Arm, Status], int]:
-        """How many answers stand, by arm and status (first answers only, without repeats)."""
+        """How many answers stand, by arm and status, without those for the noise floor."""
         counts: dict[tuple[Arm, Status], int] = {}
         standing = self._standing("a")
         # An answer that counts is the only one of its question; a failure stands where none is.
         for arm, status, count in self._connection.execute(
             f"""
-            SELECT a.arm, a.status, count(*) FROM answer a
-             WHERE a.repeat = 0 AND a.status <> 'failed' {standing} GROUP BY a.arm, a.status
+            SELECT a.arm, a.status, count(DISTINCT a.position * 1024 + a.repeat) FROM answer a
+             WHERE a.repeat <> 1 AND a.status <> 'failed' {standing} GROUP BY a.arm, a.status
             UNION ALL
-            SELECT a.arm, 'failed', count(DISTINCT a.position) FROM answer a
-             WHERE a.repeat = 0 AND a.status = 'failed' {standing} AND NOT EXISTS (
-                SELECT 1 FROM answer b WHERE b.arm = a.arm AND b.repeat = 0
+            SELECT a.arm, 'failed', count(DISTINCT a.position * 1024 + a.repeat) FROM answer a
+             WHERE a.repeat <> 1 AND a.status = 'failed' {standing} AND NOT EXISTS (
+                SELECT 1 FROM answer b WHERE b.arm = a.arm AND b.repeat = a.repeat
                    AND b.position = a.position AND b.status <> 'failed' {self._standing("b")})
              GROUP BY a.arm
             """  # noqa: S608 - our own names

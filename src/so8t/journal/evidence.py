@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from so8t.domain.exchange import Arm, Status
-from so8t.domain.plan import completed_prefix
+from so8t.domain.plan import NOISE_FLOOR, completed_prefix
 from so8t.domain.sample import Grade
 from so8t.errors import JournalError
+from so8t.journal.items import by_item, every_answer, leave_out_unequal
 from so8t.journal.rows import Place
 from so8t.verdict.classical import sign_e_value
 from so8t.verdict.decide import Verdict
@@ -31,8 +32,7 @@ from so8t.verdict.sensitivity import (
 from so8t.verdict.settings import Outcome, Scope, Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
+    from so8t.journal.items import Items
     from so8t.journal.rows import Standing
     from so8t.journal.store import Journal
 
@@ -42,7 +42,7 @@ FROZEN = "plan_frozen"
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """What became of one arm's questions, in the whole plan.
+    """What became of one arm's questions, in the whole plan; repeats are counted one by one.
 
     `answered` counts completed and truncated answers; `unscored` are answered, but the grader
     could not decide; `open` were not asked (yet).
@@ -71,7 +71,11 @@ class NoiseFloor:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """One question as both arms answered it; a score is None where it is missing."""
+    """One question as both arms answered it; a score is None where it is missing.
+
+    `cut_a` and `cut_b` are the shares of its answers that were truncated. Halves that were given
+    under different conditions are not `comparable`: both scores are then missing.
+    """
 
     position: int
     category: str
@@ -83,6 +87,9 @@ class Pair:
     status_b: Status
     valid_a: bool
     valid_b: bool
+    cut_a: float
+    cut_b: float
+    comparable: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,19 +137,34 @@ class Evidence:
     pairs: tuple[Pair, ...]
     planned: int
     average: str
+    repeats: int
+
+    @property
+    def unequal(self) -> int:
+        """Pairs left out because their halves were answered under different conditions."""
+        return sum(not pair.comparable for pair in self.pairs)
 
 
-def freeze(journal: Journal, *, binary: bool, look_every: int, macro_blocks: int = 0) -> None:
+def freeze(
+    journal: Journal,
+    *,
+    binary: bool,
+    look_every: int,
+    macro_blocks: int = 0,
+    repeated: int = 1,
+) -> None:
     """Record what the statistics depend on besides the config. Once, before the first question.
 
     `macro_blocks` is how many blocks of one item of each task begin the order; 0 is a micro
-    average, in which every item weighs alike.
+    average, in which every item weighs alike. A question that is `repeated` has the mean of its
+    answers for a score, which is not binary.
     """
     journal.event(
         FROZEN,
-        binary=binary,
+        binary=binary and repeated == 1,
         look_every=look_every,
         macro_blocks=macro_blocks,
+        repeats=repeated,
         samples=journal.sample_count(),
     )
 
@@ -174,7 +196,10 @@ def gather(journal: Journal) -> Evidence:
     settings = settings_of(journal)
     asked, exploratory = _asked(journal)
     places = journal.places()
-    standings = {arm: {s.position: s for s in journal.standings(arm)} for arm in Arm}
+    repeated = repeats_of(journal)
+    every = {arm: every_answer(journal, arm, repeated) for arm in Arm}
+    standings = {arm: by_item(found) for arm, found in every.items()}
+    leave_out_unequal(journal, standings)
     blocks = journal.events(FROZEN)[0].data["macro_blocks"]
     tasks = len({place.task for place in places})
     counted = range(blocks * tasks) if blocks else range(len(places))
@@ -188,19 +213,26 @@ def gather(journal: Journal) -> Evidence:
         group=overall.group(primary, primary.outcome),
         categories=_groups("category", places, standings, settings, exploratory),
         tasks=_groups("task", places, standings, settings, exploratory),
-        coverage={arm: _coverage(standings[arm].values(), len(places)) for arm in Arm},
+        coverage={arm: _coverage(every[arm], len(places)) for arm in Arm},
         noise_floor={arm: _noise(journal, arm) for arm in Arm},
         sensitivity=_sensitivity(overall, settings, primary),
         pairs=tuple(pairs),
         planned=len(places),
         average=asked["average"],
+        repeats=repeated,
     )
+
+
+def repeats_of(journal: Journal) -> int:
+    """How often each arm answers each question; frozen with the plan."""
+    frozen = journal.events(FROZEN)
+    return int(frozen[0].data.get("repeats", 1)) if frozen else 1
 
 
 def _completed(
     positions: Sequence[int],
     places: Sequence[Place],
-    standings: dict[Arm, dict[int, Standing]],
+    standings: Items,
 ) -> list[Pair]:
     """Return the pairs of the longest unbroken prefix of `positions` that both arms answered."""
     a, b = standings[Arm.A], standings[Arm.B]
@@ -211,12 +243,15 @@ def _completed(
             category=places[p].category,
             task=places[p].task,
             cluster=places[p].cluster,
-            score_a=a[p].counted,
-            score_b=b[p].counted,
+            score_a=a[p].score,
+            score_b=b[p].score,
             status_a=a[p].status,
             status_b=b[p].status,
             valid_a=a[p].valid,
             valid_b=b[p].valid,
+            cut_a=a[p].cut,
+            cut_b=b[p].cut,
+            comparable=a[p].comparable,
         )
         for p in positions[:prefix]
     ]
@@ -277,7 +312,7 @@ class _Members:
 def _groups(
     column: str,
     places: Sequence[Place],
-    standings: dict[Arm, dict[int, Standing]],
+    standings: Items,
     settings: Settings,
     exploratory: frozenset[str],
 ) -> tuple[Group, ...]:
@@ -323,8 +358,8 @@ def _sensitivity(overall: _Members, settings: Settings, primary: Verdict) -> Sen
     outcomes: dict[str, str] = {}
     flips: list[str] = []
     pairs, scores, sizes = overall.pairs, overall.scores, overall.cluster_sizes
-    cut_a = [pair.status_a is Status.TRUNCATED for pair in pairs]
-    cut_b = [pair.status_b is Status.TRUNCATED for pair in pairs]
+    cut_a = [pair.cut_a for pair in pairs]
+    cut_b = [pair.cut_b for pair in pairs]
     readings: dict[str, Cases] = {}
     if scores.dropped:
         readings["missing"] = missing_cases(scores, overall.planned, settings, cluster_sizes=sizes)
@@ -346,11 +381,11 @@ def _sensitivity(overall: _Members, settings: Settings, primary: Verdict) -> Sen
     return Sensitivity(outcomes, tuple(flips))
 
 
-def _coverage(standings: Iterable[Standing], total: int) -> Coverage:
-    found = list(standings)
+def _coverage(every: Sequence[Sequence[Standing]], samples: int) -> Coverage:
+    found = [standing for repeat in every for standing in repeat]
     status = Counter(standing.status for standing in found)
     return Coverage(
-        total=total,
+        total=samples * len(every),
         answered=status[Status.COMPLETED] + status[Status.TRUNCATED],
         truncated=status[Status.TRUNCATED],
         failed=status[Status.FAILED],
@@ -359,7 +394,7 @@ def _coverage(standings: Iterable[Standing], total: int) -> Coverage:
 
 
 def _noise(journal: Journal, arm: Arm) -> NoiseFloor:
-    again = {a.position: a for a in journal.answers(arm, repeat=1)}
+    again = {a.position: a for a in journal.answers(arm, repeat=NOISE_FLOOR)}
     first = journal.answers(arm, stop=1 + max(again, default=-1))
     twice = [
         (one, again[one.position])

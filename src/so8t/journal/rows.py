@@ -99,6 +99,7 @@ class Standing:
     grade: Grade | None
     value: float | None
     valid: bool = True
+    settings: str = ""
 
     @property
     def counted(self) -> float | None:
@@ -109,6 +110,29 @@ class Standing:
         if self.status is Status.FAILED:
             return None
         return 0.0 if self.status is Status.TRUNCATED else self.value
+
+
+@dataclass(frozen=True, slots=True)
+class ItemStanding:
+    """How a question stands with one arm over all its repeats: the question is the unit.
+
+    Attributes:
+        score: mean of the scores that are there, None without any.
+        status: failed when all are, else truncated when any is.
+        cut: share of the scored answers that were truncated (they count 0 in `score`).
+        valid: whether all were in the form asked for.
+        settings: digests of the settings that they were given under.
+        comparable: whether the other arm answered under the same conditions; without that the
+            score is None.
+
+    """
+
+    score: float | None
+    status: Status
+    cut: float
+    valid: bool
+    settings: tuple[str, ...]
+    comparable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,4 +157,4 @@ class AnswerRecord:
         grade = self.score.grade if self.score else None
         value = self.score.value if self.score else None
         valid = self.score is None or self.score.valid
-        return Standing(self.position, self.reply.status, grade, value, valid)
+        return Standing(self.position, self.reply.status, grade, value, valid, self.settings)

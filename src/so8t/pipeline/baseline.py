@@ -6,7 +6,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from so8t.domain.exchange import Arm, Status
+from so8t.domain.plan import NOISE_FLOOR, repeats
 from so8t.errors import JournalError
+from so8t.journal.evidence import repeats_of
 from so8t.journal.rows import AnswerRecord, GradedReply
 from so8t.journal.store import Journal, request_key
 from so8t.pipeline.rundir import find_runs
@@ -49,7 +51,7 @@ def reuse_baseline(journal: Journal, runs: Path, settings: str) -> Iterator[Reus
                     continue
                 run_id = earlier.run.run_id
                 known = {
-                    digest: answer
+                    (digest, answer.repeat): answer
                     for digest, answer in _answers(earlier)
                     if answer.settings == settings
                 }
@@ -66,28 +68,36 @@ def reuse_baseline(journal: Journal, runs: Path, settings: str) -> Iterator[Reus
 
 def _answers(earlier: Journal) -> Iterator[tuple[str, AnswerRecord]]:
     digests = [sample.digest for sample in earlier.samples()]
-    for answer in earlier.answers(Arm.A):
+    for answer in earlier.answers(Arm.A, repeat=None):
+        if answer.repeat == NOISE_FLOOR:
+            continue
         if answer.reply.status is not Status.FAILED and answer.reused_from is None:
             yield digests[answer.position], answer
 
 
 def _matching(
-    journal: Journal, known: dict[str, AnswerRecord], run_id: str
+    journal: Journal, known: dict[tuple[str, int], AnswerRecord], run_id: str
 ) -> Iterator[GradedReply]:
-    wanted = set(journal.open_positions(Arm.A, 0, journal.sample_count(), failed=True))
+    count = journal.sample_count()
+    wanted = {
+        (position, repeat)
+        for repeat in repeats(repeats_of(journal))
+        for position in journal.open_positions(Arm.A, 0, count, repeat=repeat, failed=True)
+    }
     for position, sample in enumerate(journal.samples()):
-        answer = known.get(sample.digest)
-        if position in wanted and answer is not None and _same_rules(sample, answer):
-            yield GradedReply(
-                Arm.A,
-                position,
-                0,
-                replace(answer.reply, key=request_key(Arm.A, position, 0)),
-                answer.settings,
-                answer.score,
-                answer.grader,
-                reused_from=run_id,
-            )
+        for repeat in repeats(repeats_of(journal)):
+            answer = known.get((sample.digest, repeat))
+            if (position, repeat) in wanted and answer is not None and _same_rules(sample, answer):
+                yield GradedReply(
+                    Arm.A,
+                    position,
+                    repeat,
+                    replace(answer.reply, key=request_key(Arm.A, position, repeat)),
+                    answer.settings,
+                    answer.score,
+                    answer.grader,
+                    reused_from=run_id,
+                )
 
 
 def _same_rules(sample: Sample, answer: AnswerRecord) -> bool:

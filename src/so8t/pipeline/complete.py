@@ -106,6 +106,7 @@ class CompleteAutomatedABPipeline:
             binary=all(is_binary(sample.grader) for sample in samples),
             look_every=planning.samples_in_block(self._config, len(samples)),
             macro_blocks=planning.macro_blocks(self._config, samples),
+            repeated=self._config.benchmark.repeats,
         )
 
     def run_phase1(self) -> Prepared:

@@ -70,7 +70,8 @@ def estimate_time(
     bandwidth = memory_bandwidth()
     per_token = sum(_weights(config, sources, arm) for arm in Arm) / bandwidth
     budgets = [sample.max_tokens or config.generation.max_tokens for sample in samples]
-    around = 2 * len(samples) * _OVERHEAD_SECONDS
+    budgets *= config.benchmark.repeats
+    around = 2 * len(budgets) * _OVERHEAD_SECONDS
     low = sum(min(_SHORTEST_ANSWER, budget) for budget in budgets) * per_token + around
     high = sum(budgets) * per_token + around
     return TimeEstimate(low, high, "memory_bandwidth")

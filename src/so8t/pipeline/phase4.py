@@ -6,16 +6,19 @@ from the journal alone, so a run that was killed goes on as if it had not been.
 
 from __future__ import annotations
 
+import itertools
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from so8t.domain.exchange import Arm, EngineReply, Status
-from so8t.domain.plan import Leg, legs
+from so8t.domain.plan import NOISE_FLOOR, Leg, legs, repeats
 from so8t.domain.sample import Origin
 from so8t.errors import EngineCrashed, EngineError
-from so8t.journal.evidence import gather
+from so8t.journal.conditions import conditions
+from so8t.journal.evidence import gather, repeats_of
+from so8t.journal.items import by_item, every_answer, unequal_positions
 from so8t.journal.rows import GradedReply
 from so8t.journal.store import CONFIG_CHANGED, request_key, system_now
 from so8t.pipeline.baseline import reuse_baseline
@@ -30,7 +33,7 @@ if TYPE_CHECKING:
 
     from so8t.config.schema import RunConfig
     from so8t.domain.exchange import EngineRequest
-    from so8t.domain.sample import Sample
+    from so8t.domain.sample import Sample, Score
     from so8t.engines.protocol import Engine, Session
     from so8t.journal.evidence import Evidence
     from so8t.journal.store import Journal
@@ -116,6 +119,7 @@ class Phase4BenchmarkRunner:
         self._deadline = deadline_of(config, journal)
         self._count = journal.sample_count()
         self._block = samples_in_block(config, self._count)
+        self._repeated = repeats_of(journal)
         self._settings: dict[Arm, str] = {}
         self._sessions: dict[Arm, Session] = {}
         self._stack = ExitStack()
@@ -154,6 +158,7 @@ class Phase4BenchmarkRunner:
             self._measure_noise_floor(wanted)
             self._answer_blocks(wanted, may_stop=everything)
             self._retry_failed()
+            self._answer_both_or_neither()
         return gather(self._journal)
 
     def _reuse_baseline(self) -> None:
@@ -163,9 +168,11 @@ class Phase4BenchmarkRunner:
 
     def _answer_blocks(self, wanted: set[int], *, may_stop: bool) -> None:
         replayed = sum(self._journal.answer_counts().values())
-        counter = _Counter(self._reporter, "answers", 2 * len(wanted), replayed)
+        total = 2 * len(wanted) * self._repeated
+        counter = _Counter(self._reporter, "answers", total, replayed)
         for leg in legs(self._count, self._block):
-            self._answer(self._open(leg, wanted), counter)
+            for repeat in repeats(self._repeated):
+                self._answer(self._open(leg, wanted, repeat), counter)
             if self._past_deadline():
                 self._note("deadline_reached", deadline=self._config.verdict.deadline)
                 return
@@ -206,9 +213,9 @@ class Phase4BenchmarkRunner:
     def _past_deadline(self) -> bool:
         return self._deadline is not None and self._now() >= self._deadline
 
-    def _open(self, leg: Leg, wanted: set[int]) -> _Work:
-        positions = self._journal.open_positions(leg.arm, leg.start, leg.stop)
-        return _Work(leg.arm, 0, [position for position in positions if position in wanted])
+    def _open(self, leg: Leg, wanted: set[int], repeat: int) -> _Work:
+        positions = self._journal.open_positions(leg.arm, leg.start, leg.stop, repeat=repeat)
+        return _Work(leg.arm, repeat, [position for position in positions if position in wanted])
 
     def _measure_noise_floor(self, wanted: set[int]) -> None:
         """Ask each model its first questions one extra time: its own flip rate.
@@ -219,19 +226,45 @@ class Phase4BenchmarkRunner:
         stop = min(self._config.benchmark.noise_floor, self._count)
         counter = _Counter(self._reporter, "noise_floor", 2 * stop)
         for arm in Arm:
-            positions = self._journal.open_positions(arm, 0, stop, repeat=1)
+            positions = self._journal.open_positions(arm, 0, stop, repeat=NOISE_FLOOR)
             positions = [position for position in positions if position in wanted]
-            self._answer(_Work(arm, 1, positions[::-1]), counter)
+            self._answer(_Work(arm, NOISE_FLOOR, positions[::-1]), counter)
 
     def _retry_failed(self) -> None:
-        for arm in Arm:
-            never_asked = set(self._journal.open_positions(arm, 0, self._count))
-            unanswered = self._journal.open_positions(arm, 0, self._count, failed=True)
+        for arm, repeat in itertools.product(Arm, repeats(self._repeated)):
+            never_asked = set(self._journal.open_positions(arm, 0, self._count, repeat=repeat))
+            unanswered = self._journal.open_positions(
+                arm, 0, self._count, repeat=repeat, failed=True
+            )
             failed = [position for position in unanswered if position not in never_asked]
             if failed:
                 self._note("retrying_failed", arm=arm.value, answers=len(failed))
                 counter = _Counter(self._reporter, "retries", len(failed))
-                self._answer(_Work(arm, 0, failed), counter)
+                self._answer(_Work(arm, repeat, failed), counter)
+
+    def _answer_both_or_neither(self) -> None:
+        """Ask again where the two halves of a pair were answered under different conditions.
+
+        What has its answer under the present conditions keeps it; the newest answer counts. What
+        cannot be asked again (a deadline) is left out of the pairs, and counted.
+        """
+        items = {arm: by_item(every_answer(self._journal, arm, self._repeated)) for arm in Arm}
+        unequal = unequal_positions(self._journal, items)
+        if not unequal:
+            return
+        known = {d: conditions(body) for d, body in self._journal.all_settings().items()}
+        for arm in Arm:
+            now = known[self.settings_of(arm)]
+            again = [
+                position
+                for position in unequal
+                if any(known[digest] != now for digest in items[arm][position].settings)
+            ]
+            if again:
+                self._note("asked_again", arm=arm.value, answers=len(again) * self._repeated)
+                counter = _Counter(self._reporter, "retries", len(again) * self._repeated)
+                for repeat in repeats(self._repeated):
+                    self._answer(_Work(arm, repeat, again), counter)
 
     def _failed_count(self) -> int:
         counts = self._journal.answer_counts()
@@ -274,7 +307,7 @@ class Phase4BenchmarkRunner:
             for key, position in by_key.items():
                 if self._stop.asked or self._past_deadline():
                     return
-                yield request(samples[position], self._config, key)
+                yield request(samples[position], self._config, key, work.repeat)
 
         batches = ([question] for question in questions()) if alone else iter([questions()])
         for batch in batches:
@@ -286,11 +319,21 @@ class Phase4BenchmarkRunner:
     def _commit(self, work: _Work, position: int, sample: Sample, reply: EngineReply) -> None:
         score, grader = None, None
         if reply.status is not Status.FAILED:
-            score, grader = grade(sample, reply.text), grader_digest(sample.grader)
+            score, grader = self._graded(work, position, sample, reply)
         settings = self.settings_of(work.arm)
         self._journal.record(
             [GradedReply(work.arm, position, work.repeat, reply, settings, score, grader)]
         )
+
+    def _graded(
+        self, work: _Work, position: int, sample: Sample, reply: EngineReply
+    ) -> tuple[Score, str]:
+        """Grade an answer; one that the other arm gave in the same words is graded once."""
+        grader = grader_digest(sample.grader)
+        twin = self._journal.graded_text(work.arm.other, position, work.repeat)
+        if twin is not None and twin[:3] == (reply.status, reply.text, grader):
+            return twin[3], grader
+        return grade(sample, reply.text), grader
 
     def _after_crash(self, work: _Work, left: list[int], crashes: int, error: EngineCrashed) -> int:
         """Drop the dead session, wait a little; return the crashes in a row without progress."""

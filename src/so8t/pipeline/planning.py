@@ -117,7 +117,7 @@ def resolve_sources(config: RunConfig) -> dict[Arm, ResolvedSource]:
 
 def needs(config: RunConfig, sources: dict[Arm, ResolvedSource], samples: int) -> Needs:
     """Estimate the disk that artifacts and journal take, and what is free there."""
-    disk = _RESERVE + samples * 2 * _ROW_BYTES
+    disk = _RESERVE + samples * 2 * config.benchmark.repeats * _ROW_BYTES
     disk += _converted(sources[Arm.A], config.a.quantization)
     if Arm.B in sources:
         disk += _converted(sources[Arm.B], config.b.quantization)

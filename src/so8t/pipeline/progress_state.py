@@ -9,7 +9,8 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from so8t.domain.exchange import Status
-from so8t.domain.plan import Phase
+from so8t.domain.plan import NOISE_FLOOR, Phase
+from so8t.journal.evidence import repeats_of
 from so8t.pipeline.sessions import Interruption, Session, interruptions, read_sessions
 
 if TYPE_CHECKING:
@@ -106,12 +107,12 @@ def read_progress(journal: Journal, *, held: bool) -> Progress:
     sessions = read_sessions(journal)
     totals = journal.answer_totals()
     asked = [total for total in totals if not total.reused]
-    first = [total for total in totals if total.repeat == 0]
+    first = [total for total in totals if total.repeat != NOISE_FLOOR]
     # What stands, and not what was recorded: answers under changed settings do not count.
     standing = journal.answer_counts()
     failed = sum(count for (_, status), count in standing.items() if status is Status.FAILED)
     answered = sum(standing.values()) - failed
-    planned = 2 * journal.sample_count()
+    planned = 2 * journal.sample_count() * repeats_of(journal)
     phases = tuple(_phase(phase, steps, held=held) for phase in Phase)
     complete = phases[-1].state == "done"
     rate = _rate(journal, sessions)
@@ -181,7 +182,7 @@ def _noise_floor_left(journal: Journal, totals: Sequence[AnswerTotal]) -> int:
     if run is None:
         return 0
     wanted = min(int(run.config["benchmark"]["noise_floor"]), journal.sample_count())
-    return max(0, 2 * wanted - sum(total.count for total in totals if total.repeat))
+    return max(0, 2 * wanted - sum(total.count for total in totals if total.repeat == NOISE_FLOOR))
 
 
 def _length(session: Session, *, held: bool) -> float:

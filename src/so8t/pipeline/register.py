@@ -139,19 +139,19 @@ def _try(
         return Registered(model, session.report, facts, reply.text, reply.seconds)
 
 
-def decoding_of(sample: Sample, config: RunConfig) -> Decoding:
-    """How a sample is decoded: its own token budget, else the run's."""
+def decoding_of(sample: Sample, config: RunConfig, repeat: int = 0) -> Decoding:
+    """How a sample is decoded: its own token budget, else the run's; a seed for each repeat."""
     wanted = config.generation
     return Decoding(
         max_tokens=sample.max_tokens or wanted.max_tokens,
         temperature=wanted.temperature,
         top_p=wanted.top_p,
         top_k=wanted.top_k,
-        seed=config.seed,
+        seed=config.seed + repeat,
         stop=tuple(wanted.stop),
     )
 
 
-def request(sample: Sample, config: RunConfig, key: str) -> EngineRequest:
+def request(sample: Sample, config: RunConfig, key: str, repeat: int = 0) -> EngineRequest:
     """Turn a sample into the question that is put to an engine."""
-    return EngineRequest(key, sample.messages, decoding_of(sample, config))
+    return EngineRequest(key, sample.messages, decoding_of(sample, config, repeat))

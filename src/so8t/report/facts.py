@@ -141,6 +141,8 @@ def provenance_facts(view: View, text: Text) -> list[Fact]:
             False,
         ),
     ]
+    if view.evidence is not None and view.evidence.repeats > 1:
+        found.append((text("provenance.repeats"), text.number(view.evidence.repeats), False))
     if engine is not None:
         profile = ", ".join(
             f"{text.known('profile', key)} {text('unknown') if value is None else value}"

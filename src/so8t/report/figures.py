@@ -224,6 +224,8 @@ def _warnings(view: View, text: Text, who: Names) -> list[str]:
     if missing:
         key = "warning.missing_many" if missing > _MISSING_MATTERS * pairs else "warning.missing"
         found.append(text(key, count=missing, total=pairs))
+    if evidence.unequal:
+        found.append(text("warning.unequal", count=evidence.unequal))
     for arm in Arm:
         coverage = evidence.coverage[arm]
         if coverage.truncated > _MISSING_MATTERS * max(coverage.answered, 1):

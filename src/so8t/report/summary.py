@@ -30,7 +30,9 @@ def summary(view: View, *, report: Path | None = None) -> dict[str, Any]:
         mean: {a, b}, mean scores over the pairs that were used.
         categories, tasks: [{name, verdict, claim, mean, pairs, missing}]. `verdict` is each one's
             alone; `claim` is the outcome that holds among all of its kind (family-wise error).
-        coverage: {a, b} of {total, answered, truncated, failed, unscored, open}.
+        repeats: how often each question is asked; a question's score is the mean.
+        unequal: pairs left out because settings changed between their two answers.
+        coverage: {a, b} of {total, answered, truncated, failed, unscored, open}, in answers.
         noise_floor: {a, b} of {pairs, text_flips, score_flips}.
         sensitivity: {outcomes {reading: outcome}, flips [reading]}.
         latency: {a, b} of {answers, known, p50, p95, tokens_per_second}, times in seconds.
@@ -43,6 +45,8 @@ def summary(view: View, *, report: Path | None = None) -> dict[str, Any]:
         "mean": None,
         "categories": [],
         "tasks": [],
+        "repeats": None,
+        "unequal": None,
         "coverage": None,
         "noise_floor": None,
         "sensitivity": None,
@@ -71,6 +75,8 @@ def _evidence(evidence: Evidence) -> dict[str, Any]:
         "mean": {"a": means[0], "b": means[1]},
         "categories": [_group(group) for group in evidence.categories],
         "tasks": [_group(group) for group in evidence.tasks],
+        "repeats": evidence.repeats,
+        "unequal": evidence.unequal,
         "coverage": {
             arm.value: asdict(found) | {"open": found.open}
             for arm, found in evidence.coverage.items()

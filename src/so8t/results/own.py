@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from so8t.errors import DataError
 from so8t.journal.chained import FILE_NAME
-from so8t.journal.evidence import settings_of
+from so8t.journal.evidence import repeats_of, settings_of
+from so8t.journal.items import by_item, every_answer
 from so8t.journal.store import Journal
 from so8t.results.items import UNNAMED, Frozen, Item, Place, Results, question_digest
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from so8t.domain.exchange import Arm
     from so8t.domain.sample import Sample
-    from so8t.journal.rows import Standing
+    from so8t.journal.rows import ItemStanding
 
 
 def looks_like(path: Path) -> bool:
@@ -45,7 +46,7 @@ def read_run(path: Path, arm: Arm) -> Results:
                 hint="let it reach its benchmark first: so8t run ...",
             )
         settings = settings_of(journal)
-        standings = {standing.position: standing for standing in journal.standings(arm)}
+        standings = by_item(every_answer(journal, arm, repeats_of(journal)))
         place = Place(path / FILE_NAME)
         items = [
             _item(sample, standings.get(position), place)
@@ -70,13 +71,13 @@ def read_run(path: Path, arm: Arm) -> Results:
     )
 
 
-def _item(sample: Sample, standing: Standing | None, place: Place) -> Item:
+def _item(sample: Sample, standing: ItemStanding | None, place: Place) -> Item:
     question = next((m.content for m in reversed(sample.messages) if m.role == "user"), None)
     return Item(
         # The id of a run's question already begins with its task.
         id=sample.id,
         task=sample.task,
-        scores={UNNAMED: (None if standing is None else standing.counted,)},
+        scores={UNNAMED: (None if standing is None else standing.score,)},
         place=place,
         digest=question_digest(question),
         strata={"category": sample.category},

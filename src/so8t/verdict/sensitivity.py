@@ -137,8 +137,8 @@ def missing_cases(
 
 def truncated_cases(
     pairs: Paired,
-    truncated_a: Sequence[bool],
-    truncated_b: Sequence[bool],
+    truncated_a: Sequence[float],
+    truncated_b: Sequence[float],
     n_total: int,
     settings: Settings,
     *,
@@ -151,8 +151,9 @@ def truncated_cases(
 
     Args:
         pairs: the completed prefix in the frozen order.
-        truncated_a: shape (n,), whether A's answer hit the limit.
-        truncated_b: shape (n,), whether B's did.
+        truncated_a: shape (n,), whether A's answer hit the limit; of repeated answers the share
+            that did, in [0, 1], whose part of the mean score is 0.
+        truncated_b: shape (n,), whether B's did, likewise.
         n_total: N, as frozen.
         settings: the frozen rules.
         cluster_sizes: items of every cluster of the run, missing ones included.
@@ -161,15 +162,15 @@ def truncated_cases(
         VerdictInputError: lengths differ, and as `decide`.
 
     """
-    cut_a = _flags("truncated_a", truncated_a, pairs)
-    cut_b = _flags("truncated_b", truncated_b, pairs)
+    cut_a = _shares("truncated_a", truncated_a, pairs)
+    cut_b = _shares("truncated_b", truncated_b, pairs)
 
     def case(a_gets: float | None, b_gets: float | None) -> Verdict:
         a, b = pairs.scores_a, pairs.scores_b
         if a_gets is not None and b_gets is not None:
             # What is missing stays missing; what was cut is replaced.
-            a = np.where(cut_a & ~np.isnan(a), a_gets, a)
-            b = np.where(cut_b & ~np.isnan(b), b_gets, b)
+            a = _instead(a, cut_a, a_gets)
+            b = _instead(b, cut_b, b_gets)
         return decide_pairs(Paired(a, b), n_total, settings, cluster_sizes=cluster_sizes)
 
     return Sensitivity(case(None, None), best=case(0.0, 1.0), worst=case(1.0, 0.0))
@@ -235,6 +236,18 @@ def decide_pairs(
         else without_lost(cluster_sizes, ~pairs.complete),
         scores_a=pairs.complete_a,
     )
+
+
+def _instead(scores: Floats, cut: Floats, gets: float) -> Floats:
+    """Give what was cut another score; of repeats, add it to the others' part of the mean."""
+    whole = np.where(np.isnan(scores), np.nan, gets)
+    return np.asarray(np.where(cut >= 1, whole, scores + cut * gets))
+
+
+def _shares(name: str, shares: Sequence[float], pairs: Paired) -> Floats:
+    if len(shares) != pairs.scores_a.size:
+        raise VerdictInputError(f"{name} has {len(shares)} flags for {pairs.scores_a.size} pairs")
+    return np.asarray(shares, dtype=np.float64)
 
 
 def _flags(name: str, flags: Sequence[bool], pairs: Paired) -> np.ndarray:
