@@ -218,6 +218,69 @@ def test_the_hubs_refusals_are_told_apart(status, headers, words, tmp_path):
     assert found["hint"]
 
 
+class _ServingHub(_Hub):
+    """A hub that serves one model, of which tag v1 is one commit; it notes what was fetched."""
+
+    directory, fetched = None, None
+
+    def do_GET(self):
+        path = self.path.split("?")[0]
+        names = sorted(file.name for file in self.directory.iterdir())
+        if path == "/api/models/someone/model/revision/v1":
+            siblings = [{"rfilename": name} for name in names]
+            self.reply({"id": "someone/model", "sha": COMMIT, "siblings": siblings})
+        elif path == f"/api/models/someone/model/tree/{COMMIT}":
+            sizes = {name: (self.directory / name).stat().st_size for name in names}
+            self.reply(
+                [
+                    {"type": "file", "path": name, "size": size, "oid": "a" * 40}
+                    for name, size in sizes.items()
+                ]
+            )
+        elif path.startswith(f"/someone/model/resolve/{COMMIT}/"):
+            name = path.rpartition("/")[2]
+            if self.command == "GET":
+                self.fetched.append(name)
+            headers = {"X-Repo-Commit": COMMIT, "ETag": f'"{name}"'}
+            self.reply((self.directory / name).read_bytes(), headers)
+        else:
+            super().do_GET()
+
+    do_HEAD = do_GET  # noqa: N815 - as above
+
+    def reply(self, body, headers=None):
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        self.send_response(200)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(content)
+
+
+def test_a_model_is_fetched_once_at_its_revision(tmp_path):
+    """An id is downloaded at its revision, its commit recorded; afterwards no hub is needed."""
+    model = tmp_path / "served"
+    model.mkdir()
+    plain(model)
+    (model / "pytorch_model.bin").write_bytes(b"the same weights as a pickle")
+    (model / "README.md").write_text("---\nlicense: mit\n---\n", "utf-8")
+    fetched = []
+    handler = type("Hub", (_ServingHub,), {"directory": model, "fetched": fetched})
+    home = str(tmp_path / "home")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        endpoint = f"http://127.0.0.1:{server.server_port}"
+        found = outcome("someone/model", "v1", HF_HOME=home, HF_ENDPOINT=endpoint)
+        server.shutdown()
+    assert (found["commit"], found["licence"]) == (COMMIT, "mit")
+    assert found["digest"] == resolve(Source(hf=str(model))).digest
+    assert "model.safetensors" in fetched
+    assert "pytorch_model.bin" not in fetched
+    assert outcome("someone/model", "v1", HF_HOME=home, HF_HUB_OFFLINE="1") == found
+
+
 def test_a_hub_that_cannot_be_reached_says_so(tmp_path):
     """Nobody answers at the hub's address: a missing prerequisite, not a traceback."""
     found = outcome("someone/model", None, HF_HOME=str(tmp_path), HF_ENDPOINT="http://127.0.0.1:9")
