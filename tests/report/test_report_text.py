@@ -25,7 +25,7 @@ CALL = re.compile(r"""(?:(?<![\w.])t|\btext|\._text|\bmessage)\(\s*["']([\w.\-]+
 
 def sources():
     """Return the code and templates of the parts that speak to a person as one text."""
-    parts = [PACKAGE / part for part in ("report", "cli", "pipeline", "autostart")]
+    parts = [PACKAGE / part for part in ("report", "cli", "pipeline", "autostart", "serve")]
     files = [file for part in parts for kind in ("*.py", "*.j2") for file in part.rglob(kind)]
     return "\n".join(file.read_text("utf-8") for file in files)
 
