@@ -28,9 +28,10 @@ from so8t.journal.rows import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from pathlib import Path
 
+    from so8t.domain.sample import Origin
     from so8t.journal.chain import Head
 
 __all__ = ["Journal", "request_key", "system_now"]
@@ -175,9 +176,12 @@ class Journal(AnswerRows):
                 )
         self.witness()
 
-    def sample_count(self) -> int:
-        """How many samples are frozen; 0 before phase 4 has planned."""
-        return self._sample_count()
+    def sample_count(self, origins: Collection[Origin] | None = None) -> int:
+        """How many samples are frozen (of some origins); 0 before phase 4 has planned."""
+        if origins is None:
+            return self._sample_count()
+        marks = ", ".join("?" * len(origins))
+        return int(self._one(f"SELECT count(*) FROM sample WHERE origin IN ({marks})", *origins))  # noqa: S608 - only marks
 
     def samples(self, start: int = 0, stop: int | None = None) -> Iterator[Sample]:
         """Yield the frozen samples from position `start` to `stop` (excluded)."""

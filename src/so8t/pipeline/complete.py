@@ -121,7 +121,7 @@ class CompleteAutomatedABPipeline:
                 source,
                 list(self._journal.samples(0, QUESTIONS)),
                 self._artifacts / "a",
-                self._reporter.progress,
+                self._progress,
             )
 
         return self._prepared(Phase.PREPARE_A, inputs, work)
@@ -136,7 +136,7 @@ class CompleteAutomatedABPipeline:
             source, training = sources.get(Arm.B), None
             if source is None:
                 base, _ = prepare.with_adapter(
-                    sources[Arm.A], self._artifacts / "a", self._reporter.progress
+                    sources[Arm.A], self._artifacts / "a", self._progress
                 )
                 merged, training = prepare.finetune(
                     self._config,
@@ -144,7 +144,7 @@ class CompleteAutomatedABPipeline:
                     base.path,
                     self._journal.samples(),
                     self._artifacts / "b",
-                    self._reporter.progress,
+                    self._progress,
                 )
                 source = resolve(Source(hf=str(merged)))
             return prepare.prepare(
@@ -153,7 +153,7 @@ class CompleteAutomatedABPipeline:
                 source,
                 list(self._journal.samples(0, QUESTIONS)),
                 self._artifacts / "b",
-                self._reporter.progress,
+                self._progress,
                 training,
             )
 
@@ -287,6 +287,11 @@ class CompleteAutomatedABPipeline:
         settings = {arm: runner.settings_of(arm) for arm in Arm}
         for arm, digest in settings.items():
             settle_settings(self._journal, arm, digest, self._reporter.note)
+
+    def _progress(self, what: str, done: int, total: int) -> None:
+        """Tell how far a phase is; a stop that was asked for ends it here."""
+        self._reporter.progress(what, done, total)
+        self._stop.check()
 
     def _note(self, kind: str, **detail: Any) -> None:
         self._journal.event(kind, **detail)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from so8t.journal.rows import GradedReply
 from so8t.journal.store import CONFIG_CHANGED, request_key, system_now
 from so8t.pipeline.baseline import reuse_baseline
 from so8t.pipeline.planning import samples_in_block
+from so8t.pipeline.progress import STOP_SECONDS
 from so8t.pipeline.register import request
 from so8t.system.memory import available_memory
 from so8t.tasks.graders import grade, grader_digest
@@ -44,6 +45,9 @@ _CRASHES_WITHOUT_PROGRESS = 5
 BACK_OFF = (0.0, 0.5, 2.0, 10.0, 30.0)
 
 
+#: The events that remember a look that said to go on, and that earlier runs were searched.
+LOOKED = "looked"
+SEARCHED = "baseline_searched"
 _SETTLED = (Ending.DECIDED, Ending.FUTILE)
 
 
@@ -64,6 +68,18 @@ def deadline_of(config: RunConfig, journal: Journal) -> datetime | None:
     hour, minute = (int(part) for part in wanted.split(":"))
     deadline = asked.replace(hour=hour, minute=minute, second=0, microsecond=0)
     return deadline if deadline > asked else deadline + timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """Which questions are to be asked: of some origins, of some tasks; None is all."""
+
+    origins: frozenset[Origin] | None = None
+    tasks: frozenset[str] | None = None
+
+    @property
+    def nothing(self) -> bool:
+        return self.tasks is not None and not self.tasks
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +155,7 @@ class Phase4BenchmarkRunner:
     def retry(self) -> int:
         """Ask the questions again whose answers failed; return how many are answered now."""
         failed = self._failed_count()
-        with self._stack:
+        with self._stack, self._stop.when_overdue(self._end_sessions):
             self._retry_failed()
         return failed - self._failed_count()
 
@@ -147,12 +163,8 @@ class Phase4BenchmarkRunner:
 
     def _run(self, origins: set[Origin]) -> Evidence:
         everything = origins == set(Origin)
-        wanted = {
-            position
-            for position, sample in enumerate(self._journal.samples())
-            if sample.origin in origins
-        }
-        with self._stack:
+        wanted = _Wanted(None if everything else frozenset(origins))
+        with self._stack, self._stop.when_overdue(self._end_sessions):
             if self._config.benchmark.reuse_baseline:
                 self._reuse_baseline()
             self._measure_noise_floor(wanted)
@@ -162,29 +174,64 @@ class Phase4BenchmarkRunner:
         return gather(self._journal)
 
     def _reuse_baseline(self) -> None:
+        settings = self.settings_of(Arm.A)
+        if any(event.data["settings"] == settings for event in self._journal.events(SEARCHED)):
+            return
         runs = self._journal.directory.parent
-        for reused in reuse_baseline(self._journal, runs, self.settings_of(Arm.A)):
+        for reused in reuse_baseline(self._journal, runs, settings):
             self._note("baseline_reused", **asdict(reused))
+        self._journal.event(SEARCHED, settings=settings)
 
-    def _answer_blocks(self, wanted: set[int], *, may_stop: bool) -> None:
+    def _answer_blocks(self, wanted: _Wanted, *, may_stop: bool) -> None:
         replayed = sum(self._journal.answer_counts().values())
-        total = 2 * len(wanted) * self._repeated
+        total = 2 * self._journal.sample_count(wanted.origins) * self._repeated
         counter = _Counter(self._reporter, "answers", total, replayed)
+        early = may_stop and self._config.verdict.stop == "early"
+        # A block that an earlier start answered: its look is due once there is more to ask.
+        due: Leg | None = None
         for leg in legs(self._count, self._block):
-            for repeat in repeats(self._repeated):
-                self._answer(self._open(leg, wanted, repeat), counter)
+            works = self._open(leg, wanted)
+            if works and due is not None:
+                wanted, due = self._look(wanted, due), None
+                if wanted.nothing:
+                    return
+                works = self._open(leg, wanted)
+            for work in works:
+                self._answer(work, counter)
             if self._past_deadline():
                 self._note("deadline_reached", deadline=self._config.verdict.deadline)
                 return
             second_of_block = leg.arm is (Arm.B if leg.block % 2 == 0 else Arm.A)
-            early = may_stop and self._config.verdict.stop == "early"
             if early and second_of_block and leg.stop < self._count:
-                wanted = self._still_wanted(wanted, leg)
-                if not wanted:
+                if not works:
+                    due = leg
+                    continue
+                wanted = self._look(wanted, leg)
+                if wanted.nothing:
                     return
 
-    def _still_wanted(self, wanted: set[int], leg: Leg) -> set[int]:
-        """Look at the evidence at a block's end; return the positions that are worth asking.
+    def _look(self, wanted: _Wanted, leg: Leg) -> _Wanted:
+        """Look at the evidence at a block's end, once; return what is still worth asking.
+
+        A look that said to go on is remembered in the journal, so that a start among a million
+        answers need not repeat it.
+        """
+        what = {
+            "settings": [self.settings_of(arm) for arm in Arm],
+            "deadline": self._config.verdict.deadline,
+        }
+        for event in self._journal.events(LOOKED):
+            if event.data["after"] == leg.stop and event.data["what"] == what:
+                tasks = event.data["tasks"]
+                return replace(wanted, tasks=None if tasks is None else frozenset(tasks))
+        found = self._still_wanted(wanted, leg)
+        if not found.nothing:
+            tasks = None if found.tasks is None else sorted(found.tasks)
+            self._journal.event(LOOKED, after=leg.stop, what=what, tasks=tasks)
+        return found
+
+    def _still_wanted(self, wanted: _Wanted, leg: Leg) -> _Wanted:
+        """Say what is worth asking after a block.
 
         Once the overall verdict stands, nothing is; but up to a deadline the time that is left
         goes to the tasks that are still undecided, each along its own order.
@@ -194,30 +241,41 @@ class Phase4BenchmarkRunner:
             return wanted
         outcome = evidence.overall.outcome.value
         tasks = evidence.tasks
-        open_tasks = {
+        open_tasks = frozenset(
             task.name
             for task in tasks
             if task.claim is Outcome.UNDECIDED and task.verdict.ending is Ending.ONGOING
-        }
+        )
         if self._config.verdict.deadline is None or len(tasks) < 2 or not open_tasks:  # noqa: PLR2004 - several
             futile = evidence.overall.ending is Ending.FUTILE
             kind = "stopped_futile" if futile else "stopped_early"
             self._note(kind, after=leg.stop, of=self._count, outcome=outcome)
-            return set()
-        return {
-            position
-            for position, place in enumerate(self._journal.places())
-            if position in wanted and place.task in open_tasks
-        }
+            return replace(wanted, tasks=frozenset())
+        return replace(wanted, tasks=open_tasks)
 
     def _past_deadline(self) -> bool:
         return self._deadline is not None and self._now() >= self._deadline
 
-    def _open(self, leg: Leg, wanted: set[int], repeat: int) -> _Work:
-        positions = self._journal.open_positions(leg.arm, leg.start, leg.stop, repeat=repeat)
-        return _Work(leg.arm, repeat, [position for position in positions if position in wanted])
+    def _open(self, leg: Leg, wanted: _Wanted) -> list[_Work]:
+        """Return what of a leg has no answer yet, one work for each repeat that has any."""
+        found = [
+            _Work(
+                leg.arm,
+                repeat,
+                self._journal.open_positions(
+                    leg.arm,
+                    leg.start,
+                    leg.stop,
+                    repeat=repeat,
+                    origins=wanted.origins,
+                    tasks=wanted.tasks,
+                ),
+            )
+            for repeat in repeats(self._repeated)
+        ]
+        return [work for work in found if work.positions]
 
-    def _measure_noise_floor(self, wanted: set[int]) -> None:
+    def _measure_noise_floor(self, wanted: _Wanted) -> None:
         """Ask each model its first questions one extra time: its own flip rate.
 
         The extra answers come first and in the reverse order, so that other questions are in the
@@ -226,8 +284,9 @@ class Phase4BenchmarkRunner:
         stop = min(self._config.benchmark.noise_floor, self._count)
         counter = _Counter(self._reporter, "noise_floor", 2 * stop)
         for arm in Arm:
-            positions = self._journal.open_positions(arm, 0, stop, repeat=NOISE_FLOOR)
-            positions = [position for position in positions if position in wanted]
+            positions = self._journal.open_positions(
+                arm, 0, stop, repeat=NOISE_FLOOR, origins=wanted.origins
+            )
             self._answer(_Work(arm, NOISE_FLOOR, positions[::-1]), counter)
 
     def _retry_failed(self) -> None:
@@ -274,16 +333,22 @@ class Phase4BenchmarkRunner:
 
     def _answer(self, work: _Work, counter: _Counter) -> None:
         """Answer all of `work`, through as many engine crashes as make progress in between."""
-        left = list(work.positions)
+        left = dict.fromkeys(work.positions)
         crashes = 0
         while left and not self._past_deadline():
             self._stop.check()
             known = len(left)
             try:
                 for position in self._serve(work, list(left), alone=crashes > 1):
-                    left.remove(position)
+                    del left[position]
                     counter.advance()
-            except EngineCrashed as error:
+            except EngineError as error:
+                if self._stop.overdue:
+                    # We ended it ourselves; what it was at is asked again by the next start.
+                    self._note("stop_overdue", arm=work.arm.value, seconds=STOP_SECONDS)
+                    self._stop.check()
+                if not isinstance(error, EngineCrashed):
+                    raise
                 crashes = 1 if len(left) < known else crashes + 1
                 crashes = self._after_crash(work, left, crashes, error)
             else:
@@ -300,20 +365,23 @@ class Phase4BenchmarkRunner:
         the engine is found and takes no other with it.
         """
         session = self._session(work.arm)
-        samples = {position: self._sample(position) for position in positions}
-        by_key = {request_key(work.arm, position, work.repeat): position for position in positions}
+        flying: dict[str, tuple[int, Sample]] = {}
 
         def questions() -> Iterator[EngineRequest]:
-            for key, position in by_key.items():
+            for position in positions:
                 if self._stop.asked or self._past_deadline():
                     return
-                yield request(samples[position], self._config, key, work.repeat)
+                key = request_key(work.arm, position, work.repeat)
+                flying[key] = position, self._sample(position)
+                yield request(flying[key][1], self._config, key, work.repeat)
 
         batches = ([question] for question in questions()) if alone else iter([questions()])
         for batch in batches:
             for reply in session.serve(batch):
-                position = by_key[reply.key]
-                self._commit(work, position, samples[position], reply)
+                position, sample = flying.pop(reply.key)
+                if self._stop.overdue and reply.status is Status.FAILED:
+                    continue  # cut off by us, and no fault of the model's
+                self._commit(work, position, sample, reply)
                 yield position
 
     def _commit(self, work: _Work, position: int, sample: Sample, reply: EngineReply) -> None:
@@ -335,13 +403,16 @@ class Phase4BenchmarkRunner:
             return twin[3], grader
         return grade(sample, reply.text), grader
 
-    def _after_crash(self, work: _Work, left: list[int], crashes: int, error: EngineCrashed) -> int:
+    def _after_crash(
+        self, work: _Work, left: dict[int, None], crashes: int, error: EngineCrashed
+    ) -> int:
         """Drop the dead session, wait a little; return the crashes in a row without progress."""
         self._note("engine_crashed", arm=work.arm.value, message=error.message, in_a_row=crashes)
         self._drop_session(work.arm)
         if crashes >= _CRASHES_WITHOUT_PROGRESS and left:
             # Asked alone, this question has ended the engine several times: it is the culprit.
-            position = left.pop(0)
+            position = next(iter(left))
+            del left[position]
             key = request_key(work.arm, position, work.repeat)
             reply = EngineReply(key, Status.FAILED, reason=f"engine crashed {crashes} times")
             self._commit(work, position, self._sample(position), reply)
@@ -360,6 +431,11 @@ class Phase4BenchmarkRunner:
             self._sessions[arm] = session
             self._stack.callback(session.close)
         return self._sessions[arm]
+
+    def _end_sessions(self) -> None:
+        """End what is in flight, for a stop that cannot wait any longer."""
+        for session in list(self._sessions.values()):
+            session.close()
 
     def _drop_session(self, arm: Arm) -> None:
         session = self._sessions.pop(arm, None)

@@ -11,10 +11,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 from so8t.errors import Interrupted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import FrameType
 
     from so8t.domain.plan import Phase
+
+
+#: Seconds that answers in flight have after a stop was asked for.
+STOP_SECONDS = 30.0
+_LOOK_SECONDS = 0.25
 
 
 class Reporter(Protocol):
@@ -57,10 +62,32 @@ class Silent:
 
 
 class StopRequest:
-    """Whether somebody asked the run to stop. Answers in flight are finished, no more are asked."""
+    """Whether somebody asked the run to stop. Answers in flight are finished, no more are asked.
 
-    def __init__(self) -> None:
+    What is not finished `grace` seconds later is given up: whoever can end work in flight says
+    how with `when_overdue`.
+    """
+
+    def __init__(self, *, grace: float = STOP_SECONDS) -> None:
         self._signal: int | None = None
+        self._asked_at = 0.0
+        self._grace = grace
+        self._overdue = False
+        self._give_up: list[Callable[[], None]] = []
+
+    @property
+    def overdue(self) -> bool:
+        """Whether a stop was asked for so long ago that work in flight was given up."""
+        return self._overdue
+
+    @contextmanager
+    def when_overdue(self, give_up: Callable[[], None]) -> Iterator[None]:
+        """Have `give_up` called, in another thread, once the grace after a stop is over."""
+        self._give_up.append(give_up)
+        try:
+            yield
+        finally:
+            self._give_up.remove(give_up)
 
     @property
     def asked(self) -> bool:
@@ -69,6 +96,7 @@ class StopRequest:
 
     def ask(self, number: int) -> None:
         """Ask for a stop, as the signal `number` does."""
+        self._asked_at = time.monotonic()
         self._signal = number
 
     def check(self) -> None:
@@ -103,7 +131,29 @@ class StopRequest:
 
         before = {number: signal.signal(number, handler) for number in wanted}
         try:
-            yield self
+            with self._watched():
+                yield self
         finally:
             for number, previous in before.items():
                 signal.signal(number, previous)
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        """See to the grace in a thread of its own: a signal handler may not start one."""
+        ended = threading.Event()
+
+        def watch() -> None:
+            while not ended.wait(_LOOK_SECONDS):
+                if self.asked and time.monotonic() - self._asked_at > self._grace:
+                    self._overdue = True
+                    for give_up in list(self._give_up):
+                        give_up()
+                    return
+
+        watcher = threading.Thread(target=watch, name="stop", daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            watcher.join()

@@ -49,6 +49,8 @@ _QUIET = {
     FROZEN,
     CHECKED,
     "suites_read",
+    "looked",
+    "baseline_searched",
     IN_FORCE,
     "run_created",
     "session_started",
