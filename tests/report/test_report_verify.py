@@ -6,8 +6,10 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import apsw
+import jsonschema
 import pytest
 
 from so8t.cli import run
@@ -209,3 +211,14 @@ def test_a_run_under_way_can_be_verified(copy, partial, tmp_path):
     shutil.copytree(partial, other)
     write_report(other, "ja")
     assert not {"chain", "witness", "verdict", "report"} & found(other)
+
+
+def test_a_real_runs_result_files_keep_their_schema(honest):
+    """`so8t run` leaves results.json in the artifacts, as docs/results.schema.json describes it."""
+    schema = Path(__file__).resolve().parents[2] / "docs" / "results.schema.json"
+    document = json.loads((honest / "artifacts" / "results.json").read_text(encoding="utf-8"))
+    jsonschema.Draft202012Validator(json.loads(schema.read_text("utf-8"))).validate(document)
+    assert document["state"] == "complete"
+    assert len(document["items"]) == 24
+    assert (honest / "artifacts" / "items.csv").is_file()
+    assert (honest / "artifacts" / "groups.csv").is_file()

@@ -16,6 +16,7 @@ from suite_proofs import LOGIC, MATHEMATICS
 from suite_worlds import Puzzle, booleans, orders, sets
 
 from so8t.tasks import grade, load_suite, validate_suite
+from so8t.tasks.graders import is_binary
 from so8t.tasks.graders.number import single_number
 from so8t.tasks.suite import SHIPPED
 
@@ -133,6 +134,11 @@ def test_it_is_valid_asks_nothing_twice_and_says_its_licence() -> None:
     assert sorted(file.stem for file in SHIPPED.iterdir()) == sorted(CATEGORIES)
 
 
+def test_every_score_is_0_or_1() -> None:
+    """The exact paired test needs binary scores; one graded item would cost it for all."""
+    assert all(is_binary(sample.grader) for sample in SAMPLES.values())
+
+
 def test_no_letter_wins() -> None:
     """Always giving one letter, always refusing or always complying scores no category."""
     for category in ("logic", "japanese"):
@@ -161,6 +167,9 @@ def test_every_reference_is_right_in_its_own_words() -> None:
 
 
 RIGHT = {
+    "ja-1-13": ("火曜日は八時に開きます。", "六時"),
+    "ja-2-14": ("北浜駅です。", "図書館"),
+    "ja-4-14": ("家の入り口が二階にもあること。", "二階に洗濯物を干すこと"),
     "ja-1-15": ("徳島県", "福岡県"),
     "ja-1-16": ("とてもたのしいりょこうでした。", "とても楽しい旅行でした"),
     "ja-2-15": ('{"name": "山本健太", "age": 34}', '{"name": "山本健太", "age": "34"}'),

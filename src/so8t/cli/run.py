@@ -14,10 +14,12 @@ from so8t.cli.gate import check_gate, fail_if_option
 from so8t.cli.wire import open_pipeline, read_config
 from so8t.errors import LeaseHeldError, SO8TError
 from so8t.journal.chained import FILE_NAME
+from so8t.journal.evidence import repeats_of
 from so8t.journal.store import Journal
 from so8t.pipeline.rundir import run_directory, set_aside
 from so8t.report.html import write_report
 from so8t.report.query import load_view, summary
+from so8t.report.result_files import write_results
 from so8t.report.words import verdict_sentence
 
 if TYPE_CHECKING:
@@ -87,7 +89,7 @@ def _is_empty(directory: Path) -> bool:
 def _saved(directory: Path, console: Console) -> str:
     with Journal(directory, readonly=True) as journal:
         answers = sum(journal.answer_counts().values())
-        total = 2 * journal.sample_count()
+        total = 2 * journal.sample_count() * repeats_of(journal)
     return console.text("cli.saved", answers=answers, total=total)
 
 
@@ -101,9 +103,17 @@ def show_result(
 ) -> int:
     """Write the report and show the verdict; return the exit code."""
     report = write_report(directory, console.language, reveal_thinking=reveal_thinking)
+    results = write_results(directory)
     with Journal(directory, readonly=True) as journal:
         view = load_view(journal)
-    console.data(summary(view) | {"report": str(report), "seconds": round(seconds, 1)})
+    console.data(
+        summary(view)
+        | {
+            "report": str(report),
+            "results": None if results is None else str(results),
+            "seconds": round(seconds, 1),
+        }
+    )
     console.line()
     console.line(verdict_sentence(view, console.text), style="bold")
     console.line(console.text("cli.report_at", path=report))
