@@ -16,6 +16,7 @@ import pytest
 
 from so8t.autostart.resume import AutoStartCompleteABPipeline
 from so8t.autostart.waiting import Limits, clock_is_sane, removed, wait_for
+from so8t.cli import run as cli
 from so8t.config.load import load_config
 from so8t.domain.plan import Phase
 from so8t.errors import Interrupted
@@ -270,6 +271,19 @@ def test_a_stop_ends_the_waiting_at_once(tmp_path, state):
     stop.ask(signal.SIGTERM)
     with pytest.raises(Interrupted):
         Boot(state, stop=stop)()
+
+
+def test_a_runs_directory_is_enough_to_go_on(tmp_path, state, capsys):
+    """`so8t run DIRECTORY` needs no config file, whether the run is registered or not."""
+    directory = unfinished(config(tmp_path), state)
+    (tmp_path / "one.yaml").unlink()
+    assert cli(["run", str(directory)]) == 0
+    assert Registry(state).entries() == []
+    assert cli(["run", str(directory)]) == 0  # out of the register: from the journal
+    assert cli(["run", str(directory), "--set", "seed=2"]) == 2
+    directory.rename(tmp_path / "runs" / "other")
+    assert cli(["run", str(tmp_path / "runs" / "other")]) == 3
+    assert "rename it to one" in capsys.readouterr().err
 
 
 def test_the_register_is_private_and_survives_what_it_cannot_read(tmp_path, state):

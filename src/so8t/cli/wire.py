@@ -7,16 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from so8t.config.load import load_config
+from so8t.config.schema import RunConfig
 from so8t.errors import PrerequisiteError, UsageError
 from so8t.journal.store import Journal
 from so8t.pipeline import opening
+from so8t.pipeline.registry import Registry
 from so8t.pipeline.rundir import find_runs, run_directory
+from so8t.system.state import state_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from so8t.cli.console import Console
-    from so8t.config.schema import RunConfig
     from so8t.pipeline.complete import CompleteAutomatedABPipeline, Lane
 
 DEFAULT_CONFIG = Path("so8t.yaml")
@@ -25,7 +27,14 @@ DEFAULT_CONFIG = Path("so8t.yaml")
 def read_config(
     path: Path | None, settings: tuple[str, ...] = (), output: Path | None = None
 ) -> RunConfig:
-    """Read a config with `--set key=value` and `--output` on top."""
+    """Read a config with `--set key=value` and `--output` on top.
+
+    A run's directory stands for the config with which that run was last started.
+    """
+    if path is not None and path.is_dir():
+        if settings or output is not None:
+            raise UsageError("a run's directory comes with its own config: no --set, no --output.")
+        return _config_of_run(path)
     overrides: dict[str, Any] = {}
     for setting in settings:
         key, sign, value = setting.partition("=")
@@ -35,6 +44,22 @@ def read_config(
     if output is not None:
         overrides["output"] = str(output)
     return load_config(path or DEFAULT_CONFIG, overrides)
+
+
+def _config_of_run(directory: Path) -> RunConfig:
+    registered = Registry(state_directory()).find(directory)
+    if registered is not None:
+        return registered.run_config()
+    with Journal(directory, readonly=True) as journal:
+        run = journal.run
+    place = directory.resolve()
+    if run is None or run.name != place.name:
+        raise PrerequisiteError(
+            f"{directory} holds no run" + (f" of its name, but {run.name!r}." if run else " yet."),
+            hint=f"rename it to {run.name}" if run else "so8t run CONFIG starts one",
+        )
+    # The journal holds what defines the run; the directory may have been moved since.
+    return RunConfig.model_validate(run.config | {"output": place.parent})
 
 
 @contextmanager

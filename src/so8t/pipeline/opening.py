@@ -18,6 +18,7 @@ from so8t.pipeline.rundir import open_run
 from so8t.pipeline.sessions import interruptions, read_sessions
 from so8t.resources.awake import kept_awake
 from so8t.system.memory import available_memory
+from so8t.system.offspring import bind_children, end_orphans
 from so8t.system.state import state_directory
 
 if TYPE_CHECKING:
@@ -88,6 +89,10 @@ def open_pipeline(
     """
     state = state_directory()
     with open_run(config, reporter=reporter) as (directory, journal), ExitStack() as stack:
+        bind_children()
+        orphans = end_orphans()
+        if orphans:
+            journal.event("orphans_ended", pids=orphans)
         outbox = Outbox()
         with _registered(config, directory, journal, lane, state) as leave:
             attendance = stack.enter_context(
@@ -163,6 +168,7 @@ def _attended(
             yield attendance
             attendance.done()
         except Interrupted:
+            log.entry(held=False)
             raise
         except SO8TError as error:
             if journal.usable and journal.sample_count():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -104,7 +104,7 @@ def read_progress(journal: Journal, *, held: bool) -> Progress:
     Raises nothing of its own: a journal without a run is an empty run.
     """
     steps = journal.phases()
-    sessions = read_sessions(journal)
+    sessions = _with_end(read_sessions(journal), journal.directory, held=held)
     totals = journal.answer_totals()
     asked = [total for total in totals if not total.reused]
     first = [total for total in totals if total.repeat != NOISE_FLOOR]
@@ -132,7 +132,7 @@ def read_progress(journal: Journal, *, held: bool) -> Progress:
         unit=_live(journal.directory, sessions) if held else None,
         prompt_tokens=_sum(total.prompt_tokens for total in asked),
         completion_tokens=_sum(total.completion_tokens for total in asked),
-        active_seconds=sum(_length(session, held=held) for session in sessions),
+        active_seconds=sum(map(_length, sessions)),
         sessions=len(sessions),
         interruptions=tuple(interruptions(sessions, steps)),
         last_written=journal.last_written(),
@@ -185,10 +185,8 @@ def _noise_floor_left(journal: Journal, totals: Sequence[AnswerTotal]) -> int:
     return max(0, 2 * wanted - sum(total.count for total in totals if total.repeat == NOISE_FLOOR))
 
 
-def _length(session: Session, *, held: bool) -> float:
-    running = held and session.until is None and session.how is None
-    end = datetime.now(UTC) if running else session.end
-    return max(0.0, (end - session.start).total_seconds())
+def _length(session: Session) -> float:
+    return max(0.0, (session.end - session.start).total_seconds())
 
 
 def _sum(values: Any) -> int | None:
@@ -203,6 +201,20 @@ def read_live(directory: Path) -> Live | None:
         return Live(told["session"], datetime.fromisoformat(told["at"]), Unit(**told["unit"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None  # there is none, or it is just being replaced
+
+
+def _with_end(sessions: list[Session], directory: Path, *, held: bool) -> list[Session]:
+    """Let the newest session end when it was last heard of, or now where it is at work."""
+    if not sessions or sessions[-1].how is not None:
+        return sessions
+    *earlier, last = sessions
+    told = read_live(directory)
+    end = last.end
+    if held:
+        end = datetime.now(UTC)
+    elif told is not None and told.session == last.seq:
+        end = max(end, told.at)
+    return [*earlier, replace(last, end=end)]
 
 
 def _live(directory: Path, sessions: Sequence[Session]) -> Unit | None:

@@ -58,6 +58,7 @@ _QUIET = {
     "kept_awake",
     "last_seen",
     "not_registered",
+    "orphans_ended",
     "notification_failed",
     "progress_log_failed",
 }

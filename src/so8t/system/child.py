@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, Self
 
 from so8t.errors import EngineCrashed, EngineOutOfMemory
 from so8t.system.memory import kills_for_memory
+from so8t.system.offspring import remember_child
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -65,6 +66,7 @@ class Child:
             start_new_session=sys.platform != "win32",
             creationflags=_windows_flags(below_normal=below_normal),
         )
+        remember_child(self._process.pid)
         if below_normal and sys.platform != "win32":
             os.setpriority(os.PRIO_PROCESS, self._process.pid, 5)
         self._received: queue.Queue[dict[str, Any] | None] = queue.Queue()
