@@ -18,7 +18,7 @@ from so8t.resources.balancer import ResourceBalancer
 ROOT = Path(__file__).resolve().parent.parent
 SIGNATURES = {
     CompleteAutomatedABPipeline: {
-        "__init__": "(self, config, directory, journal, engine, *, reporter, stop)",
+        "__init__": "(self, config, directory, journal, engine, *, reporter, stop, balancer)",
         "run_phase1": "(self)",
         "run_phase2": "(self)",
         "run_phase3": "(self)",

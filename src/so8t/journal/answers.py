@@ -107,6 +107,8 @@ class AnswerRows(ChainedFile):
                 score.reason,
                 int(score.valid),
             )
+        if graded.in_flight is not None:
+            self._append("load", answer, graded.in_flight)
 
     # --- which of them stand -------------------------------------------------------------------
 
@@ -115,23 +117,43 @@ class AnswerRows(ChainedFile):
         changes = self._changes_of_settings(arm)
         return changes[-1] if changes else None
 
+    def loads(self) -> dict[int, int]:
+        """How many answers were allowed in flight when each answer (by its row) was asked."""
+        return dict(self._connection.execute("SELECT answer, in_flight FROM load"))
+
     def _changes_of_settings(self, arm: Arm) -> list[str]:
+        return [digest for digest, _ in self._all_changes_of_settings(arm)]
+
+    def _all_changes_of_settings(self, arm: Arm) -> list[tuple[str, bool]]:
+        """Each change, and whether what stood before goes on standing beside it."""
         return [
-            digest
-            for (digest,) in self._connection.execute(
-                "SELECT json_extract(data, '$.settings') FROM event "
-                "WHERE kind = ? AND json_extract(data, '$.arm') = ? ORDER BY seq",
+            (digest, bool(beside))
+            for digest, beside in self._connection.execute(
+                "SELECT json_extract(data, '$.settings'), json_extract(data, '$.beside') "
+                "FROM event WHERE kind = ? AND json_extract(data, '$.arm') = ? ORDER BY seq",
                 (IN_FORCE, arm.value),
             )
         ]
 
+    def _redone(self) -> bool:
+        """Whether answers can stand beside earlier ones of the same question, and replace them."""
+        return any(beside for arm in Arm for _, beside in self._all_changes_of_settings(arm))
+
     def _standing(self, alias: str) -> str:
         """Return the condition that keeps answers that stand; "" as long as all do."""
-        changes = [self._changes_of_settings(arm) for arm in Arm]
+        retired: set[str] = set()
+        standing: set[str] = set()
+        for arm in Arm:
+            mine: set[str] = set()
+            for digest, beside in self._all_changes_of_settings(arm):
+                if not beside:
+                    retired |= mine
+                    mine = set()
+                mine.add(digest)
+            standing |= mine
         # Digests are hexadecimal and our own; an arm's settings name the arm.
-        retired = {f"'{digest}'" for digests in changes for digest in digests[:-1]}
-        retired -= {f"'{digests[-1]}'" for digests in changes if digests}
-        return f"AND {alias}.settings NOT IN ({', '.join(sorted(retired))})" if retired else ""
+        gone = ", ".join(f"'{digest}'" for digest in sorted(retired - standing))
+        return f"AND {alias}.settings NOT IN ({gone})" if gone else ""
 
     # --- found again ---------------------------------------------------------------------------
 
@@ -223,11 +245,18 @@ class AnswerRows(ChainedFile):
         """How many answers stand, by arm and status, without those for the noise floor."""
         counts: dict[tuple[Arm, Status], int] = {}
         standing = self._standing("a")
-        # An answer that counts is the only one of its question; a failure stands where none is.
+        newest = ""
+        if self._redone():
+            newest = f"""AND NOT EXISTS (SELECT 1 FROM answer n WHERE n.arm = a.arm
+                AND n.repeat = a.repeat AND n.position = a.position AND n.status <> 'failed'
+                AND n.seq > a.seq {self._standing("n")})"""  # noqa: S608 - our own names
+        # An answer that counts is the only one of its question, unless pairs were redone; a
+        # failure stands where none is.
         for arm, status, count in self._connection.execute(
             f"""
             SELECT a.arm, a.status, count(DISTINCT a.position * 1024 + a.repeat) FROM answer a
-             WHERE a.repeat <> 1 AND a.status <> 'failed' {standing} GROUP BY a.arm, a.status
+             WHERE a.repeat <> 1 AND a.status <> 'failed' {standing} {newest}
+             GROUP BY a.arm, a.status
             UNION ALL
             SELECT a.arm, 'failed', count(DISTINCT a.position * 1024 + a.repeat) FROM answer a
              WHERE a.repeat <> 1 AND a.status = 'failed' {standing} AND NOT EXISTS (

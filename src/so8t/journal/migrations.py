@@ -114,7 +114,24 @@ CREATE INDEX answer_place ON answer (arm, repeat, position, status);
 CREATE INDEX answer_failed ON answer (arm, repeat, position) WHERE status = 'failed';
 """
 
-MIGRATIONS = (_V1, _V2)
+# Under how many answers in flight each answer was given; and what the machine looked like, which
+# is thinned after a day and so stands outside the chain.
+_V3 = """
+CREATE TABLE load (
+    seq INTEGER PRIMARY KEY,
+    answer INTEGER NOT NULL UNIQUE REFERENCES answer (seq),
+    in_flight INTEGER NOT NULL,
+    chain TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE resource_sample (
+    at REAL PRIMARY KEY,
+    seconds REAL NOT NULL,
+    data TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+"""
+
+MIGRATIONS = (_V1, _V2, _V3)
 VERSION = len(MIGRATIONS)
 
 #: Columns of each chained table in the order in which they enter the digest, `chain` left out.
@@ -149,6 +166,7 @@ CHAINED = {
         "reused_from",
     ),
     "score": ("seq", "answer", "grader", "grade", "value", "reason", "valid"),
+    "load": ("seq", "answer", "in_flight"),
 }
 
 

@@ -68,7 +68,8 @@ class EventRecord:
 class GradedReply:
     """An engine's reply to one sample, with its grade (None for a failed reply).
 
-    `reused_from` is the id of the run that asked it, None where this one did.
+    `reused_from` is the id of the run that asked it, None where this one did. `in_flight` is how
+    many answers were allowed at the same time when it was asked, None where nobody said.
     """
 
     arm: Arm
@@ -79,6 +80,7 @@ class GradedReply:
     score: Score | None
     grader: str | None
     reused_from: str | None = None
+    in_flight: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

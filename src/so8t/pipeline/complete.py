@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from so8t.config.schema import RunConfig
     from so8t.engines.protocol import Engine
     from so8t.journal.store import Journal
+    from so8t.resources.balancer import ResourceBalancer
 
 Lane = Literal["all", "hf", "llm"]
 Result = TypeVar("Result", Prepared, Registration, Benchmarked)
@@ -59,13 +60,16 @@ class CompleteAutomatedABPipeline:
         *,
         reporter: Reporter | None = None,
         stop: StopRequest | None = None,
+        balancer: ResourceBalancer | None = None,
     ) -> None:
+        """`balancer` is watched between answers; without one the load stays as registered."""
         self._config = config
         self._artifacts = directory / "artifacts"
         self._journal = journal
         self._engine = engine
         self._reporter = reporter or Silent()
         self._stop = stop or StopRequest()
+        self._balancer = balancer
         self._sources: dict[Arm, ResolvedSource] | None = None
         self._done: dict[Phase, Any] = {}
 
@@ -211,6 +215,7 @@ class CompleteAutomatedABPipeline:
             registration,
             reporter=self._reporter,
             stop=self._stop,
+            balancer=self._balancer,
         )
 
     # --- how a phase is done, skipped, tried again ---------------------------------------------

@@ -12,15 +12,17 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from so8t.domain.exchange import Arm, EngineReply, Status
+from so8t.domain.exchange import Arm, EngineReply, LoadProfile, Status
 from so8t.domain.plan import NOISE_FLOOR, Leg, legs, repeats
 from so8t.domain.sample import Origin
-from so8t.errors import EngineCrashed, EngineError
+from so8t.errors import EngineCrashed, EngineError, EngineOutOfMemory
+from so8t.journal.answers import IN_FORCE
 from so8t.journal.conditions import conditions
 from so8t.journal.evidence import gather, repeats_of
 from so8t.journal.items import by_item, every_answer, unequal_positions
 from so8t.journal.rows import GradedReply
 from so8t.journal.store import CONFIG_CHANGED, request_key, system_now
+from so8t.pipeline.balance import Balancing
 from so8t.pipeline.baseline import reuse_baseline
 from so8t.pipeline.planning import samples_in_block
 from so8t.pipeline.progress import STOP_SECONDS
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from so8t.journal.store import Journal
     from so8t.pipeline.progress import Reporter, StopRequest
     from so8t.pipeline.results import Registration
+    from so8t.resources.balancer import ResourceBalancer
 
 _CRASHES_WITHOUT_PROGRESS = 5
 BACK_OFF = (0.0, 0.5, 2.0, 10.0, 30.0)
@@ -120,10 +123,16 @@ class Phase4BenchmarkRunner:
         *,
         reporter: Reporter,
         stop: StopRequest,
+        balancer: ResourceBalancer | None = None,
         back_off: Sequence[float] = BACK_OFF,
         now: Callable[[], datetime] = system_now,
     ) -> None:
-        """`back_off` holds the seconds to wait after the first, second, ... crash in a row."""
+        """Begin where the journal says.
+
+        `balancer` says between answers how many may be in flight; without one it is as many as
+        there are slots. `back_off` holds the seconds to wait after the first, second, ... crash
+        in a row.
+        """
         self._config = config
         self._journal = journal
         self._engine = engine
@@ -136,9 +145,19 @@ class Phase4BenchmarkRunner:
         self._count = journal.sample_count()
         self._block = samples_in_block(config, self._count)
         self._repeated = repeats_of(journal)
-        self._settings: dict[Arm, str] = {}
+        self._settings: dict[tuple[Arm, LoadProfile], str] = {}
         self._sessions: dict[Arm, Session] = {}
         self._stack = ExitStack()
+        self._cut_short = False
+        self._balancing = Balancing(
+            balancer,
+            journal,
+            registration.profile,
+            lane=registration.engine.lane,
+            shapes=[registered.shape for registered in registration.arms.values()],
+            max_tokens=config.generation.max_tokens,
+            note=self._note,
+        )
 
     def run_hf_benchmark(self) -> Evidence:
         """Ask the questions of the HF benchmarks only; the verdict is over what was asked."""
@@ -171,6 +190,7 @@ class Phase4BenchmarkRunner:
             self._answer_blocks(wanted, may_stop=everything)
             self._retry_failed()
             self._answer_both_or_neither()
+            self._balancing.finish()
         return gather(self._journal)
 
     def _reuse_baseline(self) -> None:
@@ -202,6 +222,8 @@ class Phase4BenchmarkRunner:
                 self._note("deadline_reached", deadline=self._config.verdict.deadline)
                 return
             second_of_block = leg.arm is (Arm.B if leg.block % 2 == 0 else Arm.A)
+            if second_of_block and self._balancing.squeezed:
+                self._answer_both_or_neither()
             if early and second_of_block and leg.stop < self._count:
                 if not works:
                     due = leg
@@ -338,6 +360,8 @@ class Phase4BenchmarkRunner:
         while left and not self._past_deadline():
             self._stop.check()
             known = len(left)
+            if not self._may_ask():
+                continue
             try:
                 for position in self._serve(work, list(left), alone=crashes > 1):
                     del left[position]
@@ -349,14 +373,28 @@ class Phase4BenchmarkRunner:
                     self._stop.check()
                 if not isinstance(error, EngineCrashed):
                     raise
+                if isinstance(error, EngineOutOfMemory) and self._load_smaller(work, error):
+                    continue
                 crashes = 1 if len(left) < known else crashes + 1
                 crashes = self._after_crash(work, left, crashes, error)
             else:
-                if left and not self._stop.asked and not self._past_deadline():
+                if left and not self._cut_short:
                     raise EngineError(
                         f"the engine left {len(left)} questions of model {work.arm.upper()} "
                         "unanswered without saying why."
                     )
+
+    def _may_ask(self) -> bool:
+        """Do what the balancer wants done between answers; False when there is nothing to ask."""
+        self._cut_short = False
+        if self._balancing.reload_wanted():
+            self._drop_sessions()
+            self._settle()
+        if self._balancing.paused:
+            # Whoever needs the memory gets it back while nothing is asked.
+            self._drop_sessions()
+            self._balancing.wait_while_paused(self._stop, self._past_deadline)
+        return not (self._stop.asked or self._past_deadline())
 
     def _serve(self, work: _Work, positions: list[int], *, alone: bool) -> Iterator[int]:
         """Ask `positions`; commit each answer, then yield its position.
@@ -367,30 +405,46 @@ class Phase4BenchmarkRunner:
         session = self._session(work.arm)
         flying: dict[str, tuple[int, Sample]] = {}
 
+        levels: dict[str, int] = {}
+
         def questions() -> Iterator[EngineRequest]:
             for position in positions:
-                if self._stop.asked or self._past_deadline():
+                if self._stop.asked or self._past_deadline() or self._balancing.interrupts:
+                    self._cut_short = True
                     return
                 key = request_key(work.arm, position, work.repeat)
                 flying[key] = position, self._sample(position)
+                levels[key] = self._balancing.level
                 yield request(flying[key][1], self._config, key, work.repeat)
 
         batches = ([question] for question in questions()) if alone else iter([questions()])
         for batch in batches:
-            for reply in session.serve(batch):
+            for reply in session.serve(batch, in_flight=self._balancing.in_flight):
                 position, sample = flying.pop(reply.key)
                 if self._stop.overdue and reply.status is Status.FAILED:
                     continue  # cut off by us, and no fault of the model's
-                self._commit(work, position, sample, reply)
+                self._commit(work, position, sample, reply, levels.pop(reply.key))
+                self._balancing.answered(reply)
                 yield position
 
-    def _commit(self, work: _Work, position: int, sample: Sample, reply: EngineReply) -> None:
+    def _commit(
+        self,
+        work: _Work,
+        position: int,
+        sample: Sample,
+        reply: EngineReply,
+        level: int | None = None,
+    ) -> None:
         score, grader = None, None
         if reply.status is not Status.FAILED:
             score, grader = self._graded(work, position, sample, reply)
         settings = self.settings_of(work.arm)
         self._journal.record(
-            [GradedReply(work.arm, position, work.repeat, reply, settings, score, grader)]
+            [
+                GradedReply(
+                    work.arm, position, work.repeat, reply, settings, score, grader, in_flight=level
+                )
+            ]
         )
 
     def _graded(
@@ -402,6 +456,22 @@ class Phase4BenchmarkRunner:
         if twin is not None and twin[:3] == (reply.status, reply.text, grader):
             return twin[3], grader
         return grade(sample, reply.text), grader
+
+    def _load_smaller(self, work: _Work, error: EngineOutOfMemory) -> bool:
+        """Go on with the next smaller way to load, for both arms; False when there is none."""
+        if not self._balancing.squeeze("out_of_memory", arm=work.arm.value, message=error.message):
+            return False
+        self._drop_sessions()
+        self._settle()
+        return True
+
+    def _settle(self) -> None:
+        """Let answers under the smaller way to load stand beside those from before."""
+        for arm in Arm:
+            before = self._journal.settings_in_force(arm)
+            settings = self.settings_of(arm)
+            if settings != before:
+                self._journal.event(IN_FORCE, arm=arm.value, settings=settings, beside=True)
 
     def _after_crash(
         self, work: _Work, left: dict[int, None], crashes: int, error: EngineCrashed
@@ -427,7 +497,7 @@ class Phase4BenchmarkRunner:
             if arm.other in self._sessions and not self._both_fit(arm):
                 self._drop_session(arm.other)
             model = self._registration.arms[arm.value].model
-            session = self._engine.open(model, self._registration.profile)
+            session = self._engine.open(model, self._balancing.profile)
             self._sessions[arm] = session
             self._stack.callback(session.close)
         return self._sessions[arm]
@@ -436,6 +506,10 @@ class Phase4BenchmarkRunner:
         """End what is in flight, for a stop that cannot wait any longer."""
         for session in list(self._sessions.values()):
             session.close()
+
+    def _drop_sessions(self) -> None:
+        for arm in Arm:
+            self._drop_session(arm)
 
     def _drop_session(self, arm: Arm) -> None:
         session = self._sessions.pop(arm, None)
@@ -451,22 +525,23 @@ class Phase4BenchmarkRunner:
 
     def settings_of(self, arm: Arm) -> str:
         """Digest of everything besides the question that can change this arm's answers."""
-        if arm in self._settings:
-            return self._settings[arm]
+        profile = self._balancing.profile
+        if (arm, profile) in self._settings:
+            return self._settings[arm, profile]
         registration = self._registration
         registered = registration.arms[arm.value]
-        self._settings[arm] = self._journal.settings(
+        self._settings[arm, profile] = self._journal.settings(
             {
                 "arm": arm.value,
                 "model": asdict(registered.model) | {"location": None},
                 "template": registered.load.template_digest,
                 "engine": asdict(registration.engine),
-                "profile": asdict(registration.profile),
+                "profile": asdict(profile),
                 "generation": self._config.generation.model_dump(mode="json"),
                 "seed": self._config.seed,
             }
         )
-        return self._settings[arm]
+        return self._settings[arm, profile]
 
     def _sample(self, position: int) -> Sample:
         return next(self._journal.samples(position, position + 1))

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from so8t.domain.exchange import Arm, EngineInfo, LoadProfile, LoadReport, ServedModel
+from so8t.engines.memory_needs import Shape, shape_of_facts
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,11 @@ class Registered:
     facts: dict[str, Any]
     first_answer: str
     first_answer_seconds: float | None
+
+    @property
+    def shape(self) -> Shape | None:
+        """The figures that decide how much memory the model takes; None where they are unknown."""
+        return shape_of_facts(self.facts)
 
 
 @dataclass(frozen=True, slots=True)

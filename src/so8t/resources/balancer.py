@@ -179,6 +179,17 @@ class ResourceBalancer:
             self._adjustments.clear()
             return found
 
+    @property
+    def cards(self) -> int:
+        """How many cards the newest sample knows."""
+        return len(self._latest().gpus)
+
+    def ask_for_squeeze(self, squeeze: int) -> None:
+        """Ask for a smaller way to load, as the policy does when memory stays too full."""
+        with self._lock:
+            wanted = min(squeeze, self._limits.squeezes)
+            self._state = replace(self._state, squeeze=max(wanted, self._state.squeeze))
+
     def fit(self, *, most: int, squeezes: int, squeeze: int) -> None:
         """Take the range that loading really gave, and which smaller way is in force.
 

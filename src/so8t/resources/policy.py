@@ -31,6 +31,7 @@ _SMOOTHED = 3
 # Memory that fills is judged by where it will be: answers in flight hold theirs until they end.
 _LOOK_AHEAD = 15.0
 _FILLING = 0.02
+_NEAR = -0.05
 # Steps in one hour: beyond the first number none up, beyond the second each step down is the last.
 _HOUR = 3600.0
 _STEPS_UP = 6
@@ -272,7 +273,9 @@ def _soon(history: Sequence[Sample], limits: Limits) -> float:
     ours = any(sample.level != last.level for sample in history[-4:])
     if passed <= 0 or grown < _FILLING or ours:
         return -1.0
-    return _fullness(last, limits) + grown / passed * _LOOK_AHEAD
+    soon = _fullness(last, limits) + grown / passed * _LOOK_AHEAD
+    # One large step of somebody's is no trend yet: far from the end it halves, and does not pause.
+    return soon if _fullness(last, limits) > _NEAR else min(soon, _PAUSE_ABOVE)
 
 
 def _pressed(sample: Sample, limits: Limits) -> bool:
