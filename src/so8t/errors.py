@@ -16,6 +16,8 @@ SO8TError                  1   our own fault, if nothing below fits
 |   +-- EngineCrashed      4   its process ended; a new one may do better
 |       +-- EngineOutOfMemory  4   for want of memory; one loaded smaller may do better
 +-- TrainingError          4   phase 2 could not finish
+|   +-- TrainingDiverged   4   the loss is no number any more
+|   +-- TrainingMemoryError 4  the memory does not suffice for the present setting
 +-- VerificationFailed    11   `so8t verify` found something that the journal does not say
 +-- JournalError           1   the journal refuses to be written, or is no journal
     +-- JournalNewerError  3   written by a newer version; untouched
@@ -168,6 +170,14 @@ class TrainingError(SO8TError):
     """Phase 2 could not finish; no artifact was written under its final name."""
 
     exit_code = 4
+
+
+class TrainingDiverged(TrainingError):
+    """The loss or a gradient is no number any more; the checkpoints from before are kept."""
+
+
+class TrainingMemoryError(TrainingError):
+    """The memory does not suffice for the present setting; a smaller one may do."""
 
 
 class JournalError(SO8TError):

@@ -178,7 +178,7 @@ def test_a_loss_that_is_no_number_writes_nothing(tmp_path, base, train):
     (tmp_path / "b" / "earlier").write_text("kept")
     with pytest.raises(TrainingError, match="nothing was written") as caught:
         finetune(broken, tmp_path / "b", settings(train), progress=ignore)
-    assert "learning_rate" in (caught.value.hint or "")
+    assert "base" in (caught.value.hint or "")
     assert names(tmp_path / "b") == ["earlier"]
 
 

@@ -22,6 +22,14 @@ CATEGORIES = ("mathematics", "logic", "safety", "japanese")
 START = datetime(2026, 11, 23, 1, 0, tzinfo=UTC)
 
 TRAINING = {
+    "method": "so8",
+    "resumed_from": [120, 260],
+    "setting": {
+        "micro_batch": 8,
+        "gradient_checkpointing": False,
+        "precision": "float32",
+        "paused": False,
+    },
     "steps_done": 300,
     "stopped_by": "steps",
     "seconds": 71.5,

@@ -54,8 +54,11 @@ class Source(_Strict):
 class Finetune(_Strict):
     """Phase 2: how B is made from A."""
 
-    method: Literal["so8"] = Field(
-        default="so8", description="so8: block-diagonal SO(8) rotations, merged into the weights"
+    method: Literal["so8", "lora", "qlora"] = Field(
+        default="so8",
+        description="so8: block-diagonal SO(8) rotations; lora: low-rank updates; qlora: low-rank "
+        "updates beside a base in 4 bits (needs CUDA and bitsandbytes). All are merged into the "
+        "weights at the end",
     )
     data: list[Path] = Field(
         min_length=1,
@@ -67,13 +70,41 @@ class Finetune(_Strict):
         default=None, gt=0, description="stop after this time even when steps are left"
     )
     batch_size: PositiveInt = Field(default=32, description="conversations a step")
-    learning_rate: float = Field(default=0.01, gt=0)
+    micro_batch: PositiveInt | None = Field(
+        default=None,
+        description="conversations in memory at once; gradients add up to those of batch_size. "
+        "Default: batch_size; halved when memory runs out",
+    )
+    gradient_checkpointing: bool = Field(
+        default=False, description="compute activations twice instead of keeping them"
+    )
+    precision: Literal["float32", "bfloat16"] = Field(
+        default="float32", description="type of the frozen base in memory while training"
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="auto: CUDA where there is a GPU"
+    )
+    learning_rate: float | None = Field(
+        default=None, gt=0, description="default: 0.01 for so8, 0.0005 for lora and qlora"
+    )
     warmup_steps: int = Field(default=20, ge=0)
     max_length: int = Field(default=512, ge=8, description="tokens; longer examples are refused")
     targets: list[str] = Field(
         default=["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
         min_length=1,
-        description="linear layers that get a rotation on their input side",
+        description="linear layers that are trained: so8 rotates their inputs, lora adds to them",
+    )
+    rank: PositiveInt = Field(default=8, description="lora and qlora: rank of the update")
+    alpha: float = Field(default=16.0, gt=0, description="lora and qlora: scale is alpha / rank")
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="lora and qlora")
+    pet: bool = Field(
+        default=False,
+        description="add a penalty on second differences of hidden states along the sequence, "
+        "with weight 0.01, from 20 % of the steps 0.05, from 60 % 0.1",
+    )
+    packing: bool = Field(
+        default=False,
+        description="several conversations in a row instead of padding; the loss is the same",
     )
     leaks: Literal["drop", "fail", "keep"] = Field(
         default="drop",
@@ -87,6 +118,29 @@ class Finetune(_Strict):
     threads: PositiveInt | None = Field(
         default=None, description="default: the physical cores; recorded, since it changes low bits"
     )
+    checkpoint_interval: float = Field(
+        default=180.0, ge=0, description="seconds between checkpoints; 0: after every step"
+    )
+    checkpoints_kept: PositiveInt = Field(default=5, description="older ones are removed")
+    memory_limit_gb: float | None = Field(
+        default=None,
+        gt=0,
+        description="the most memory that the training process may take (Linux); beyond it the "
+        "next smaller setting is tried",
+    )
+    n_trials: int = Field(
+        default=0,
+        ge=0,
+        description="search learning rate, targets and (lora) rank in so many trials before the "
+        "training; what counts is the held-out loss alone",
+    )
+
+    @property
+    def rate(self) -> float:
+        """The largest learning rate: as set, or the method's default."""
+        if self.learning_rate is not None:
+            return self.learning_rate
+        return 0.01 if self.method == "so8" else 0.0005
 
 
 class ArmA(_Strict):

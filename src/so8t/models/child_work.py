@@ -2,8 +2,8 @@
 
 The child gets one request and answers {"event": "progress", ...} as often as it likes, and at the
 end {"event": "done", "result": {...}} or {"event": "error", "kind", "message", "hint",
-"retryable"}. An unforeseen exception ends the process with its traceback on standard error,
-which the parent shows.
+"saved", "retryable"}. An unforeseen exception ends the process with its traceback on standard
+error, which the parent shows.
 """
 
 from __future__ import annotations
@@ -70,10 +70,17 @@ def serve_work(work: Callable[[dict[str, Any], Tell], dict[str, Any]]) -> NoRetu
 def _answer(
     work: Callable[[dict[str, Any], Tell], dict[str, Any]], request: dict[str, Any], reply: Reply
 ) -> None:
+    def tell(progress: dict[str, Any]) -> None:
+        reply({"event": "progress", "progress": progress})
+
+    answer(reply, lambda: {"event": "done", "result": work(request, tell)})
+
+
+def answer(reply: Reply, make: Callable[[], dict[str, Any]]) -> None:
+    """Reply with what `make` returns, or with its error; end the process where there is neither."""
     answered = False
     try:
-        result = work(request, lambda progress: reply({"event": "progress", "progress": progress}))
-        reply({"event": "done", "result": result})
+        reply(make())
         answered = True
     except errors.SO8TError as error:
         reply(
@@ -82,6 +89,7 @@ def _answer(
                 "kind": type(error).__name__,
                 "message": error.message,
                 "hint": error.hint,
+                "saved": error.saved,
                 "retryable": error.retryable,
             }
         )
@@ -97,5 +105,6 @@ def rebuilt(message: Mapping[str, Any]) -> errors.SO8TError:
     """Make the child's error again, of its own class where that is one of ours."""
     kind = getattr(errors, message["kind"], errors.TrainingError)
     error: errors.SO8TError = kind(message["message"], hint=message["hint"])
+    error.saved = message["saved"]
     error.retryable = bool(message["retryable"])
     return error

@@ -1,30 +1,44 @@
-"""Phase 2: B is A with trained SO(8) rotations in its weights.
+"""Phase 2: B is A with what was trained merged into its weights.
 
 `finetune` runs in this process, `finetune_in_child` in one of its own, so that the out-of-memory
-killer or a crash of native code ends one attempt and not the run. This module stays light: torch
-is imported when training starts.
+killer or a crash of native code ends one attempt and not the run: the next one goes on from the
+newest checkpoint, after running out of memory with the next smaller setting. This module stays
+light: torch is imported when training starts.
 """
 
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import psutil
 
 from so8t import errors
-from so8t.system.child import Child
+from so8t.models.child_work import rebuilt
+from so8t.models.training_setting import Mailbox, TrainingControl, TrainingSetting, setting_of
+from so8t.system.child import Child, ChildTimeoutError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from pathlib import Path
+    from collections.abc import Mapping
 
     from so8t.config.schema import Finetune
 
+    Note = Callable[[str, Mapping[str, Any]], None]
+
+Stage = Literal["loading", "held-out loss", "training", "merging", "writing"]
+
 WORKER = "so8t.models.finetune_worker"
-# Longer than any step or load that is worth waiting for; a worker says something each second.
+# Longer than any step or load that is worth waiting for; a worker says something each minute.
 _SILENCE_SECONDS = 3600.0
+_POLL_SECONDS = 0.5
+_STOP_SECONDS = 60.0
+_CHECKPOINTS, _TRIALS = "checkpoints", "trials"
 
 
 @dataclass(frozen=True)
@@ -37,15 +51,17 @@ class Progress:
         loss: mean loss of the last batch in nats a token, None before the first.
         tokens: tokens read in training so far, padding aside.
         seconds: since the start.
+        resumed: the step at which this process went on from a checkpoint, 0 without one.
 
     """
 
-    stage: Literal["loading", "held-out loss", "training", "merging", "writing"]
+    stage: Stage
     step: int
     steps: int
     loss: float | None
     tokens: int
     seconds: float
+    resumed: int = 0
 
 
 @dataclass(frozen=True)
@@ -53,28 +69,35 @@ class FinetuneResult:
     """What the training did, as plain data for the journal.
 
     Attributes:
+        method: so8, lora or qlora.
         steps_done: optimizer steps; fewer than asked for when stopped_by is "max_seconds".
         stopped_by: what ended the training.
         seconds: wall time in all; training_seconds: of the steps alone.
         tokens: tokens read in training, padding aside; a second reading counts again.
         train_loss_first, train_loss_last: mean loss of the first and of the last batch, in nats
             a token of an answer; None without steps.
+        loss_curve: [step, loss], at most 200 of them.
         held_out_loss_before, held_out_loss_after: the same over the held-out conversations.
         conversations, held_out_conversations: the sizes of the two sides of the split.
-        trainable_parameters, blocks: 28 parameters for each 8 x 8 block.
-        orthogonality_error: largest entry of |R R^T - I|, for R as trained in float32.
-        determinant_min, determinant_max: over all blocks.
-        largest_angle_degrees: the largest angle by which any block turns any plane.
-        merge_error: largest difference of a logit between rotations beside the weights and
-            rotations in the weights, both float32, over held-out conversations.
-        rounding_error: the same between the merged weights in float32 and in the dtype of the
-            base, which is what is written.
-        dtype: the dtype of the rotated weights in the base and in B.
+        merge_error: largest difference of a logit between training beside the weights and
+            in the weights, both in the precision of the training, over held-out conversations.
+        rounding_error: the same between the merged weights in that precision and in the dtype of
+            the base, which is what is written.
+        dtype: the dtype of the trained weights in the base and in B.
+        setting: the TrainingSetting at the end.
+        resumed_from: the steps at which a new process went on from a checkpoint.
         base_digest: digest of the base's directory.
         data_digests: digest of each training file.
         threads, torch_version: equal results are only promised for equal values of these.
+        trainable_parameters: so8 has 28 for each 8 x 8 block.
+        blocks, orthogonality_error, determinant_min, determinant_max, largest_angle_degrees: so8
+            only, see `so8t.models.so8.RotationCheck`.
+        rank, largest_update: lora and qlora only; the largest Frobenius norm of an update.
+        search: what the search found, see `so8t.models.search.Found`; None without one.
 
     """
+
+    method: str
 
     steps_done: int
     stopped_by: Literal["steps", "max_seconds"]
@@ -83,77 +106,168 @@ class FinetuneResult:
     tokens: int
     train_loss_first: float | None
     train_loss_last: float | None
+    loss_curve: list[list[float]]
     held_out_loss_before: float
     held_out_loss_after: float
     conversations: int
     held_out_conversations: int
-    trainable_parameters: int
-    blocks: int
-    orthogonality_error: float
-    determinant_min: float
-    determinant_max: float
-    largest_angle_degrees: float
     merge_error: float
     rounding_error: float
     dtype: str
+    setting: dict[str, Any]
+    resumed_from: list[int]
     base_digest: str
     data_digests: dict[str, str]
     threads: int
     torch_version: str
+    trainable_parameters: int
+    blocks: int | None = None
+    orthogonality_error: float | None = None
+    determinant_min: float | None = None
+    determinant_max: float | None = None
+    largest_angle_degrees: float | None = None
+    rank: int | None = None
+    largest_update: float | None = None
+    search: dict[str, Any] | None = None
 
     def asdict(self) -> dict[str, Any]:
         """Return the fields as plain data."""
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class Surroundings:
+    """What a training needs besides its inputs; none of it decides the weights.
+
+    Attributes:
+        progress: hears where the training stands, at most once a second.
+        note: hears of events (kind, plain data) that belong in the journal.
+        setting: what to begin with.
+        mailbox: where requests arrive between steps.
+        checkpoints: the directory for checkpoints, None for none.
+
+    """
+
+    progress: Callable[[Progress], None]
+    note: Note
+    setting: TrainingSetting
+    mailbox: Mailbox = field(default_factory=Mailbox)
+    checkpoints: Path | None = None
+
+
+def ignore(_kind: str, _data: Mapping[str, Any]) -> None:
+    """Take no notice of an event."""
+
+
 def finetune(
-    base: Path, out: Path, settings: Finetune, *, progress: Callable[[Progress], None]
+    base: Path,
+    out: Path,
+    settings: Finetune,
+    *,
+    progress: Callable[[Progress], None],
+    note: Note = ignore,
+    checkpoints: Path | None = None,
 ) -> FinetuneResult:
     """Fine-tune the Hugging Face directory `base` and write B to the directory `out`.
 
     `out` appears whole or not at all. The same inputs, thread count and torch give the same
-    weights bit for bit on the CPU; with `settings.steps == 0` they are those of the base. Raises
-    DataError, ModelError or TrainingError.
+    weights bit for bit on the CPU, also when the training was killed and goes on from
+    `checkpoints`; with `settings.steps == 0` they are those of the base. `settings.n_trials` is
+    not looked at: a search is what `finetune_in_child` does. Raises DataError, ModelError or
+    TrainingError.
     """
     from so8t.models.training import train  # noqa: PLC0415 - torch takes seconds to import
 
-    return train(base, out, settings, progress=progress)
+    around = Surroundings(progress, note, setting_of(settings), checkpoints=checkpoints)
+    return train(base, out, settings, around)
 
 
 def finetune_in_child(
-    base: Path, out: Path, settings: Finetune, *, progress: Callable[[Progress], None]
+    base: Path,
+    out: Path,
+    settings: Finetune,
+    *,
+    progress: Callable[[Progress], None],
+    note: Note = ignore,
+    workspace: Path | None = None,
+    control: TrainingControl | None = None,
+    poll: Callable[[], None] = lambda: None,
 ) -> FinetuneResult:
     """Do what `finetune` does in a child process of lower priority, with the same errors.
 
-    A child that dies raises TrainingError, which says that a retry can help.
+    Args:
+        base, out, settings, progress, note: as for `finetune`.
+        workspace: a directory for checkpoints and the search; what is in it is resumed from, and
+            `remove_checkpoints` empties it. A search needs one.
+        control: by which others change the setting between steps.
+        poll: called twice a second; when it raises Interrupted, the training writes a checkpoint
+            and ends, and the error goes on.
+
+    A child that runs out of memory is started again with the next smaller setting, which is an
+    event `training_setting`; at the smallest this raises TrainingMemoryError. A child that dies
+    otherwise raises TrainingError, which says that a retry can help.
+
     """
-    threads = thread_count(settings)
-    environment = {
-        "OMP_NUM_THREADS": str(threads),
-        # Threads that spin while they wait made a step on a busy machine 30 times slower.
-        "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
-        "HF_HUB_OFFLINE": "1",
-    }
-    request = {
-        "op": "finetune",
-        "base": str(base),
-        "out": str(out),
-        "settings": settings.model_dump(mode="json"),
-    }
-    with Child(WORKER, environment=environment, below_normal=True) as child:
-        try:
-            child.send(request)
-            while (message := child.receive(timeout=_SILENCE_SECONDS))["event"] == "progress":
-                progress(Progress(**message["progress"]))
-        except errors.EngineCrashed as error:
-            raise errors.TrainingError(
-                f"The training process did not finish: {error.message}",
-                hint="run the same command again; if it ran out of memory, lower `batch_size`",
-                retryable=True,
-            ) from error
-    if message["event"] == "error":
-        raise _rebuilt(message)
-    return FinetuneResult(**message["result"])
+    jobs = _Jobs(base, progress, note, control or TrainingControl(setting_of(settings)), poll)
+    found: dict[str, Any] | None = None
+    if settings.n_trials:
+        if workspace is None:
+            raise ValueError("a search needs a workspace")
+        from so8t.models import search  # noqa: PLC0415 - optuna takes a second to import
+
+        trials = workspace / _TRIALS
+
+        def run(chosen: Finetune, number: int) -> float:
+            place = trials / f"{number:04d}"
+            done = jobs.run("trial", chosen, {"checkpoints": str(place)})
+            shutil.rmtree(place, ignore_errors=True)
+            return float(done["held_out_loss"])
+
+        settings, found = search.search(base, settings, workspace, run=run, note=note)
+    more = {"out": str(out), "checkpoints": str(workspace / _CHECKPOINTS) if workspace else None}
+    result = jobs.run("finetune", settings, more)["result"]
+    return FinetuneResult(**result | {"search": found})
+
+
+def remove_checkpoints(workspace: Path) -> None:
+    """Remove what only an unfinished training needs; the storage of a search stays."""
+    for name in (_CHECKPOINTS, _TRIALS):
+        shutil.rmtree(workspace / name, ignore_errors=True)
+
+
+def check_method(settings: Finetune) -> None:
+    """Raise PrerequisiteError when something is missing that the training will need."""
+    modules = ["torch", "transformers", "safetensors"]
+    modules += [] if settings.method == "so8" else ["peft"]
+    missing = [name for name in modules if find_spec(name) is None]
+    if missing:
+        raise errors.PrerequisiteError(
+            f"fine-tuning with method {settings.method} needs {' and '.join(missing)}.",
+            hint="pip install 'so8t[train]'",
+        )
+    if settings.n_trials and find_spec("optuna") is None:
+        raise errors.PrerequisiteError(
+            "n_trials needs optuna.", hint="pip install 'so8t[search]', or leave `n_trials` out"
+        )
+    if settings.device == "cuda" or settings.method == "qlora":
+        _check_cuda(settings)
+
+
+def _check_cuda(settings: Finetune) -> None:
+    import torch  # noqa: PLC0415 - takes seconds, and only who asks for a GPU needs it here
+
+    lacking = [] if torch.cuda.is_available() else ["a GPU that CUDA can use"]
+    if settings.method == "qlora" and find_spec("bitsandbytes") is None:
+        lacking.append("the package bitsandbytes")
+    if lacking:
+        asked = "method: qlora" if settings.method == "qlora" else "device: cuda"
+        both = " (it needs CUDA and bitsandbytes)" if settings.method == "qlora" else ""
+        raise errors.PrerequisiteError(
+            f"b.finetune has {asked}{both}, but there is not {' nor '.join(lacking)}.",
+            hint="take `method: lora`, which trains on any machine"
+            if settings.method == "qlora"
+            else "leave `device` out, or install a torch with CUDA",
+        )
 
 
 def thread_count(settings: Finetune) -> int:
@@ -161,9 +275,122 @@ def thread_count(settings: Finetune) -> int:
     return settings.threads or psutil.cpu_count(logical=False) or os.cpu_count() or 1
 
 
-def _rebuilt(message: Mapping[str, Any]) -> errors.SO8TError:
-    """Make the worker's error again, of its own class where that is one of ours."""
-    kind = getattr(errors, message["kind"], errors.TrainingError)
-    error: errors.SO8TError = kind(message["message"], hint=message["hint"])
-    error.retryable = bool(message["retryable"])
-    return error
+class _Jobs:
+    """Runs trainings in children, one after the other, under one control."""
+
+    def __init__(
+        self,
+        base: Path,
+        progress: Callable[[Progress], None],
+        note: Note,
+        control: TrainingControl,
+        poll: Callable[[], None],
+    ) -> None:
+        self._base = base
+        self._progress = progress
+        self._note = note
+        self._control = control
+        self._poll = poll
+        self._at: Progress | None = None
+
+    def run(self, op: str, settings: Finetune, more: Mapping[str, Any]) -> dict[str, Any]:
+        """Run one training to its end, however many children that takes."""
+        while True:
+            before = self._control.setting
+            try:
+                return self._run_child(op, settings, more)
+            except errors.TrainingMemoryError as error:
+                at = self._at
+                loading = at is None or at.stage == "loading"
+                after = self._control.out_of_memory(loading=loading)
+                if after is None:
+                    error.message += f" This was the smallest setting ({_words(before)})."
+                    raise
+                self._note(
+                    "training_setting",
+                    {
+                        "reason": "out of memory",
+                        "detail": error.message,
+                        "before": before.asdict(),
+                        "after": after.asdict(),
+                        "step": at.step if at else 0,
+                    },
+                )
+
+    def _run_child(self, op: str, settings: Finetune, more: Mapping[str, Any]) -> dict[str, Any]:
+        threads = thread_count(settings)
+        environment = {
+            "OMP_NUM_THREADS": str(threads),
+            # Threads that spin while they wait made a step on a busy machine 30 times slower.
+            "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
+            "HF_HUB_OFFLINE": "1",
+            # What CUDA asks for when it shall be deterministic.
+            "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+        }
+        self._at = None
+        with Child(WORKER, environment=environment, below_normal=True) as child:
+            request = {
+                "op": op,
+                "base": str(self._base),
+                "settings": settings.model_dump(mode="json"),
+                **more,
+            }
+            try:
+                with self._control.attached(child.send):
+                    child.send(request | {"setting": self._control.setting.asdict()})
+                    message = self._listen(child)
+            except errors.EngineOutOfMemory as error:
+                raise errors.TrainingMemoryError(
+                    f"The training process ended for want of memory: {error.message}",
+                    hint="lower `max_length` or `batch_size`, or take a smaller model",
+                ) from error
+            except errors.EngineCrashed as error:
+                raise errors.TrainingError(
+                    f"The training process did not finish: {error.message}",
+                    hint="run the same command again; it goes on from the newest checkpoint",
+                    retryable=True,
+                ) from error
+        if message["event"] == "error":
+            raise rebuilt(message)
+        return message
+
+    def _listen(self, child: Child) -> dict[str, Any]:
+        """Hear the child out until it is done or gives an error."""
+        heard = time.monotonic()
+        while True:
+            try:
+                self._poll()
+            except errors.Interrupted:
+                _stop(child)
+                raise
+            try:
+                message = child.receive(timeout=_POLL_SECONDS)
+            except ChildTimeoutError:
+                if time.monotonic() - heard > _SILENCE_SECONDS:
+                    raise
+                continue
+            heard = time.monotonic()
+            if message["event"] == "progress":
+                self._at = Progress(**message["progress"])
+                self._progress(self._at)
+            elif message["event"] == "note":
+                self._note(message["kind"], message["data"])
+            else:
+                return message
+
+
+def _stop(child: Child) -> None:
+    """Let the child write a checkpoint, unless that takes too long."""
+    until = time.monotonic() + _STOP_SECONDS
+    try:
+        child.send({"op": "stop"})
+        while (left := until - time.monotonic()) > 0:
+            if child.receive(timeout=left)["event"] in {"stopped", "done", "error"}:
+                return
+    except errors.EngineCrashed:
+        return  # it is gone; the checkpoints that it wrote are there
+
+
+def _words(setting: TrainingSetting) -> str:
+    how = "with" if setting.gradient_checkpointing else "without"
+    return f"micro_batch {setting.micro_batch}, {how} gradient checkpointing, {setting.precision}"

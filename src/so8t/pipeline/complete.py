@@ -149,6 +149,8 @@ class CompleteAutomatedABPipeline:
                     self._journal.samples(),
                     self._artifacts / "b",
                     self._progress,
+                    note=self._note,
+                    poll=self._stop.check,
                 )
                 source = resolve(Source(hf=str(merged)))
             return prepare.prepare(
@@ -161,7 +163,9 @@ class CompleteAutomatedABPipeline:
                 training,
             )
 
-        return self._prepared(Phase.PREPARE_B, inputs, work)
+        done = self._prepared(Phase.PREPARE_B, inputs, work)
+        prepare.forget_training(self._artifacts / "b")  # not before the phase is recorded as done
+        return done
 
     def run_phase3(self) -> Registration:
         """Register both with the engine: checked, loaded, answered once, profile chosen."""

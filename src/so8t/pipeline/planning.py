@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from so8t.domain.exchange import Arm
 from so8t.domain.plan import block_size, interleave, one_cluster, permute
 from so8t.errors import ConfigError, DataError, PrerequisiteError
+from so8t.models.finetune import check_method
 from so8t.models.sources import ResolvedSource, resolve
 from so8t.models.training_data import read_conversations, split_held_out
 from so8t.pipeline import conversion
@@ -107,6 +108,7 @@ def resolve_sources(config: RunConfig) -> dict[Arm, ResolvedSource]:
                     f"the training file {file} is not there.",
                     hint="mend b.finetune.data in the config",
                 )
+        check_method(config.b.finetune)
         split_held_out(read_conversations(config.b.finetune.data), config.b.finetune.held_out)
     for arm, quantization in ((Arm.A, config.a.quantization), (Arm.B, config.b.quantization)):
         source = sources.get(arm, sources[Arm.A])

@@ -12,7 +12,7 @@ from so8t.domain.canonical import digest_of
 from so8t.domain.exchange import Arm
 from so8t.errors import UnsupportedModelError
 from so8t.models.adapters import merge_in_child
-from so8t.models.finetune import finetune_in_child
+from so8t.models.finetune import finetune_in_child, remove_checkpoints
 from so8t.models.gguf_check import inspect_gguf
 from so8t.models.model_card import NAME, model_card
 from so8t.models.thinking_tokens import add_in_child
@@ -23,12 +23,13 @@ from so8t.pipeline.results import Prepared
 from so8t.system.files import file_digest, tree_digest, write_atomic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from so8t.config.schema import Quantization, RunConfig
     from so8t.domain.sample import Sample
     from so8t.models.finetune import Progress
     from so8t.models.sources import ResolvedSource
+    from so8t.models.training_setting import TrainingControl
 
     Tell = Callable[[str, int, int], None]
 
@@ -152,16 +153,27 @@ def finetune(
     samples: Iterable[Sample],
     directory: Path,
     tell: Tell,
+    *,
+    note: Callable[..., None],
+    poll: Callable[[], None],
+    control: TrainingControl | None = None,
 ) -> tuple[Path, dict[str, Any]]:
     """Fine-tune A's `weights` into `directory`/merged, in a process of its own.
 
+    Goes on from the checkpoints in `directory`, which `forget_training` removes. `note` records
+    what happens on the way (kind, its data); `poll` raises Interrupted when the run shall stop;
+    by `control` others lower, restore or pause the training between two steps.
     Training lines that leak one of `samples` are left out, or not, as the config says.
     """
     settings = config.b.finetune
     assert settings is not None  # noqa: S101 - the config has it: the caller asked for that branch
 
     def progress(at: Progress) -> None:
-        tell("fine-tuning", at.step, at.steps)
+        if at.stage == "training":
+            tell("fine-tuning", at.step, at.steps)
+
+    def event(kind: str, data: Mapping[str, Any]) -> None:
+        note(kind, **data)
 
     merged, start = directory / "merged", weights
     found = leaks.check(settings, samples)
@@ -170,13 +182,27 @@ def finetune(
     if any(one.thinks for one in read_conversations(settings.data)):
         start = directory / "with-tokens"
         facts["thinking_tokens"] = add_in_child(weights, start)
-    result = finetune_in_child(start, merged, settings, progress=progress)
+    result = finetune_in_child(
+        start,
+        merged,
+        settings,
+        progress=progress,
+        note=event,
+        workspace=directory,
+        control=control,
+        poll=poll,
+    )
     if start != weights:
         shutil.rmtree(start)  # B has all of it
     training = asdict(result) | facts
     card = model_card(config.b.label, base, settings.method, training, so8t.__version__)
     write_atomic(merged / NAME, card)
     return merged, training
+
+
+def forget_training(directory: Path) -> None:
+    """Remove the checkpoints of a training whose result is recorded."""
+    remove_checkpoints(directory)
 
 
 def still_there(prepared: Prepared) -> bool:

@@ -39,14 +39,31 @@ def training_facts(view: View, text: Text) -> list[tuple[str, str]]:
     def loss(value: Any) -> str:
         return f"{value:.3f}"
 
-    writers: dict[str, Callable[[Any], str]] = {
+    def steps(value: Any) -> str | None:
+        return ", ".join(map(text.number, value)) if value else None
+
+    def setting(value: Any) -> str:
+        checkpointing = text("training.on" if value["gradient_checkpointing"] else "training.off")
+        return text("training.setting_words", **value | {"checkpointing": checkpointing})
+
+    def search(value: Any) -> str:
+        words = {"loss": loss(value["held_out_loss"]), "at_config": value["at_config"]}
+        return text("training.search_words", **text.shown(value | words))
+
+    writers: dict[str, Callable[[Any], str | None]] = {
+        "method": str,
         "steps_done": whole,
+        "resumed_from": steps,
+        "search": search,
+        "setting": setting,
         "training_seconds": text.duration,
         "conversations": whole,
         "tokens": whole,
         "held_out_loss_before": loss,
         "held_out_loss_after": loss,
         "trainable_parameters": whole,
+        "rank": whole,
+        "largest_update": small,
         "blocks": whole,
         "orthogonality_error": small,
         "determinant_min": exact,
@@ -56,15 +73,20 @@ def training_facts(view: View, text: Text) -> list[tuple[str, str]]:
         "rounding_error": small,
     }
     shown = [
-        (text(f"training.{name}"), write(found[name]))
+        (text(f"training.{name}"), words)
         for name, write in writers.items()
-        if found.get(name) is not None
+        if found.get(name) is not None and (words := write(found[name])) is not None
     ]
     if (leaks := found.get("leaks")) is not None:
         shown.append((text("training.leaks"), text("training.leaks_found", **leaks)))
     if found.get("stopped_by") == "max_seconds":
         shown.append((text("training.stopped_by"), text("training.max_seconds")))
     return shown
+
+
+def training_about(view: View, text: Text) -> str:
+    """Say in a sentence what the method of the fine-tuning does."""
+    return text(f"training.about.{(view.training or {}).get('method', 'so8')}")
 
 
 def small(value: float) -> str:

@@ -94,6 +94,7 @@ def _context(view: View, text: Text) -> dict[str, Any]:
         "created": created,
         "outcome": None,
         "tone": "none",
+        "training_about": facts.training_about(view, text),
         "training": facts.training_facts(view, text),
         "models": facts.model_facts(view, text),
         "provenance": facts.provenance_facts(view, text),

@@ -52,11 +52,16 @@ class Text:
         return self(key) if key in self else name
 
     def shown(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Make values fit to be put into words: unknown is a dash, a list is its items."""
+        """Make values fit to be put into words.
+
+        Unknown is a dash, a list is its items, a mapping its names with their values.
+        """
 
         def show(value: Any) -> Any:
             if value is None or value == []:
                 return self("unknown") if value is None else "0"
+            if isinstance(value, dict):
+                return ", ".join(f"{name} {_plain(show(inner))}" for name, inner in value.items())
             return ", ".join(map(str, value)) if isinstance(value, list) else value
 
         return {key: show(value) for key, value in values.items()}
@@ -112,7 +117,12 @@ class _Formatter(string.Formatter):
             return one if value == 1 else many
         if not format_spec and isinstance(value, int) and not isinstance(value, bool):
             return f"{value:,}"
-        return str(super().format_field(value, format_spec))
+        return str(super().format_field(value, format_spec) if format_spec else _plain(value))
+
+
+def _plain(value: Any) -> str:
+    """Write a number with a fraction with four digits that count, anything else as it is."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 _FORMATTER = _Formatter()
