@@ -98,10 +98,12 @@ def use_gradient_checkpointing(model: Any, *, on: bool) -> None:
     transformers does so in training mode only, which would also switch the base's dropout on; so
     the layers alone are put into that mode, and what is inside them stays in evaluation mode.
     """
+    # transformers renamed these within version 5.
+    new = "activation" if hasattr(model, "activation_checkpointing_enable") else "gradient"
     if on:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        getattr(model, f"{new}_checkpointing_enable")({"use_reentrant": False})
     elif model.is_gradient_checkpointing:
-        model.gradient_checkpointing_disable()
+        getattr(model, f"{new}_checkpointing_disable")()
     for module in model.modules():
         if hasattr(module, "gradient_checkpointing"):
             module.training = on
