@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from so8t.errors import ModelError
 from so8t.models import packing
 from so8t.models import training_data as data
 from so8t.models.packing import attention_mask, pack
@@ -95,3 +96,16 @@ def test_packed_examples_do_not_see_each_other(family, tmp_path):
         packed.ids, packed.labels, packed.positions, [[1] * len(row) for row in packed.ids]
     )
     assert abs(losses(model, merged)[0] - loss) > 1e-3 * loss
+
+
+def test_a_sliding_window_is_not_packed_over(tmp_path):
+    """A model with a window shorter than a row is refused; one that does not use it is not."""
+    tokenizer, options = hf.qwen_tokenizer()
+    hf.save_tokenizer(tokenizer, options, tmp_path)
+    config = hf.save_model("Mistral", tmp_path, sliding_window=64).config
+    packing.check_window(config, 64)
+    with pytest.raises(ModelError, match="last 64 tokens") as caught:
+        packing.check_window(config, 65)
+    assert "packing to false" in str(caught.value.hint)
+    unused = hf.save_model("Qwen2", tmp_path, sliding_window=64, use_sliding_window=False).config
+    packing.check_window(unused, 512)

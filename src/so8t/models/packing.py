@@ -9,8 +9,9 @@ order of sums. What it costs is a mask of (width, width) for each row.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from so8t.errors import ModelError
 from so8t.models.training_data import IGNORED
 
 if TYPE_CHECKING:
@@ -65,6 +66,20 @@ def pack(examples: Sequence[Example], width: int, pad_id: int) -> PackedBatch:
         segments = [number for number, one in enumerate(row, start=1) for _ in one.ids]
         batch.segments.append(segments + [0] * gap)
     return batch
+
+
+def check_window(config: Any, max_length: int) -> None:
+    """Raise ModelError for a model that looks at fewer tokens than a row may have.
+
+    The mask of a packed row knows no sliding window. `config` is transformers'.
+    """
+    window = getattr(config, "sliding_window", None)
+    if window and getattr(config, "use_sliding_window", True) and window < max_length:
+        raise ModelError(
+            f"The model attends to the last {window:,} tokens only, which packed rows of "
+            f"{max_length:,} tokens do not keep to.",
+            hint=f"set max_length to {window} or less, or packing to false",
+        )
 
 
 def attention_mask(segments: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

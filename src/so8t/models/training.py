@@ -143,7 +143,7 @@ def _unquantized(loop: Loop, base: Path) -> None:
     trained = {name: one.detach().clone() for name, one in loop.method.parameters.items()}
     del loop.model
     loop.model = load_weights(base, loop.settings, loop.setting, quantized=False)
-    loop.method = training_methods.attach(loop.model, loop.settings)
+    loop.method = training_methods.attach(loop.model, loop.settings, loop.token_ids)
     for name, one in loop.method.parameters.items():
         one.data.copy_(trained[name])
 

@@ -25,6 +25,7 @@ from so8t.models import packing, penalty, training_methods
 from so8t.models import training_data as data
 from so8t.models.checkpoints import CheckpointStore
 from so8t.models.finetune import Progress, Stage
+from so8t.models.token_rows import thinking_ids
 from so8t.models.training_model import device_of, load, use_gradient_checkpointing
 
 if TYPE_CHECKING:
@@ -117,7 +118,10 @@ class Loop:
         self._pad_id = tokenizer.pad_token_id or 0
         self.training = [data.encode(one, tokenizer, settings.max_length) for one in training]
         self.held_out = [data.encode(one, tokenizer, settings.max_length) for one in held_out]
-        self.method = training_methods.attach(self.model, settings)
+        if settings.packing:
+            packing.check_window(self.model.config, settings.max_length)
+        self.token_ids = thinking_ids(tokenizer, conversations)
+        self.method = training_methods.attach(self.model, settings, self.token_ids)
         parameters = list(self.method.parameters.values())
         # Weight decay would pull the training back to the base; the data decides that.
         self._optimizer = torch.optim.AdamW(parameters, lr=settings.rate, weight_decay=0.0)

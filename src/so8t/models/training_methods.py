@@ -14,8 +14,11 @@ from torch import nn
 
 from so8t.errors import ModelError
 from so8t.models import so8
+from so8t.models.token_rows import WithTokenRows
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from so8t.config.schema import Finetune
 
 _PEFT_NAME = "default"
@@ -54,11 +57,13 @@ class Method(Protocol):
         """Measure what the method promises; the keys are fields of FinetuneResult."""
 
 
-def attach(model: nn.Module, settings: Finetune) -> Method:
-    """Freeze `model` and attach what `settings.method` trains. Raises ModelError."""
-    if settings.method == "so8":
-        return So8Method(model, settings)
-    return LoraMethod(model, settings)
+def attach(model: nn.Module, settings: Finetune, token_ids: Sequence[int] = ()) -> Method:
+    """Freeze `model` and attach what `settings.method` trains, and the rows of new tokens.
+
+    Raises ModelError.
+    """
+    made: Method = (So8Method if settings.method == "so8" else LoraMethod)(model, settings)
+    return WithTokenRows(made, model, token_ids, settings.rate) if token_ids else made
 
 
 class So8Method:
