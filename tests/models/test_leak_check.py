@@ -22,7 +22,13 @@ JAPANESE = (
 
 def found(tmp_path, rows, *items):
     read = data.read_conversations([write(tmp_path / "data.jsonl", *rows)])
-    report = find_leaks(read, [Item(f"item/{n}", tuple(texts)) for n, texts in enumerate(items)])
+    report = find_leaks(
+        read,
+        [
+            Item(f"item/{n}", *one) if isinstance(one, tuple) else Item(f"item/{n}", tuple(one))
+            for n, one in enumerate(items)
+        ],
+    )
     return [(leak.line, leak.item, leak.kind) for leak in report.leaks]
 
 
@@ -64,10 +70,10 @@ def test_a_long_piece_is_found_within_other_text(tmp_path):
 
 
 def test_a_reference_answer_leaks_too(tmp_path):
-    """A long reference is compared like a question; a short one that many share is not."""
+    """A long reference is compared piece by piece; equal short answers are no leak."""
     rows = [chat("Tell me.", f"Well: {LONG}"), chat("Is it so?", "yes")]
-    items = [[f"Question number {n}?", "yes"] for n in range(12)]
-    assert found(tmp_path, rows, ["Tell", LONG], *items) == [(1, "item/0", "overlap")]
+    items = [(("Say it.",), LONG), (("Is it?",), "yes")]
+    assert found(tmp_path, rows, *items) == [(1, "item/0", "overlap")]
 
 
 def test_what_all_items_share_is_no_leak(tmp_path):
@@ -98,10 +104,11 @@ def test_the_report_counts_and_lists(tmp_path):
 
 
 def test_the_quickstarts_data_is_told_apart(tmp_path):
-    """One line of 3,000 has 13 words of a question, with another name; what is planted is found."""
+    """One line of 6,000 has 13 words of a question, with another name; what is planted is found."""
     lines = quickstart.paths().suite.read_text("utf-8").splitlines()
-    questions = [json.loads(line)["prompt"] for line in lines]
-    items = [Item(str(n), (text,)) for n, text in enumerate(questions)]
+    rows = [json.loads(line) for line in lines]
+    questions = [row["prompt"] for row in rows]
+    items = [Item(row["id"], (row["prompt"],), row.get("reference")) for row in rows]
     read = data.read_conversations([quickstart.paths().train])
     report = find_leaks(read, items)
     assert (report.items, report.lines) == (480, len(read))

@@ -10,7 +10,7 @@ import click
 
 from so8t.cli.console import common, size
 from so8t.cli.wire import read_config
-from so8t.pipeline import planning
+from so8t.pipeline import leaks, planning
 from so8t.pipeline.estimate import estimate_memory, estimate_time
 from so8t.verdict.power import minimal_detectable_difference
 
@@ -58,6 +58,8 @@ def command(
         "seconds_basis": time.basis,
         "detectable_difference": detectable,
     }
+    if asked.b.finetune is not None:
+        plan["leaks"] = leaks.facts(asked.b.finetune, leaks.check(asked.b.finetune, samples))
     console.data(plan)
     text = console.text
     for name, count in plan["categories"].items():
@@ -80,6 +82,8 @@ def command(
         most = training.max_seconds
         limit = text("cli.plan.no_limit") if most is None else text.duration(most)
         console.line(text("cli.plan.without_training", steps=training.steps, limit=limit))
+        found = text("training.leaks_found", **plan["leaks"])
+        console.line(f"{text('training.leaks')}: {found}")
     for share, difference in detectable.items():
         shown = text("cli.plan.out_of_reach") if difference is None else f"{difference:.1%}"
         console.line(text("cli.plan.detectable", share=f"{float(share):.0%}", difference=shown))

@@ -4,9 +4,9 @@ Text is compared as units: a word, or a single Japanese or Chinese character, af
 normalization (NFKC) without case, punctuation and spacing. A training line leaks an item when
 
 - one of its messages, or a paragraph of at least four units in one, is equal to one of the
-  item's ("exact"), or
-- they have 13 words in a row in common, or 30 units in a row where at least half are Japanese or
-  Chinese characters ("overlap").
+  question's ("exact"), or
+- it has 13 words in a row in common with the question or the reference answer, or 30 units in a
+  row where at least half are Japanese or Chinese characters ("overlap").
 
 13 words are what the GPT-3 paper (Brown et al., 2020, appendix C) used; 30 characters of Japanese
 say about as much. What stands in more than ten items (instructions, examples, a common passage)
@@ -40,10 +40,14 @@ _LISTED: Final = 50
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A benchmark item: its id and all its texts, question and reference answer."""
+    """A benchmark item: its id, the texts of its question, and its reference answer.
+
+    Many items have the answer "yes": a reference is only looked for in long pieces.
+    """
 
     id: str
     texts: tuple[str, ...]
+    reference: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +116,7 @@ class _Index:
 
     def add(self, item: Item) -> None:
         pieces = {piece for text in item.texts for piece in (*_exact(text), *_windows(text))}
+        pieces.update(_windows(item.reference or ""))
         for piece in pieces:
             self._first.setdefault(piece, item.id)
         self._items.update(pieces)

@@ -72,5 +72,4 @@ def facts(settings: Finetune, report: LeakReport) -> dict[str, Any]:
 
 
 def _item(sample: Sample) -> Item:
-    texts = [message.content for message in sample.messages]
-    return Item(sample.id, tuple([*texts, sample.reference] if sample.reference else texts))
+    return Item(sample.id, tuple(m.content for m in sample.messages), sample.reference)
