@@ -45,7 +45,7 @@ def one_input(data: bytes) -> None:
     reply = "".join(pieces)
     wrong = [name for name, broken in _broken(reply) if broken]
     if wrong:
-        raise AssertionError(f"{wrong}: {ascii(reply)}")
+        raise AssertionError(f"{wrong}: {reply!a}")
 
 
 def _broken(reply: str) -> Iterator[tuple[str, bool]]:
