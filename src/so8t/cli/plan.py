@@ -10,13 +10,14 @@ import click
 
 from so8t.cli.console import common, size
 from so8t.cli.wire import read_config
-from so8t.pipeline import leaks, planning
+from so8t.pipeline import leaks, planning, truncation
 from so8t.pipeline.estimate import estimate_memory, estimate_time
 from so8t.verdict.power import minimal_detectable_difference
 
 if TYPE_CHECKING:
     from so8t.cli.console import Console
 
+_NAMED = 3
 _DISCORDANCES = (0.1, 0.2, 0.4)
 
 
@@ -40,6 +41,8 @@ def command(
         str(share): minimal_detectable_difference(len(samples), share, alpha=alpha)
         for share in _DISCORDANCES
     }
+    cut = truncation.in_earlier_runs(asked, samples, asked.output)
+    crowded = truncation.without_room(asked, samples)
     plan: dict[str, Any] = {
         "samples": len(samples),
         "categories": dict(sorted(Counter(sample.category for sample in samples).items())),
@@ -57,6 +60,8 @@ def command(
         "seconds_high": time.high,
         "seconds_basis": time.basis,
         "detectable_difference": detectable,
+        "truncated_before": {"answers": cut.answers, "truncated": cut.truncated},
+        "questions_without_room": len(crowded),
     }
     if asked.b.finetune is not None:
         plan["leaks"] = leaks.facts(asked.b.finetune, leaks.check(asked.b.finetune, samples))
@@ -77,6 +82,14 @@ def command(
             basis=text(f"cli.plan.basis.{time.basis}"),
         )
     )
+    if cut.warns:
+        values = {"truncated": cut.truncated, "answers": cut.answers}
+        console.line(text("cli.plan.budget_short", **values), style="yellow")
+    if crowded:
+        names = ", ".join(crowded[:_NAMED])
+        console.line(
+            text("cli.plan.context_short", count=len(crowded), names=names), style="yellow"
+        )
     training = asked.b.finetune
     if training is not None:
         most = training.max_seconds

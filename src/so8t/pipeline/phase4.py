@@ -27,6 +27,7 @@ from so8t.pipeline.baseline import reuse_baseline
 from so8t.pipeline.planning import samples_in_block
 from so8t.pipeline.progress import STOP_SECONDS
 from so8t.pipeline.register import request
+from so8t.pipeline.truncation import in_noise_floor
 from so8t.system.memory import available_memory
 from so8t.tasks.graders import grade, grader_digest
 from so8t.verdict.settings import Ending, Outcome
@@ -187,6 +188,7 @@ class Phase4BenchmarkRunner:
             if self._config.benchmark.reuse_baseline:
                 self._reuse_baseline()
             self._measure_noise_floor(wanted)
+            self._warn_of_cut_answers()
             self._answer_blocks(wanted, may_stop=everything)
             self._retry_failed()
             self._answer_both_or_neither()
@@ -310,6 +312,16 @@ class Phase4BenchmarkRunner:
                 arm, 0, stop, repeat=NOISE_FLOOR, origins=wanted.origins
             )
             self._answer(_Work(arm, NOISE_FLOOR, positions[::-1]), counter)
+
+    def _warn_of_cut_answers(self) -> None:
+        """Say once for each arm when the token budget cuts more answers than may be ignored."""
+        told = {event.data["arm"] for event in self._journal.events("budget_short")}
+        for arm in Arm:
+            cut = in_noise_floor(self._journal, arm)
+            if cut.warns and arm.value not in told:
+                self._note(
+                    "budget_short", arm=arm.value, truncated=cut.truncated, answers=cut.answers
+                )
 
     def _retry_failed(self) -> None:
         for arm, repeat in itertools.product(Arm, repeats(self._repeated)):
