@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
+from functools import lru_cache
 from typing import ClassVar, Literal
 
 from pydantic import Field
@@ -78,6 +79,7 @@ class NumberGrader(GraderSpec):
         return any(abs(one - other) <= room for one, other in pairs)
 
 
+@lru_cache(maxsize=1024)
 def single_number(text: str) -> Number | None:
     """Read a text that states exactly one number, perhaps with a unit; None for any other."""
     text = prepare(text)

@@ -71,7 +71,14 @@ def grader_digest(spec: dict[str, Any]) -> str:
         DataError: the options are invalid.
 
     """
-    return digest_of({**parse_grader(spec).identity(), "text": TEXT_RULES})
+    parse_grader(spec)
+    return _digest(canonical_json(spec))
+
+
+@lru_cache(maxsize=4096)
+def _digest(spec: str) -> str:
+    """Digest a grader that was parsed before; asked for with each answer."""
+    return digest_of({**_parse(spec).identity(), "text": TEXT_RULES})
 
 
 def is_binary(spec: dict[str, Any]) -> bool:
