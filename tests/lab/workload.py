@@ -39,7 +39,8 @@ class Row:
 
     `lost` and `twice` count answers over all times; `redone` counts answers that were given and
     had to be given again because they were not acknowledged yet; `same` says that every disturbed
-    run ended with the answers and the verdict of the undisturbed one.
+    run ended with the answers and the verdict of the undisturbed one. `lost_is_right` is for the
+    control that must lose.
     """
 
     fault: str
@@ -49,11 +50,13 @@ class Row:
     redone: int = 0
     same: bool = True
     note: str = ""
+    lost_is_right: bool = False
 
     @property
     def good(self) -> bool:
         """Whether nothing was lost, nothing is there twice, and the end was the same."""
-        return self.times > 0 and not self.lost and not self.twice and self.same
+        lost = not self.lost if self.lost_is_right else bool(self.lost)
+        return self.times > 0 and not lost and not self.twice and self.same
 
 
 def shown(rows: list[Row]) -> str:

@@ -43,13 +43,20 @@ class Check:
 @click.command("doctor")
 @click.argument("directory", type=click.Path(path_type=Path), default=Path())
 @click.option("--ollama", metavar="URL", help="Examine this Ollama server too.")
+@click.option("--kill-test", is_flag=True, help="Kill a small run at random and compare.")
 @common
-def command(console: Console, directory: Path, ollama: str | None) -> int:
-    """Check this machine, and DIRECTORY (default: here) as a place for runs."""
+def command(console: Console, directory: Path, ollama: str | None, *, kill_test: bool) -> int:
+    """Check this machine, and DIRECTORY (default: here) as a place for runs.
+
+    --kill-test runs a small comparison in DIRECTORY twice, once in peace and once killed at random
+    moments, and says what was lost: it takes a minute or two.
+    """
     checks = [check() for check in (_python, _engine, _training, _memory, _gpu, _clock)]
     checks += [_disk(directory), _journal(directory)]
     if ollama is not None:
         checks += _ollama(ollama)
+    if kill_test:
+        checks.append(_kill_test(directory, console))
     console.data({"checks": [asdict(check) for check in checks]})
     marks = {"pass": "ok  ", "warn": "warn", "fail": "FAIL"}
     for check in checks:
@@ -150,6 +157,25 @@ def _ollama(url: str) -> list[Check]:
     finally:
         client.close()
     return [Check(one.name, one.outcome.value, one.detail, one.fix) for one in found]
+
+
+def _kill_test(directory: Path, console: Console) -> Check:
+    """Kill a real run at random moments, here, and compare its end with one in peace."""
+    from so8t.pipeline.kill_test import kill_test  # noqa: PLC0415 - only when asked for
+
+    with tempfile.TemporaryDirectory(dir=directory, prefix=".so8t-kill-test-") as temporary:
+        found = kill_test(
+            Path(temporary),
+            lambda number, of: console.message("cli.kill_test", number=number, of=of),
+        )
+    said = (
+        f"{found.kills} kills ({', '.join(found.hit)}): {found.lost} answers lost, "
+        f"{found.twice} recorded twice, {found.phases_redone} phases begun again, "
+        f"{'the same' if found.same else 'ANOTHER'} verdict as without a kill (seed {found.seed})"
+    )
+    if found.good:
+        return Check("kill test", "pass", said)
+    return Check("kill test", "fail", said, "another disk or file system for `output`; report this")
 
 
 def _try_import(module: str) -> str | None:

@@ -1,0 +1,71 @@
+"""The crash laboratory: every fault, many times, one table.
+
+python tests/lab/crash_lab.py             # some minutes
+python tests/lab/crash_lab.py --full      # 1,000 kills, 5,000 power cuts: an hour or more
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import faults
+import kill
+import power
+from workload import Row, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# Fault -> how often, in a short and in a full session.
+NUMBERS = {
+    "kill": (50, 1000),
+    "power": (500, 5000),
+    "normal": (200, 5000),
+    "full_disk": (200, 1000),
+    "real_full_disk": (20, 100),
+    "read_only": (200, 1000),
+    "failing_sync": (200, 1000),
+    "vanished": (50, 200),
+    "clocks": (200, 1000),
+    "six_at_once": (50, 200),
+    "engine_killed": (10, 100),
+    "server_killed": (5, 50),
+}
+
+
+def _kills(number: int) -> Row:
+    with tempfile.TemporaryDirectory(prefix="so8t-lab-") as scratch:
+        return kill.kills(number, Path(scratch), seed=random.SystemRandom().randrange(2**32))
+
+
+def main() -> None:
+    """Run from the command line; exit code 1 when anything was lost, twice, or ended otherwise."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--full", action="store_true")
+    parser.add_argument("--only", choices=NUMBERS, action="append")
+    asked = parser.parse_args()
+    ways: dict[str, Callable[[int], Row]] = {
+        "kill": _kills,
+        "power": power.cuts,
+        "normal": lambda number: power.cuts(number, normal=True),
+        **{name: getattr(faults, name) for name in NUMBERS if hasattr(faults, name)},
+    }
+    rows = []
+    for name in asked.only or NUMBERS:
+        row = ways[name](NUMBERS[name][asked.full])
+        sys.stderr.write(shown([row]).splitlines()[-1] + "\n")
+        if name == "normal":
+            # The control: with these settings the same cuts must lose answers.
+            row.note, row.lost_is_right = "the control: it has to lose", True
+        rows.append(row)
+    sys.stdout.write(shown(rows) + "\n")
+    sys.exit(0 if all(row.good for row in rows if row.times) else 1)
+
+
+if __name__ == "__main__":
+    main()
