@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from so8t.errors import DataError
 from so8t.models.leak_check import Item, LeakReport, find_leaks
 from so8t.models.training_data import read_conversations, split_held_out
-from so8t.system.files import write_atomic
+from so8t.system.files import file_digest, write_atomic
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -60,15 +60,22 @@ def without_leaks(settings: Finetune, report: LeakReport, directory: Path) -> Fi
             b"" if line in lines else text
             for line, text in enumerate(path.read_bytes().split(b"\n"), start=1)
         ]
-        files.append(directory / f"{number}-{path.name}")
+        files.append(directory / str(number) / path.name)
         write_atomic(files[-1], b"\n".join(kept))
     return settings.model_copy(update={"data": files})
 
 
 def facts(settings: Finetune, report: LeakReport) -> dict[str, Any]:
-    """Return what was found and done, as plain data for the journal and the report."""
-    dropped = len(report.leaks) if settings.leaks == "drop" else 0
-    return {**report.facts(), "found": len(report.leaks), "dropped": dropped}
+    """Return what was found and done, as plain data for the journal and the report.
+
+    `data_digests` are of the files as they were given; those of the copies are the training's.
+    """
+    return {
+        **report.facts(),
+        "found": len(report.leaks),
+        "dropped": len(report.leaks) if settings.leaks == "drop" else 0,
+        "data_digests": {str(path): file_digest(path) for path in settings.data},
+    }
 
 
 def _item(sample: Sample) -> Item:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from so8t.config.schema import Quantization, RunConfig
+    from so8t.config.schema import Finetune, Quantization, RunConfig
     from so8t.domain.sample import Sample
 
 #: Bytes a weight takes in a GGUF, block scales included (ggml's type sizes).
@@ -126,7 +126,16 @@ def needs(config: RunConfig, sources: dict[Arm, ResolvedSource], samples: int) -
     else:
         # The merged weights beside the GGUF that is made from them.
         disk += sources[Arm.A].size + _converted(sources[Arm.A], config.b.quantization)
+        if config.b.finetune is not None and _thinks(config.b.finetune):
+            disk += sources[Arm.A].size  # the base with the tags as tokens, while it is trained
+    if config.a.measure_quantization or config.b.measure_quantization:
+        largest = max(sources.values(), key=lambda source: source.size)
+        disk += _converted(largest, "f16")
     return Needs(disk, free_bytes(config.output))
+
+
+def _thinks(settings: Finetune) -> bool:
+    return any(one.thinks for one in read_conversations(settings.data))
 
 
 def check_disk(found: Needs, where: Path) -> None:
