@@ -19,8 +19,8 @@ def summary_lines(progress: Progress, words: Words) -> list[str]:
         + (words("progress.failed", count=progress.failed) if progress.failed else "")
         + (words("progress.reused", count=progress.reused) if progress.reused else "")
     ]
-    if progress.state == "running" and progress.unit is not None:
-        unit = progress.unit
+    unit = progress.unit
+    if progress.state == "running" and unit is not None and unit.what != "answers":
         lines.append(
             words(f"cli.progress.{unit.what}")
             + words("progress.unit", done=unit.done, total=unit.total)
