@@ -49,6 +49,9 @@ class _Session:
     def serve(self, requests):
         for request in requests:
             (reply,) = self._inner.serve([request])
+            if request.messages[-1].content == "long":
+                yield EngineReply(reply.key, Status.FAILED, reason="context")
+                continue
             cut = request.messages[-1].content.startswith("cut:")
             yield EngineReply(reply.key, Status.TRUNCATED, reply.text) if cut else reply
 

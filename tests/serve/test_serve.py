@@ -74,6 +74,13 @@ def test_a_crash_of_the_engine_is_an_answer_too(server):
     assert server.post("hello")[2]["final"] == "Hello."
 
 
+def test_a_question_beyond_the_context_is_told_so(server):
+    """Nobody is told to try again later what can never work."""
+    status, _, said = server.post("long")
+    assert (status, said["outcome"], said["reason"]) == (502, "failed", "context")
+    assert said["final"] == "The question is too long for this model."
+
+
 def test_a_stream_has_progress_and_then_the_whole_answer(server):
     """Server-sent events: thinking while it lasts, one answer, and nothing of the thinking."""
     status, headers, text = server.post("sleep:1.3", headers={"Accept": "text/event-stream"})

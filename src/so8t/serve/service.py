@@ -116,8 +116,10 @@ class ThinkService:
         return self.desk.alive and self.audit.usable
 
     def words(self, language: str, why: str) -> str:
-        """Return the words for a client that gets no answer: `refused` or `failed`."""
+        """Return the words for a client that gets no answer: `refused`, `context` or `failed`."""
         text = self._words[language]
+        if why == "context":
+            return text("serve.too_long")
         return text("serve.refused") if why == "refused" else text("serve.failed")
 
     def ask(self, question: Question) -> Future[EngineReply]:
@@ -164,7 +166,7 @@ class ThinkService:
         if reply is None or reply.status is Status.FAILED:
             outcome = "timeout" if failed == "timeout" else "failed"
             reason = failed or ("context" if reply and reply.reason == "context" else "engine")
-            words = self.words(question.language, "failed")
+            words = self.words(question.language, reason)
             return Answer(question.id, Label.REFUSE, words, outcome, reason), ""
         ruling: Ruling = rule(
             reply.text,
