@@ -6,6 +6,7 @@ import json
 import os
 
 import pytest
+from tokenizers import Tokenizer
 
 from so8t.cli import run
 from so8t.domain.exchange import Arm
@@ -69,6 +70,12 @@ verdict: {{stop: full}}
     return path
 
 
+def count_as_trained():
+    """Count a prompt as a server does that loaded the quickstart's model."""
+    tokenizer = Tokenizer.from_file(str(DEMO.parent / "base" / "tokenizer.json"))
+    return lambda prompt: len(tokenizer.encode(prompt, add_special_tokens=False).ids)
+
+
 def whole_pipeline(capsys, directory, url):
     """All four phases on a server, from weights to verdict; then again, without a question."""
     config = write_training_config(directory, url)
@@ -92,10 +99,26 @@ def so8t(capsys, *arguments):
 
 def test_models_made_here_are_registered_and_benchmarked(capsys, tmp_path, fake):
     """The pipeline's own GGUF files are uploaded, verified by rendering, and asked."""
+    fake.count = count_as_trained()
     whole_pipeline(capsys, tmp_path, fake.url)
+    with Journal(tmp_path / "runs" / "so8t-live", readonly=True) as journal:
+        assert not journal.events("ollama.prompt_not_counted")
     assert sorted(fake.store.models) == [
         "cyc:latest", "rep:latest", "so8t-so8t-live-a:latest", "so8t-so8t-live-b:latest",
     ]  # fmt: skip
+
+
+def test_a_server_that_cuts_prompts_is_a_stop(capsys, tmp_path, fake):
+    """Fewer tokens read than we count: the run stops with the reason, and it is in the journal."""
+    whole = count_as_trained()
+    fake.count = lambda prompt: whole(prompt) // 2
+    code, _, err = so8t(capsys, "run", str(write_training_config(tmp_path, fake.url)))
+    assert code != 0
+    assert "The prompt was cut: the server read" in err
+    with Journal(tmp_path / "runs" / "so8t-live", readonly=True) as journal:
+        (event,) = journal.events("ollama.prompt_truncated")
+        assert event.data["counted"] < event.data["expected"]
+        assert not any(list(journal.answers(arm)) for arm in Arm)
 
 
 @pytest.mark.ollama

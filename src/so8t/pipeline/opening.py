@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from so8t.errors import IncompleteError, Interrupted, SO8TError
@@ -35,7 +36,9 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def engine_for(config: RunConfig, directory: Path, tell: Tell) -> Iterator[Engine]:
+def engine_for(
+    config: RunConfig, directory: Path, journal: Journal, tell: Tell
+) -> Iterator[Engine]:
     """Give the engine that a config asks for; native code is loaded when a model is.
 
     `tell` hears of what an engine notices (event kind, its data).
@@ -46,6 +49,7 @@ def engine_for(config: RunConfig, directory: Path, tell: Tell) -> Iterator[Engin
         yield EmbeddedEngine()
         return
     from so8t.engines.ollama import Finding, ManagedServer, OllamaEngine  # noqa: PLC0415
+    from so8t.pipeline.prompt_counts import prompt_counter  # noqa: PLC0415 - with that lane only
 
     def noticed(finding: Finding) -> None:
         tell(finding.notice.value, message=finding.message, **finding.data)
@@ -63,6 +67,7 @@ def engine_for(config: RunConfig, directory: Path, tell: Tell) -> Iterator[Engin
             config.engine.url,
             parallel=parallel,
             available_memory=available_memory,
+            counter_of=partial(prompt_counter, config, journal),
             on_finding=noticed,
             restart=server.restart,
             overwrite=config.engine.overwrite,
@@ -111,7 +116,7 @@ def open_pipeline(
                 journal.event(kind, **detail)
                 attendance.note(kind, **detail)
 
-            engine = stack.enter_context(engine_for(config, directory, tell))
+            engine = stack.enter_context(engine_for(config, directory, journal, tell))
             yield CompleteAutomatedABPipeline(
                 config, directory, journal, engine, reporter=attendance, stop=stop
             )

@@ -44,7 +44,7 @@ def register(
     """
     facts = {arm: _facts(model) for arm, model in prepared.items()}
     models = {
-        arm: engine.adopt(model.served, f"so8t-{config.name}-{arm.value}".lower(), artifacts)
+        arm: engine.adopt(model.served, registered_name(config, arm), artifacts)
         for arm, model in prepared.items()
     }
     profile = _starting_profile(config, facts)
@@ -69,6 +69,11 @@ def register(
         )
     asked = config.engine.model_dump(mode="json")
     return Registration(engine.info, profile, arms, calibration, asked)
+
+
+def registered_name(config: RunConfig, arm: Arm) -> str:
+    """Name that a model made here gets on a server of models."""
+    return f"so8t-{config.name}-{arm.value}".lower()
 
 
 def _facts(model: Prepared) -> dict[str, Any]:

@@ -65,9 +65,10 @@ def _alive(pid):
         return False
 
 
-def _managed(tmp_path, program, timing, port=None):
+def _managed(tmp_path, program, timing, port=None, grace=10.0):
     url = f"http://127.0.0.1:{port or closed_port()}"
-    return ManagedServer(tmp_path / "state", url=url, program=program, parallel=3, timing=timing)
+    state = tmp_path / "state"
+    return ManagedServer(state, url=url, program=program, parallel=3, timing=timing, grace=grace)
 
 
 def test_it_is_started_with_the_right_environment_and_stopped_with_its_runners(
@@ -98,6 +99,19 @@ def test_runners_of_a_killed_server_end_too(tmp_path, program, seen, patient):
         assert again["pid"] != told["pid"]
         assert not _alive(told["runner"])
     assert not _alive(again["runner"])
+
+
+def test_a_runner_that_does_not_listen_is_killed(tmp_path, program, seen, patient):
+    """A model process that ignores the request to end is killed when its time is over."""
+    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(300)"
+    program.write_text(
+        program.read_text().replace("import time; time.sleep(300)", deaf.replace('"', "'"))
+    )
+    with _managed(tmp_path, program, patient, grace=1.0):
+        told = json.loads(seen.read_text())
+        time.sleep(1.0)  # the runner is a Python that has to get to its first line
+    assert not _alive(told["runner"])
+    assert not _alive(told["pid"])
 
 
 def test_the_next_run_takes_over_what_a_killed_run_left(tmp_path, program, seen, patient):

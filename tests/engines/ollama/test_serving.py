@@ -21,7 +21,7 @@ from so8t.domain.exchange import (
     ServedModel,
     Status,
 )
-from so8t.engines.ollama import Deadlines, Notice, OllamaEngine, OllamaError
+from so8t.engines.ollama import Deadlines, Fault, Notice, OllamaEngine, OllamaError
 from so8t.engines.ollama.fake import Toy
 from so8t.errors import EngineCrashed, EngineError, ModelError
 
@@ -371,6 +371,58 @@ def test_all_slots_survive_a_stuck_server(engine_of, served, fake, heard):
     assert notices(heard).count(Notice.UNSTUCK) == 1
 
 
+def test_answers_that_hang_beside_a_stuck_one_are_cut_at_once(engine_of, served, fake, heard):
+    """The first deadline cuts all others in flight: an unload waits for none of them."""
+    fake.store.parallel = 2
+    # The second answer would be waited for a minute if the repair did not cut it.
+    patient = replace(FAST, answer=Deadlines(1.0, 60.0, 60.0, 60.0))
+    engine = engine_of(parallel=2, timing=patient, on_finding=heard.append)
+    session = engine.open(served(), LoadProfile(slots=2))
+    fake.store.stuck = fake.store.stubborn = True
+    replies = session.serve([question(1), question(2)])
+    keeper = session._keeper
+
+    def first_deadline():
+        while len(fake.asked("/api/chat")) < 3:  # the rendering at the load, and both questions
+            time.sleep(0.02)
+        fake.store.stubborn = False
+        keeper.mend(OllamaError(Fault.DEADLINE, "no byte"), 0)
+
+    impatient = threading.Thread(target=first_deadline)
+    began = time.monotonic()
+    impatient.start()
+    assert {reply.text for reply in replies} == {"abcdefgh"}
+    impatient.join()
+    assert time.monotonic() - began < 30
+    assert notices(heard).count(Notice.UNSTUCK) == 1
+
+
+def test_nothing_is_asked_while_the_server_is_repaired(engine_of, served, fake):
+    """A request that comes during a repair waits: asked at once, it would revive the model."""
+    session = engine_of().open(served(), PROFILE)
+    keeper = session._keeper
+    repairing, go_on = threading.Event(), threading.Event()
+
+    def repair():
+        repairing.set()
+        assert go_on.wait(20)
+        return True
+
+    mender = threading.Thread(target=keeper._guarded, args=(0, repair))
+    mender.start()
+    assert repairing.wait(20)
+    before = len(fake.requests)
+    got = []
+    asker = threading.Thread(target=lambda: got.extend(session.serve([question()])))
+    asker.start()
+    asker.join(0.3)
+    assert (asker.is_alive(), len(fake.requests)) == (True, before)
+    go_on.set()
+    asker.join(20)
+    mender.join(20)
+    assert [reply.text for reply in got] == ["abcdefgh"]
+
+
 def test_a_restarted_server_is_waited_for(engine_of, served, fake, heard):
     """A server that goes away in the middle and comes back costs time, no answer."""
     session = engine_of(on_finding=heard.append).open(served(), PROFILE)
@@ -476,11 +528,19 @@ def test_a_fall_to_the_cpu_after_a_crash_is_noticed(engine_of, served, fake, hea
 
 def test_a_prompt_of_the_wrong_length_is_noticed(engine_of, served, heard):
     """Our own token count against the server's shows a cut or differently rendered prompt."""
-    engine = engine_of(on_finding=heard.append, count_tokens=lambda _name, _messages: 40)
+    engine = engine_of(on_finding=heard.append, counter_of=lambda _name: lambda _messages: 40)
     with engine.open(served(), PROFILE) as session:
         list(session.serve([question()]))
     assert notices(heard) == [Notice.TRUNCATED_PROMPT]
     assert heard[0].data == {"key": "k", "expected": 40, "counted": 24}
+
+
+def test_prompts_that_cannot_be_counted_are_told_once(engine_of, served, heard):
+    """A model without its own tokenizer at hand is said to be uncounted, once for each load."""
+    engine = engine_of(on_finding=heard.append, counter_of=lambda _name: None)
+    with engine.open(served(), PROFILE) as session:
+        list(session.serve(question(n) for n in range(3)))
+    assert notices(heard) == [Notice.UNCOUNTED]
 
 
 def test_an_answer_cut_by_the_context_says_so(engine_of, served, heard):

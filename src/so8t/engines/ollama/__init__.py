@@ -22,6 +22,7 @@ from so8t.engines.ollama.engine import OllamaEngine
 from so8t.engines.ollama.faults import Fault, OllamaError, ServerGone
 from so8t.engines.ollama.managed import ManagedServer, find_ollama, server_environment
 from so8t.engines.ollama.registration import Registered, check_disk, register
+from so8t.engines.ollama.rendering import ChatTemplate, PromptCounter
 from so8t.engines.ollama.session import OllamaSession
 from so8t.engines.ollama.sources import QUANTIZATIONS, Registration, Rendering
 from so8t.engines.ollama.timing import Deadlines, Retries, Timing
@@ -30,6 +31,7 @@ __all__ = [
     "DEFAULT_URL",
     "QUANTIZATIONS",
     "Answer",
+    "ChatTemplate",
     "Check",
     "Deadlines",
     "Fault",
@@ -41,6 +43,7 @@ __all__ = [
     "OllamaError",
     "OllamaSession",
     "Outcome",
+    "PromptCounter",
     "Registered",
     "Registration",
     "Rendering",

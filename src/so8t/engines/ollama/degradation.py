@@ -31,6 +31,7 @@ class Notice(StrEnum):
     """What was noticed; the names are those of the journal's events."""
 
     TRUNCATED_PROMPT = "ollama.prompt_truncated"
+    UNCOUNTED = "ollama.prompt_not_counted"
     TEMPLATE = "ollama.template_mismatch"
     CPU_FALLBACK = "ollama.cpu_fallback"
     SHORT_CONTEXT = "ollama.context_shortened"

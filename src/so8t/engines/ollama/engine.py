@@ -15,7 +15,7 @@ from so8t.engines.ollama.keeper import Keeper, unload_and_wait
 from so8t.engines.ollama.options import load_options, stops_of
 from so8t.engines.ollama.records import LoadedModel, bare_digest, full_name
 from so8t.engines.ollama.registration import register
-from so8t.engines.ollama.rendering import expected_rendering
+from so8t.engines.ollama.rendering import ChatTemplate
 from so8t.engines.ollama.session import Findings, OllamaSession
 from so8t.engines.ollama.sources import Registration
 from so8t.errors import EngineError, EngineOutOfMemory, ModelError, UsageError
@@ -56,7 +56,8 @@ class OllamaEngine:
         stay_loaded: keep both arms' models loaded where that is measured to work.
         available_memory: bytes of RAM that are free for models, needed to try that without a GPU.
         gpu_expected: a model that is not on the GPU at all is then a finding.
-        count_tokens: our own count of a conversation's rendered tokens, given the model's name.
+        counter_of: gives, for a model's name on the server, what counts the tokens of its rendered
+            conversations; None where the files for that are not at hand. Called at each load.
         on_finding: hears of every finding, in the thread that uses the engine.
         restart: starts the server again when it is gone or hangs; `ManagedServer.restart` is one.
         overwrite: let `adopt` replace another model that has the name.
@@ -75,7 +76,7 @@ class OllamaEngine:
         stay_loaded: bool = True,
         available_memory: Callable[[], int | None] | None = None,
         gpu_expected: bool = False,
-        count_tokens: CountTokens | None = None,
+        counter_of: Callable[[str], CountTokens | None] | None = None,
         on_finding: Callable[[Finding], None] | None = None,
         restart: Callable[[], None] | None = None,
         overwrite: bool = False,
@@ -90,7 +91,7 @@ class OllamaEngine:
         self._stay_loaded = stay_loaded
         self._available_memory = available_memory
         self._gpu_expected = gpu_expected
-        self._count_tokens = count_tokens
+        self._counter_of = counter_of
         self._on_finding = on_finding
         self._restart = restart
         self._overwrite = overwrite
@@ -121,7 +122,7 @@ class OllamaEngine:
                     name,
                     source=path,
                     quantize=model.quantize and model.quantize.upper(),
-                    expected=expected_rendering(path, _CHAT) if path.is_file() else None,
+                    expected=ChatTemplate(path).render(_CHAT) if path.is_file() else None,
                     overwrite=self._overwrite,
                 ),
                 artifacts=artifacts,
@@ -243,9 +244,24 @@ class OllamaEngine:
             model_stops=stops_of(described.parameters),
             findings=findings,
             think=self._think,
-            count_tokens=self._count_tokens,
+            count_tokens=self._counter(name, findings),
             on_close=lambda: self._release(name),
         )
+
+    def _counter(self, name: str, findings: Findings) -> CountTokens | None:
+        if self._counter_of is None:
+            return None
+        counter = self._counter_of(name)
+        if counter is None:
+            findings.note(
+                Finding(
+                    Notice.UNCOUNTED,
+                    f"The prompts of {name} are not counted here: no tokenizer of it is at hand. "
+                    "The server was told to refuse a prompt that does not fit, not to cut it.",
+                    data={"model": name},
+                )
+            )
+        return counter
 
     def _load(self, keeper: Keeper, slots: int, beside: list[str]) -> LoadReport | None:
         """Load; None where it failed with other models beside it, which may be the reason."""

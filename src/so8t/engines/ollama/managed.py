@@ -81,6 +81,7 @@ class ManagedServer:
         models: OLLAMA_MODELS; None leaves the user's own store.
         timing: `restart` is how long the server may take until it answers.
         extra: more environment, over all of the above.
+        grace: seconds that its processes have to end by themselves before they are killed.
 
     """
 
@@ -94,11 +95,13 @@ class ManagedServer:
         models: Path | None = None,
         timing: Timing | None = None,
         extra: Mapping[str, str] | None = None,
+        grace: float = 10.0,
     ) -> None:
         self.url = server_url(url)
         self.log = state / "ollama-server.log"
         self._mark_file = state / "ollama-server.mark"
         self._program = program
+        self._grace = grace
         self._environment = {
             **server_environment(self.url, parallel=parallel, models=models),
             **(extra or {}),
@@ -203,7 +206,7 @@ class ManagedServer:
         for process in marked:
             with suppress(psutil.Error):
                 process.terminate()
-        _gone, alive = psutil.wait_procs(marked, timeout=10)
+        _gone, alive = psutil.wait_procs(marked, timeout=self._grace)
         # A server that is ended gently ends its model process too; what is left did not listen.
         alive = [*alive, *(process for process in self._marked() if process not in alive)]
         for process in alive:

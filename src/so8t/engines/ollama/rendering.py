@@ -22,33 +22,88 @@ if TYPE_CHECKING:
     from so8t.domain.exchange import Message
 
 
-def expected_rendering(path: Path, messages: tuple[Message, ...]) -> Rendering | None:
-    """Render `messages` with the chat template inside a GGUF; None where it has none.
+class ChatTemplate:
+    """The chat template inside a GGUF, compiled once.
 
-    Raises ModelError for a file that is no GGUF, or a template that cannot be rendered.
+    Raises ModelError for a file that is no GGUF or has a template that is none.
     """
-    metadata = read_header(path).metadata
-    template = metadata.get("tokenizer.chat_template")
-    if not template:
-        return None
-    begin = _token(metadata, "bos")
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
-    )
-    environment.globals.update(raise_exception=_refuse, strftime_now=_now)
-    try:
-        text = environment.from_string(str(template)).render(
-            messages=[{"role": one.role, "content": one.content} for one in messages],
-            add_generation_prompt=True,
-            bos_token=begin,
-            eos_token=_token(metadata, "eos"),
+
+    def __init__(self, path: Path) -> None:
+        metadata = read_header(path).metadata
+        self._path = path
+        self._begin = _token(metadata, "bos")
+        self._end = _token(metadata, "eos")
+        source = metadata.get("tokenizer.chat_template")
+        environment = ImmutableSandboxedEnvironment(
+            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
         )
-    except TemplateError as error:
-        raise ModelError(
-            f"{path}: its chat template cannot be rendered: {error}",
+        environment.globals.update(raise_exception=_refuse, strftime_now=_now)
+        try:
+            self._template = environment.from_string(str(source)) if source else None
+        except TemplateError as error:
+            raise self._unusable(error) from error
+
+    def render(self, messages: tuple[Message, ...]) -> Rendering | None:
+        """Render a conversation up to the answer; None where the file has no template.
+
+        Raises ModelError for a template that refuses the conversation.
+        """
+        if self._template is None:
+            return None
+        try:
+            text = self._template.render(
+                messages=[{"role": one.role, "content": one.content} for one in messages],
+                add_generation_prompt=True,
+                bos_token=self._begin,
+                eos_token=self._end,
+            )
+        except TemplateError as error:
+            raise self._unusable(error) from error
+        return Rendering(messages, text, self._begin)
+
+    def _unusable(self, error: TemplateError) -> ModelError:
+        return ModelError(
+            f"{self._path}: its chat template cannot be rendered: {error}",
             hint="mend the template in the model's directory, and convert it again",
-        ) from error
-    return Rendering(messages, text, begin)
+        )
+
+
+class PromptCounter:
+    """Our own count of a conversation's prompt tokens, by the model's own files.
+
+    The template comes from the GGUF, the tokens from the `tokenizer.json` of the directory that
+    it was converted from: neither llama.cpp nor the server has a part in it, so that it can
+    contradict them.
+
+    Args:
+        gguf: the file that was registered.
+        tokenizer: the `tokenizer.json` that belongs to it.
+
+    Raises ModelError for files that cannot be read as such.
+
+    """
+
+    def __init__(self, gguf: Path, tokenizer: Path) -> None:
+        from tokenizers import Tokenizer  # noqa: PLC0415 - native code, only when counting
+
+        self._template = ChatTemplate(gguf)
+        try:
+            self._tokenizer = Tokenizer.from_str(tokenizer.read_text(encoding="utf-8"))
+        except Exception as error:  # tokenizers raises nothing more exact
+            raise ModelError(
+                f"{tokenizer} cannot be read: {error}",
+                hint="copy the file again from where the model came from",
+            ) from error
+
+    def count(self, messages: tuple[Message, ...]) -> int | None:
+        """Tokens of the rendered conversation, without those that a tokenizer adds by itself.
+
+        None where the GGUF has no template of its own.
+        """
+        rendering = self._template.render(messages)
+        if rendering is None:
+            return None
+        return len(self._tokenizer.encode(rendering.text, add_special_tokens=False).ids)
 
 
 def _token(metadata: Any, kind: str) -> str:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from so8t.engines.ollama.answers import Answer
     from so8t.engines.ollama.keeper import Keeper
 
-    CountTokens = Callable[[str, tuple[Message, ...]], int]
+    CountTokens = Callable[[tuple[Message, ...]], int | None]
 
 
 class Findings:
@@ -202,14 +202,18 @@ class OllamaSession:
             check_reload(answer, key=request.key),
             check_length(answer, request.decoding.max_tokens, key=request.key),
         ]
-        if self._count_tokens is not None:
-            expected = self._count_tokens(self._keeper.name, request.messages)
-            found.append(check_truncation(expected, answer, key=request.key))
+        found.append(self._check_count(request, answer))
         with self._canary_lock:
             found.append(self._canary.add(answer))
         for finding in found:
             if finding is not None:
                 self._findings.note(finding)
+
+    def _check_count(self, request: EngineRequest, answer: Answer) -> Finding | None:
+        if self._count_tokens is None:
+            return None
+        expected = self._count_tokens(request.messages)
+        return None if expected is None else check_truncation(expected, answer, key=request.key)
 
 
 def _reply(request: EngineRequest, answer: Answer, seconds: float) -> EngineReply:

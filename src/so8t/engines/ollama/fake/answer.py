@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from so8t.engines.ollama.fake.brain import Said, chatml, say, tokens
 from so8t.engines.ollama.fake.store import Toy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
     "num_ctx": (int, "integer"),
@@ -41,8 +44,10 @@ class Prepared:
     shift: bool
     returns_context: bool
 
-    def say(self, room: int) -> tuple[Said, int]:
+    def say(self, room: int, count: Callable[[str], int] | None = None) -> tuple[Said, int]:
         """Answer within a context of `room` tokens; also return the tokens of the prompt read.
+
+        `count` tells those of a model that is no toy.
 
         Raises Refused where the prompt is too long and may not be cut.
         """
@@ -68,7 +73,7 @@ class Prepared:
             room=left,
             stops=tuple(self.options.get("stop", ())),
         )
-        return said, counted
+        return said, counted if count is None else count(self.prompt)
 
 
 def prepare(toy: Toy, body: dict[str, Any], *, chat: bool) -> Prepared:

@@ -296,7 +296,7 @@ class Handler(BaseHTTPRequestHandler):
             self._error(500, "an error was encountered while running the model: unexpected EOF")
             return
         try:
-            said, counted = prepared.say(runner.context)
+            said, counted = prepared.say(runner.context, self.fake.count)
         except Refused as refused:
             self._error(refused.status, refused.words)
             return

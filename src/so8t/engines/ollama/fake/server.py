@@ -5,10 +5,13 @@ from __future__ import annotations
 import threading
 from collections import deque
 from http.server import ThreadingHTTPServer
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from so8t.engines.ollama.fake.http import Handler
 from so8t.engines.ollama.fake.store import Store, Toy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class _Server(ThreadingHTTPServer):
@@ -39,6 +42,8 @@ class FakeOllama:
             inside a line), `unfinished` (a clean end without done), `hang` (nothing more comes),
             or None for a sound answer.
         piece_seconds: time between two pieces of a streamed answer.
+        count: counts the tokens of a prompt that a model reads, for models that are no toys; None
+            counts bytes, as the toys do.
         most_at_once: the most answers that were being made at the same moment.
 
     """
@@ -49,6 +54,7 @@ class FakeOllama:
         self.requests: list[tuple[str, str, Any]] = []
         self.trouble: deque[str | None] = deque()
         self.piece_seconds = 0.0
+        self.count: Callable[[str], int] | None = None
         self.most_at_once = 0
         self._port = port
         self._server: _Server | None = None
