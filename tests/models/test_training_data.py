@@ -5,6 +5,8 @@ from collections import Counter
 from itertools import islice
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from so8t.errors import DataError, ModelError
@@ -69,6 +71,49 @@ def test_a_bad_line_is_refused_with_its_place(tmp_path, row, message):
         data.read_conversations([path])
     assert caught.value.message.startswith(f"{path}:2: ")
     assert caught.value.hint
+
+
+TEXTS = st.one_of(st.text(max_size=8), st.sampled_from(["user", "assistant", "<final>", "\ud800"]))
+VALUES = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.floats(), st.integers(), TEXTS),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(st.sampled_from(["role", "content", "task", "safety"]), inner, max_size=3),
+    ),
+    max_leaves=6,
+)
+KEYS = ["messages", "instruction", "input", "output", "prompt", "thinking", "final", "system"]
+ROWS = st.one_of(
+    st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=4).map(json.dumps),
+    st.text(max_size=30),
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(ROWS)
+def test_any_line_is_read_or_refused_with_its_place(tmp_path_factory, line):
+    """Whatever a line holds, it is a conversation, nothing, or an error with file and line."""
+    path = tmp_path_factory.mktemp("fuzz") / "data.jsonl"
+    path.write_text(json.dumps(chat("a", "b")) + "\n", "utf-8")
+    with path.open("ab") as file:
+        file.write(line.encode("utf-8", "surrogatepass"))
+    try:
+        read = data.read_conversations([path])
+    except DataError as error:
+        refused = error
+    else:
+        assert all(one.messages[-1][0] == "assistant" for one in read)
+        return
+    assert refused.message.startswith(f"{path}:")
+    assert refused.hint
+
+
+def test_brackets_without_end_and_half_characters_are_refused(tmp_path):
+    """Nesting beyond any sense and half a surrogate pair are refused by line, not by a crash."""
+    for row in ("[" * 100_000, json.dumps(chat("a", "b\ud800"))):
+        path = write(tmp_path / "data.jsonl", chat("a", "b"), row)
+        with pytest.raises(DataError, match=r"data\.jsonl:2: "):
+            data.read_conversations([path])
 
 
 def test_bytes_that_are_no_text_are_refused_with_their_place(tmp_path):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import re
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,8 @@ _ROLES = ("system", "user", "assistant")
 _SHAPES = '{"messages": [{"role": "user", "content": "..."}, {"role": "assistant", ...}]} or {"instruction": "...", "output": "..."} or {"prompt": "...", "thinking": {"task": "...", "safety": "...", "policy": "..."}, "final": "..."}'  # noqa: E501 - one example, one line
 _KINDS = ("messages", "instruction", "prompt")
 _PARTS = "think-task, think-safety, think-policy and final, each once, in this order, each closed"
+_HALF_PAIR = re.compile("[\ud800-\udfff]")
+_WHOLE_PAIRS = "write characters beyond U+FFFF whole, or as both of their \\u escapes"
 _THOUGHTS = ("task", "safety", "policy")
 # Two batches by length halve the padding; more would make batches of one kind of text each.
 _POOL_BATCHES = 2
@@ -216,7 +219,7 @@ def _read(path: Path) -> Iterator[Conversation]:
                 line=line,
                 hint="save the file as UTF-8",
             ) from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(
                 f"The line is no JSON: {error}.",
                 file=file,
@@ -306,6 +309,8 @@ def _of_chat(messages: Any) -> tuple[tuple[str, str], ...]:
             raise _RowError(f"Message {number} has the role {message['role']!r}.", roles)
         if not isinstance(message["content"], str) or not message["content"].strip():
             raise _RowError(f"Message {number} has no text.", "remove the line, or fill it in")
+        if _HALF_PAIR.search(message["content"]):
+            raise _RowError(f"Message {number} has half of a surrogate pair in it.", _WHOLE_PAIRS)
     return tuple((message["role"], message["content"]) for message in messages)
 
 
