@@ -219,6 +219,8 @@ def _absolute(config: RunConfig, base: Path) -> RunConfig:
                 update={"source": source(config.b.source), "finetune": finetune}
             ),
             "benchmark": benchmark,
+            "judge": config.judge
+            and config.judge.model_copy(update={"source": source(config.judge.source)}),
             "llama_cpp": config.llama_cpp and base / config.llama_cpp.expanduser(),
             "output": Path.cwd() / config.output,
         }

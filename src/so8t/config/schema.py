@@ -203,6 +203,19 @@ class Task(_Strict):
     few_shot: int = Field(default=0, ge=0)
 
 
+class Judge(_Strict):
+    """The model that questions with the grader `judge` ask which of two answers is better."""
+
+    source: Source = Field(description="a GGUF file or a tag of the Ollama server")
+    max_tokens: PositiveInt = Field(default=256, description="token budget of a judgement")
+
+    @model_validator(mode="after")
+    def _ready_to_serve(self) -> Self:
+        if self.source.hf is not None:
+            raise ValueError("a judge's source is gguf or ollama")
+        return self
+
+
 class Benchmark(_Strict):
     """Phase 4: what both models are asked."""
 
@@ -372,6 +385,7 @@ class RunConfig(_Strict):
         "that are not built in",
     )
     generation: Generation = Generation()
+    judge: Judge | None = None
     verdict: Verdict = Verdict()
     resources: Resources = Resources()
     seed: int = Field(default=1, ge=0, description="order of the items, sampling, fine-tuning data")
@@ -396,7 +410,8 @@ class RunConfig(_Strict):
             raise ValueError(
                 "b.finetune needs a.source.hf: only Hugging Face weights can be trained"
             )
-        for arm, source in (("a", self.a.source), ("b", self.b.source)):
+        judge = None if self.judge is None else self.judge.source
+        for arm, source in (("a", self.a.source), ("b", self.b.source), ("judge", judge)):
             if source is not None and source.ollama is not None and self.engine.kind != "ollama":
                 raise ValueError(f"{arm}.source.ollama needs engine.kind: ollama")
         return self

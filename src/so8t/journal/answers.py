@@ -110,6 +110,24 @@ class AnswerRows(ChainedFile):
         if graded.in_flight is not None:
             self._append("load", answer, graded.in_flight)
 
+    def record_scores(self, scores: Sequence[tuple[int, str, Score]]) -> None:
+        """Commit later scores of answers (by row, with the digest of the rules); the newest counts.
+
+        All or none, so that the two halves of a judged pair have theirs together.
+        """
+        with self._transaction():
+            for answer, grader, score in scores:
+                self._append(
+                    "score",
+                    answer,
+                    grader,
+                    score.grade.value,
+                    score.value,
+                    score.reason,
+                    int(score.valid),
+                )
+        self._witness_now_and_then()
+
     # --- which of them stand -------------------------------------------------------------------
 
     def settings_in_force(self, arm: Arm) -> str | None:

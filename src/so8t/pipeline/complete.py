@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from so8t.config.schema import Source
 from so8t.domain.canonical import digest_of
-from so8t.domain.exchange import Arm
+from so8t.domain.exchange import Arm, ServedModel
 from so8t.domain.plan import Phase
 from so8t.errors import Interrupted, SO8TError
 from so8t.journal.evidence import FROZEN, Evidence, freeze, gather
 from so8t.models.sources import ResolvedSource, resolve
 from so8t.pipeline import leaks, planning, prepare, suites
 from so8t.pipeline.changes import registration_to_keep, settle_settings
+from so8t.pipeline.judging import Judging, needs_judge
 from so8t.pipeline.phase4 import Phase4BenchmarkRunner
 from so8t.pipeline.progress import Reporter, Silent, StopRequest
 from so8t.pipeline.quantization import QUESTIONS
@@ -199,9 +200,14 @@ class CompleteAutomatedABPipeline:
         if lane != "all":
             return runner.run_hf_benchmark() if lane == "hf" else runner.run_llm_benchmark()
         asked = self._config.verdict
+
+        def benchmark() -> Evidence:
+            evidence = runner.run()
+            return gather(self._journal) if self._judge(registration) else evidence
+
         # When a run ends is no part of what it measures, but of whether it has ended.
         inputs = digest_of([to_plain(registration), asked.stop, asked.deadline])
-        self._phase(Phase.BENCHMARK, inputs, lambda: _summary(runner.run()), read_benchmarked)
+        self._phase(Phase.BENCHMARK, inputs, lambda: _summary(benchmark()), read_benchmarked)
         return gather(self._journal)
 
     def retry_failed(self) -> int:
@@ -301,6 +307,28 @@ class CompleteAutomatedABPipeline:
         """Tell how far a phase is; a stop that was asked for ends it here."""
         self._reporter.progress(what, done, total)
         self._stop.check()
+
+    def _judge(self, registration: Registration) -> bool:
+        """Let the judge compare what both models answered; False where none is asked for."""
+        asked = self._config.judge
+        if asked is None or not needs_judge(self._journal.samples()):
+            return False
+        source = resolve(asked.source)
+        model = self._engine.adopt(
+            ServedModel(Arm.A, source.location, source.digest),
+            f"so8t-{self._config.name}-judge".lower(),
+            self._artifacts,
+        )
+        Judging(
+            self._config,
+            self._journal,
+            self._engine,
+            model,
+            registration.profile,
+            reporter=self._reporter,
+            stop=self._stop,
+        ).run()
+        return True
 
     def _note(self, kind: str, **detail: Any) -> None:
         self._journal.event(kind, **detail)

@@ -14,6 +14,7 @@ from so8t.models.finetune import check_method
 from so8t.models.sources import ResolvedSource, resolve
 from so8t.models.training_data import read_conversations, split_held_out
 from so8t.pipeline import conversion
+from so8t.pipeline.judging import check_judge
 from so8t.system.files import free_bytes
 from so8t.tasks.benchmarks import load_benchmark
 from so8t.tasks.suite import load_suite
@@ -70,6 +71,7 @@ def collect_samples(config: RunConfig) -> list[Sample]:
                 hint="two suites with the same file name? Rename one of them",
             )
         seen.add(sample.id)
+    check_judge(config, samples)
     known = {sample.category for sample in samples} | {sample.task for sample in samples}
     for name in config.verdict.exploratory:
         if name not in known:

@@ -49,6 +49,7 @@ _QUIET = {
     FROZEN,
     CHECKED,
     "suites_read",
+    "judgement",
     "looked",
     "baseline_searched",
     IN_FORCE,

@@ -194,6 +194,8 @@ def _scores(journal: Journal) -> Iterator[Finding]:
             position, sample = next(samples)
         if sample is None or answer.reply.status is Status.FAILED:
             continue
+        if sample.grader.get("type") == "judge":
+            continue  # no single answer has a score; its judgements are rows of the chain
         count += 1
         if answer.score is not None and answer.grader != grader_digest(sample.grader):
             other_rules += 1

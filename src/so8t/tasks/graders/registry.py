@@ -13,6 +13,7 @@ from so8t.domain.sample import Score
 from so8t.errors import DataError
 from so8t.tasks.graders.choice import Choice
 from so8t.tasks.graders.exact import Exact
+from so8t.tasks.graders.judge import Judge
 from so8t.tasks.graders.number import NumberGrader
 from so8t.tasks.graders.overlap import CharF1, TokenF1
 from so8t.tasks.graders.patterns import TIMEOUT_SECONDS, Keywords, Regex
@@ -25,7 +26,16 @@ if TYPE_CHECKING:
     from so8t.tasks.graders.spec import GraderSpec
 
 GraderOptions = Annotated[
-    Exact | NumberGrader | Choice | Keywords | Regex | JsonSchema | TokenF1 | CharF1 | Refusal,
+    Exact
+    | NumberGrader
+    | Choice
+    | Keywords
+    | Regex
+    | JsonSchema
+    | TokenF1
+    | CharF1
+    | Refusal
+    | Judge,
     Discriminator("type"),
 ]
 
@@ -39,6 +49,7 @@ GRADERS: dict[str, type[GraderSpec]] = {
     "token_f1": TokenF1,
     "char_f1": CharF1,
     "refusal": Refusal,
+    "judge": Judge,
 }
 
 
