@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 
 from so8t.cli import COMMANDS, _of_storage, run
+from so8t.cli.run import _removed
 from so8t.config.load import load_config
 from so8t.errors import PrerequisiteError
 from so8t.examples import CONFIGS, DEMO
 from so8t.journal.lease import Lease
-from so8t.journal.store import system_now
+from so8t.journal.store import Journal, system_now
 from so8t.pipeline.planning import Needs, check_disk
 
 QUICKSTART = DEMO.parent
@@ -299,6 +300,19 @@ def test_fresh_does_not_take_a_run_from_the_process_that_holds_it(capsys, here):
     assert code == 5
     assert "held by process" in err
     assert directory.exists()
+
+
+def test_a_refused_start_does_not_remove_what_another_has_begun(tmp_path):
+    """The directory goes only with the lease in hand, and only while nothing is planned in it."""
+    directory = tmp_path / "small"
+    with Journal(directory) as journal:
+        journal.create_run("small", {}, "0")
+    with Lease(directory, now=system_now()):
+        assert not _removed(directory)
+        assert (directory / "journal.sqlite").exists()
+    assert _removed(directory)
+    assert not directory.exists()
+    assert not _removed(directory)
 
 
 def test_a_full_or_read_only_disk_is_an_error_with_a_hint():

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import sqlite3
+import subprocess
 import sys
 
 import apsw
@@ -330,3 +332,50 @@ def test_a_witness_that_does_not_fit_the_disk_stays_behind(journal, monkeypatch)
     with pytest.raises(OSError, match=os.strerror(errno.EIO)):
         journal.witness()
     monkeypatch.undo()
+
+
+@pytest.fixture
+def frozen_place(tmp_path_factory):
+    """Put a directory where nothing can be written: a mount for root, permissions for others."""
+    place = tmp_path_factory.mktemp("frozen")
+    mounted = []
+
+    def freeze(directory):
+        if os.geteuid() == 0:
+            mount = ["mount", "-t", "tmpfs", "tmpfs", str(place)]
+            if subprocess.run(mount, capture_output=True, check=False).returncode:
+                pytest.skip("root without the right to mount")
+            mounted.append(place)
+            shutil.copytree(directory, place / "run")
+            subprocess.run([*mount[:1], "-o", "remount,ro", str(place)], check=True)
+        else:
+            shutil.copytree(directory, place / "run")
+            (place / "run").chmod(0o555)
+        return place / "run"
+
+    yield freeze
+    if mounted:
+        subprocess.run([shutil.which("umount"), str(place)], check=True)
+    elif (place / "run").exists():
+        (place / "run").chmod(0o755)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="mounts and permissions as Unix has them")
+def test_a_finished_run_can_be_read_where_nothing_can_be_written(journal, frozen_place):
+    """On a read-only mount everything is read and verified, and nothing is made beside it."""
+    journal.record([graded(Arm.A, 0, settings=journal.settings({}))])
+    journal.close()
+    place = frozen_place(journal.directory)
+    with Journal(place, readonly=True) as reader:
+        assert reader.verify() == reader.head
+        assert len(list(reader.answers())) == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="mounts and permissions as Unix has them")
+def test_a_run_that_was_not_closed_has_to_be_copied_from_there_first(journal, frozen_place):
+    """Rows in the write-ahead log cannot be read there; the error says what to do."""
+    journal.event("still in the log")
+    place = frozen_place(journal.directory)
+    with pytest.raises(PrerequisiteError, match="not closed in order") as caught:
+        Journal(place, readonly=True)
+    assert "copy" in caught.value.hint

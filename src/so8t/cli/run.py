@@ -15,7 +15,8 @@ from so8t.cli.wire import open_pipeline, read_config
 from so8t.errors import LeaseHeldError, SO8TError
 from so8t.journal.chained import FILE_NAME
 from so8t.journal.evidence import repeats_of
-from so8t.journal.store import Journal
+from so8t.journal.lease import Lease
+from so8t.journal.store import Journal, system_now
 from so8t.pipeline.rundir import run_directory, set_aside
 from so8t.report.html import write_report
 from so8t.report.query import load_view, summary
@@ -69,21 +70,32 @@ def _run(config: RunConfig, console: Console, lane: Lane) -> None:
     except LeaseHeldError:
         raise  # the directory is the other process's, however new it is
     except SO8TError as error:
-        if not existed and _is_empty(directory):
-            shutil.rmtree(directory)  # refused before any work: leave no trace of a run
-            raise
+        if not existed and _removed(directory):
+            raise  # refused before any work: no trace of a run is left
         if error.saved is None and error.exit_code == 4:  # noqa: PLR2004 - incomplete, resumable
             error.saved = _saved(run_directory(config), console)
             error.hint = error.hint or "the same command again goes on where this one stopped"
         raise
 
 
-def _is_empty(directory: Path) -> bool:
-    """Whether a run's directory was made and nothing was planned in it yet."""
+def _removed(directory: Path) -> bool:
+    """Remove a run's directory that was made and in which nothing was planned; tell whether.
+
+    Only who holds the lease may: another start may have begun in it since ours was refused.
+    """
     if not (directory / FILE_NAME).exists():
         return False
-    with Journal(directory, readonly=True) as journal:
-        return journal.sample_count() == 0
+    try:
+        lease = Lease(directory, now=system_now())
+    except LeaseHeldError:
+        return False
+    with lease:
+        with Journal(directory, readonly=True) as journal:
+            planned = journal.sample_count()
+        if not planned:
+            # Windows keeps the lock's file, which is open; a directory with that alone is no run.
+            shutil.rmtree(directory, ignore_errors=True)
+        return not planned
 
 
 def _saved(directory: Path, console: Console) -> str:

@@ -7,6 +7,7 @@ from the journal alone, so a run that was killed goes on as if it had not been.
 from __future__ import annotations
 
 import itertools
+import time
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
@@ -52,6 +53,7 @@ BACK_OFF = (0.0, 0.5, 2.0, 10.0, 30.0)
 #: The events that remember a look that said to go on, and that earlier runs were searched.
 LOOKED = "looked"
 SEARCHED = "baseline_searched"
+_SECURE_SECONDS = 1800.0
 _SETTLED = (Ending.DECIDED, Ending.FUTILE)
 
 
@@ -149,6 +151,7 @@ class Phase4BenchmarkRunner:
         self._settings: dict[tuple[Arm, LoadProfile], str] = {}
         self._sessions: dict[Arm, Session] = {}
         self._stack = ExitStack()
+        self._secured = time.monotonic()
         self._cut_short = False
         self._balancing = Balancing(
             balancer,
@@ -218,8 +221,7 @@ class Phase4BenchmarkRunner:
                 if wanted.nothing:
                     return
                 works = self._open(leg, wanted)
-            for work in works:
-                self._answer(work, counter)
+            self._answer_all(works, counter)
             if self._past_deadline():
                 self._note("deadline_reached", deadline=self._config.verdict.deadline)
                 return
@@ -233,6 +235,17 @@ class Phase4BenchmarkRunner:
                 wanted = self._look(wanted, leg)
                 if wanted.nothing:
                     return
+
+    def _answer_all(self, works: Sequence[_Work], counter: _Counter) -> None:
+        """Answer a leg, and now and then back the journal up behind it.
+
+        The benchmark is the longest phase by far; its end alone would be too late.
+        """
+        for work in works:
+            self._answer(work, counter)
+        if works and time.monotonic() - self._secured >= _SECURE_SECONDS:
+            self._journal.secure()
+            self._secured = time.monotonic()
 
     def _look(self, wanted: _Wanted, leg: Leg) -> _Wanted:
         """Look at the evidence at a block's end, once; return what is still worth asking.
