@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 ADJUSTED = "resources_adjusted"
 OBSERVED = "resources_observed"
+#: The event that remembers how long the longest question is.
+LONGEST = "longest_question"
 SQUEEZED = "resources_squeezed"
 FAILED = "resources_unwatched"
 # What a step did is told after so many seconds; by then answers begun before it have ended.
@@ -74,7 +76,7 @@ class Balancing:
             profile,
             lane=lane,
             shapes=shapes,
-            longest=longest_question(journal.samples(), max_tokens),
+            longest=_longest(journal, max_tokens),
             cards=bool(balancer is not None and balancer.cards),
         )
         self._rung = 0
@@ -238,3 +240,16 @@ def seen(sample: Sample) -> dict[str, Any]:
     found = {name: sample.metric(name) for name in names}
     known = {name: round(value, 4) for name, value in found.items() if value is not None}
     return known | ({"throttled": list(sample.throttled)} if sample.throttled else {})
+
+
+def _longest(journal: Journal, max_tokens: int) -> int:
+    """Return the tokens that the longest question can take, found once for a run.
+
+    A start among a million answers must not read every question again.
+    """
+    for event in journal.events(LONGEST):
+        if event.data["max_tokens"] == max_tokens:
+            return int(event.data["tokens"])
+    tokens = longest_question(journal.samples(), max_tokens)
+    journal.event(LONGEST, tokens=tokens, max_tokens=max_tokens)
+    return tokens

@@ -51,6 +51,7 @@ _QUIET = {
     "suites_read",
     "judgement",
     "looked",
+    "longest_question",
     "baseline_searched",
     IN_FORCE,
     "run_created",
