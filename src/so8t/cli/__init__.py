@@ -26,6 +26,7 @@ COMMANDS = {
     "status": "Show how far a run is.",
     "watch": "Show a run's progress live.",
     "verify": "Recompute all that a run rests on: chain, scores, verdict, files, report.",
+    "monitor": "Watch this machine as a run would, without running.",
     "report": "Write a run's report again from its journal.",
     "compare": "Compare two models on results made elsewhere, or on two runs.",
     "retry": "Ask the questions again whose answers failed.",

@@ -220,6 +220,17 @@ class Journal(AnswerRows):
             )
         ]
 
+    def resource_samples(self) -> list[tuple[float, dict[str, float]]]:
+        """Return what the machine looked like: seconds since the epoch, and the known figures."""
+        if not self._one("SELECT count(*) FROM sqlite_master WHERE name = 'resource_sample'"):
+            return []  # an older journal, open for reading only
+        return [
+            (at, json.loads(data))
+            for at, data in self._connection.execute(
+                "SELECT at, data FROM resource_sample ORDER BY at"
+            )
+        ]
+
     # --- durability ----------------------------------------------------------------------------
 
     def last_written(self, *, ignoring: Sequence[str] = ()) -> datetime | None:

@@ -85,7 +85,11 @@ class Balancing:
         self._critical_at: float | None = None
         self._told_fault = False
         if balancer is not None:
+            # Steps from before there was anything to answer moved nothing but the level.
+            earlier = balancer.take_adjustments()
             balancer.fit(most=profile.slots, squeezes=len(self._profiles) - 1, squeeze=0)
+            if earlier and self.level < profile.slots:
+                self._adjusted(earlier[-1], profile.slots, self.level)
 
     @property
     def profile(self) -> LoadProfile:
@@ -137,18 +141,21 @@ class Balancing:
             self._note(FAILED, message=f"{type(balancer.fault).__name__}: {balancer.fault}")
         for step in balancer.take_adjustments():
             self._observe(force=True)
-            self._note(
-                ADJUSTED,
-                reason=step.reason,
-                before=step.before,
-                after=step.after,
-                squeeze=step.squeeze,
-                seen=seen(step.sample),
-            )
-            self._to_observe = (self._clock(), step, self._rate())
+            self._adjusted(step, step.before, step.after)
             if step.reason == _CRITICAL:
                 self._after_critical()
         self._observe()
+
+    def _adjusted(self, step: Adjustment, before: int, after: int) -> None:
+        self._note(
+            ADJUSTED,
+            reason=step.reason,
+            before=before,
+            after=after,
+            squeeze=step.squeeze,
+            seen=seen(step.sample),
+        )
+        self._to_observe = (self._clock(), step, self._rate())
 
     def _after_critical(self) -> None:
         """A second pause for memory within an hour: our own models are what fills it."""

@@ -16,6 +16,7 @@ from so8t.models.sources import ResolvedSource, resolve
 from so8t.pipeline import leaks, planning, prepare, suites
 from so8t.pipeline.changes import registration_to_keep, settle_settings
 from so8t.pipeline.judging import Judging, needs_judge
+from so8t.pipeline.ladder import longest_question
 from so8t.pipeline.phase4 import Phase4BenchmarkRunner
 from so8t.pipeline.progress import Reporter, Silent, StopRequest
 from so8t.pipeline.quantization import QUESTIONS
@@ -186,7 +187,17 @@ class CompleteAutomatedABPipeline:
             samples = list(self._journal.samples(0, 32))
             keep = registration_to_keep(self._journal, self._config)
             return register(
-                self._config, self._engine, prepared, samples, self._artifacts, keep=keep
+                self._config,
+                self._engine,
+                prepared,
+                samples,
+                self._artifacts,
+                keep=keep,
+                longest=longest_question(
+                    self._journal.samples(), self._config.generation.max_tokens
+                ),
+                cards=self._balancer is not None and self._balancer.cards > 0,
+                note=self._note,
             )
 
         return self._phase(Phase.REGISTER, inputs, work, read_registration)

@@ -17,6 +17,7 @@ from so8t.pipeline.progress_log import ProgressLog
 from so8t.pipeline.registry import Registry
 from so8t.pipeline.rundir import open_run
 from so8t.pipeline.sessions import interruptions, read_sessions
+from so8t.pipeline.watching import watched
 from so8t.resources.awake import kept_awake
 from so8t.system.memory import available_memory
 from so8t.system.offspring import bind_children, end_orphans
@@ -116,9 +117,16 @@ def open_pipeline(
                 journal.event(kind, **detail)
                 attendance.note(kind, **detail)
 
+            balancer = stack.enter_context(watched(config, journal))
             engine = stack.enter_context(engine_for(config, directory, journal, tell))
             yield CompleteAutomatedABPipeline(
-                config, directory, journal, engine, reporter=attendance, stop=stop
+                config,
+                directory,
+                journal,
+                engine,
+                reporter=attendance,
+                stop=stop,
+                balancer=balancer,
             )
             leave()
 

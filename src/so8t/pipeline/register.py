@@ -10,13 +10,16 @@ import psutil
 
 from so8t.domain.exchange import Arm, Decoding, EngineRequest, LoadProfile, Message, Status
 from so8t.engines.calibrate import SLOTS, Calibration, calibrate, candidates
+from so8t.engines.memory_needs import needs, shape_of_facts
 from so8t.engines.ollama.degradation import compare_loads
-from so8t.errors import EngineError, IncompleteError
+from so8t.errors import EngineError, EngineOutOfMemory, IncompleteError
 from so8t.models.gguf_check import inspect_gguf
+from so8t.pipeline.ladder import ladder
 from so8t.pipeline.results import Prepared, Registered, Registration
+from so8t.system.memory import available_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from so8t.config.schema import RunConfig
     from so8t.domain.exchange import ServedModel
@@ -24,6 +27,10 @@ if TYPE_CHECKING:
     from so8t.engines.protocol import Engine
 
 _BUDGET_SECONDS = 20.0
+#: The event of a profile that did not fit, with the one that was taken instead.
+REDUCED = "profile_reduced"
+# Of the free memory; the rest is for what answering takes and the estimate does not know.
+_FILL = 0.95
 
 
 def register(
@@ -34,11 +41,17 @@ def register(
     artifacts: Path,
     *,
     keep: Registration | None = None,
+    longest: int | None = None,
+    cards: bool = False,
+    note: Callable[..., None] = lambda _kind, **_detail: None,
 ) -> Registration:
     """Make both models known to the engine, choose the load profile, and try both.
 
     The profile of `keep` is taken over where both models can be loaded with it: answers that
-    were given under it then stay comparable.
+    were given under it then stay comparable. A profile that cannot fit into the memory that is
+    free, or turns out not to, is replaced by the next smaller one, which `note` hears of. `longest`
+    bounds the tokens of a question with its answer; `cards` says whether there is a card, whose
+    memory is found out by loading alone.
 
     Raises ModelError for a model that does not load, EngineError when one does not answer.
     """
@@ -49,19 +62,32 @@ def register(
     }
     profile = _starting_profile(config, facts)
     calibration: dict[str, Any] | None = None
-    fits = keep is not None and keep.profile.context == profile.context
+    fits = keep is not None and keep.profile.context <= profile.context
     if keep is not None and fits and keep.engine == engine.info:
         profile, calibration = keep.profile, keep.calibration
     elif config.engine.kind == "embedded" and "auto" in (
         config.engine.slots,
         config.engine.threads,
     ):
-        measured = _calibrate(config, engine, models[Arm.A], samples, profile)
+        fact = facts[Arm.A]
+        measured = _calibrate(config, engine, models[Arm.A], samples, profile, fact)
         profile, calibration = measured.applied_to(profile), asdict(measured)
-    arms: dict[str, Registered] = {
-        arm.value: _try(engine, model, profile, facts[arm], samples)
-        for arm, model in models.items()
-    }
+    rungs = ladder(
+        profile,
+        lane=engine.info.lane,
+        shapes=[shape_of_facts(fact) for fact in facts.values()],
+        longest=longest,
+        cards=cards,
+    )
+    profile, arms = _first_that_fits(
+        rungs,
+        lambda rung: {
+            arm.value: _try(engine, model, rung, facts[arm], samples)
+            for arm, model in models.items()
+        },
+        largest=None if cards else _largest(facts),
+        note=note,
+    )
     for finding in compare_loads(arms[Arm.A].load, arms[Arm.B].load):
         raise IncompleteError(
             f"{finding.message} The answers would not be comparable.",
@@ -74,6 +100,40 @@ def register(
 def registered_name(config: RunConfig, arm: Arm) -> str:
     """Name that a model made here gets on a server of models."""
     return f"so8t-{config.name}-{arm.value}".lower()
+
+
+def _largest(facts: dict[Arm, dict[str, Any]]) -> Callable[[LoadProfile], int] | None:
+    """Return what the larger model takes under a profile; None where the files do not tell."""
+    shapes = [shape for shape in map(shape_of_facts, facts.values()) if shape is not None]
+    if len(shapes) < len(facts):
+        return None
+    return lambda profile: max(needs(shape, profile).total for shape in shapes)
+
+
+def _first_that_fits(
+    rungs: Sequence[LoadProfile],
+    attempt: Callable[[LoadProfile], dict[str, Registered]],
+    *,
+    largest: Callable[[LoadProfile], int] | None,
+    note: Callable[..., None],
+) -> tuple[LoadProfile, dict[str, Registered]]:
+    """Load under the first profile that fits, by the estimate and then by trying.
+
+    Raises EngineOutOfMemory when not even the last one does.
+    """
+    for place, rung in enumerate(rungs):
+        last = place + 1 == len(rungs)
+        needed, free = (largest(rung) if largest else None), available_memory()
+        why: dict[str, Any] = {"reason": "estimate", "needed": needed, "available": free}
+        if last or needed is None or needed <= free * _FILL:
+            try:
+                return rung, attempt(rung)
+            except EngineOutOfMemory as error:
+                if last:
+                    raise
+                why = {"reason": "out_of_memory", "message": error.message}
+        note(REDUCED, before=asdict(rung), after=asdict(rungs[place + 1]), **why)
+    raise AssertionError  # the last rung returns or raises
 
 
 def _facts(model: Prepared) -> dict[str, Any]:
@@ -105,11 +165,21 @@ def _calibrate(
     model: ServedModel,
     samples: Sequence[Sample],
     profile: LoadProfile,
+    facts: dict[str, Any],
 ) -> Calibration:
-    """Measure threads and slots on this machine, those that the config leaves open."""
+    """Measure threads and slots on this machine, those that the config leaves open.
+
+    Slots for which the memory does not suffice are not tried.
+    """
     wanted = config.engine
+    shape = shape_of_facts(facts)
+    one = None if shape is None else needs(shape, replace(profile, slots=1))
+    free = None if one is None else round(available_memory() * _FILL) - one.total
     tried = candidates(
-        cores=profile.threads or 1, slots=SLOTS if wanted.slots == "auto" else [wanted.slots]
+        cores=profile.threads or 1,
+        free_memory=None if one is None or free is None else free + one.cache,
+        slot_memory=None if one is None else one.cache,
+        slots=SLOTS if wanted.slots == "auto" else [wanted.slots],
     )
     if wanted.threads != "auto":
         tried = tuple(replace(one, threads=wanted.threads) for one in tried if one.threads == 1)

@@ -211,7 +211,16 @@ def event_words(event: Occurrence, text: Text) -> str:
     key = f"event.{event.kind}"
     if key not in text:
         return f"{event.kind} {canonical_json(event.data)}"
-    values = text.shown(event.data)
+    data = dict(event.data)
+    before, after = data.get("before"), data.get("after")
+    if isinstance(before, dict) and isinstance(after, dict):
+        # Of two ways to load a model, what differs.
+        changed = [name for name in after if before.get(name) != after[name]]
+        data |= {
+            "before": {name: str(before.get(name) or text("unknown")) for name in changed},
+            "after": {name: after[name] for name in changed},
+        }
+    values = text.shown(data)
     if "arm" in values:
         values["arm"] = str(values["arm"]).upper()
     if event.data.get("phases_lost"):

@@ -17,6 +17,7 @@ from so8t.report.embedded import embed
 from so8t.report.query import Marks, load_view
 from so8t.report.redact import visible
 from so8t.report.text import Text, resolve_language
+from so8t.report.timeline import timelines
 from so8t.report.words import Words, names, verdict_words
 from so8t.system.files import write_atomic
 
@@ -101,11 +102,14 @@ def _context(view: View, text: Text) -> dict[str, Any]:
         "calibration": facts.calibration_rows(view, text),
         "config": facts.config_yaml(view),
         "events": [(each.at, facts.event_words(each, text)) for each in view.occurrences],
+        "timeline": timelines(view, text),
         "is_long": lambda said: len(said) > _LONG or said.count("\n") >= _LONG_LINES,
         "mark": lambda answer: _mark(answer, text),
         "mark_class": _mark_class,
     }
     sections = ["verdict", "making", "events", "provenance"]
+    if context["timeline"]:
+        sections.insert(2, "resources")
     if view.evidence is not None:
         context |= figures.evidence_context(view, text, who)
         sections[1:1] = ["differences", "categories", "course", "answers", "missing"]

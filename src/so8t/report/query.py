@@ -25,6 +25,7 @@ from so8t.report.view import (
     Occurrence,
     PhaseView,
     Problem,
+    ResourcePoint,
     View,
     difference,
 )
@@ -44,12 +45,14 @@ __all__ = ["Marks", "View", "load_view", "summary"]
 EMBEDDED = 500
 _MOST_PROBLEMS = 300
 _COURSE_POINTS = 240
+_RESOURCE_POINTS = 240
 # Book-keeping that every run has, shown elsewhere in the report.
 _QUIET = {
     FROZEN,
     CHECKED,
     "suites_read",
     "judgement",
+    "resources_summary",
     "looked",
     "longest_question",
     "baseline_searched",
@@ -114,7 +117,29 @@ def load_view(
         problems_left_out=max(0, len(problems) - _MOST_PROBLEMS),
         side_by_side=side_by_side(samples, answers, embed, marks),
         head=journal.head,
+        resources=_thinned(journal.resource_samples()),
         last_written=journal.last_written(),
+    )
+
+
+def _thinned(samples: list[tuple[float, dict[str, float]]]) -> tuple[ResourcePoint, ...]:
+    """Put resource samples together, so that a drawing has few points: their means."""
+    if not samples:
+        return ()
+    first, last = samples[0][0], samples[-1][0]
+    width = max((last - first) / _RESOURCE_POINTS, 1e-9)
+    bins: dict[int, list[tuple[float, dict[str, float]]]] = defaultdict(list)
+    for at, figures in samples:
+        bins[int((at - first) / width)].append((at, figures))
+    return tuple(
+        ResourcePoint(
+            mine[len(mine) // 2][0],
+            {
+                name: float(np.mean([figures[name] for _, figures in mine if name in figures]))
+                for name in dict.fromkeys(name for _, figures in mine for name in figures)
+            },
+        )
+        for _, mine in sorted(bins.items())
     )
 
 

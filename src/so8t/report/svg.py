@@ -76,24 +76,24 @@ def forest(
     def x(value: float) -> float:
         return left + (right - left) * (value + limit) / (2 * limit)
 
-    parts = [_open(layout, height, "forest", ident)]
-    parts.append(_titles(ident, text("forest.title"), _spoken(rows, text)))
+    parts = [opened(layout, height, "forest", ident)]
+    parts.append(titles(ident, text("forest.title"), _spoken(rows, text)))
     if margin is not None:
         parts.append(
-            _tag("rect", "band", x=x(-margin), y=_TOP, width=x(margin) - x(-margin),
+            tag("rect", "band", x=x(-margin), y=_TOP, width=x(margin) - x(-margin),
                  height=bottom - _TOP)
         )  # fmt: skip
     ticks = _ticks(limit, step)
     for tick in ticks:
         name = "zero" if tick == 0 else "grid"
-        parts.append(_line(name, x(tick), _TOP, x(tick), bottom))
-        parts.append(_text("tick", x(tick), bottom + 18, _tick_label(tick), "middle"))
+        parts.append(line(name, x(tick), _TOP, x(tick), bottom))
+        parts.append(letters("tick", x(tick), bottom + 18, _tick_label(tick), "middle"))
     top = _TOP
     for row in rows:
         parts += _row(row, top, layout, limit, text)
         top += layout.height(row)
-    parts.append(_text("side a", left, bottom + 42, f"← {text('forest.a_better')}", "start"))
-    parts.append(_text("side b", right, bottom + 42, f"{text('forest.b_better')} →", "end"))
+    parts.append(letters("side a", left, bottom + 42, f"← {text('forest.a_better')}", "start"))
+    parts.append(letters("side b", right, bottom + 42, f"{text('forest.b_better')} →", "end"))
     parts.append(Markup("</svg>"))
     return Markup("").join(parts)
 
@@ -123,18 +123,18 @@ def course(
             for items, value in zip(view.items, values, strict=True)
             if value is not None
         ]
-        return _tag("path", name, d=f"M{'L'.join(points)}") if points else Markup("")
+        return tag("path", name, d=f"M{'L'.join(points)}") if points else Markup("")
 
-    parts = [_open(layout, height, "course", ident)]
-    parts.append(_titles(ident, text("course.title"), text(f"course.desc.{view.kind}")))
-    parts.append(_line("zero", left, y(0), right, y(0)))
+    parts = [opened(layout, height, "course", ident)]
+    parts.append(titles(ident, text("course.title"), text(f"course.desc.{view.kind}")))
+    parts.append(line("zero", left, y(0), right, y(0)))
     if decided_at is not None:
         at = x(decided_at)
         anchor = "end" if at > (left + right) / 2 else "start"
         away = -6 if anchor == "end" else 6
         words = text("course.decided", items=decided_at)
-        parts.append(_line("decided", at, top, at, bottom))
-        parts.append(_text("tick", at + away, bottom - 4, words, anchor))
+        parts.append(line("decided", at, top, at, bottom))
+        parts.append(letters("tick", at + away, bottom - 4, words, anchor))
     parts.append(path("limit b" if mirrored else "limit", view.boundary))
     if mirrored:
         parts += [path("limit a", view.boundary, -1.0), path("walk", view.for_b)]
@@ -143,14 +143,14 @@ def course(
     for share in (0.0, 0.5, 1.0):
         at = round(view.total * share)
         anchor = "start" if share == 0 else "end" if share == 1 else "middle"
-        parts.append(_text("tick", x(at), bottom + 18, text.number(at), anchor))
-    parts.append(_text("tick", (left + right) / 2, bottom + 36, text("course.items"), "middle"))
+        parts.append(letters("tick", x(at), bottom + 18, text.number(at), anchor))
+    parts.append(letters("tick", (left + right) / 2, bottom + 36, text("course.items"), "middle"))
     for value in _heights(highest, lowest):
         label = f"{value:+.0f}" if mirrored and value else f"{value:g}"
-        parts.append(_text("tick", left - 8, y(value) + 4, label.replace("-", MINUS), "end"))
+        parts.append(letters("tick", left - 8, y(value) + 4, label.replace("-", MINUS), "end"))
     if mirrored:
-        parts.append(_text("side b", left + 6, top + 4, text("forest.b_better"), "start"))
-        parts.append(_text("side a", left + 6, bottom - 4, text("forest.a_better"), "start"))
+        parts.append(letters("side b", left + 6, top + 4, text("forest.b_better"), "start"))
+        parts.append(letters("side a", left + 6, bottom - 4, text("forest.a_better"), "start"))
     parts.append(Markup("</svg>"))
     return Markup("").join(parts)
 
@@ -167,16 +167,18 @@ def _row(row: Row, top: float, layout: Layout, limit: float, text: Text) -> list
     left, right = layout.left, layout.width - layout.right
     if row.kind == "heading":
         down = top + layout.heading - 10
-        return [_text("label", 8 if layout.label_above else 0, down, row.label, "start", row.kind)]
+        return [
+            letters("label", 8 if layout.label_above else 0, down, row.label, "start", row.kind)
+        ]
     middle = top + layout.row * (0.68 if layout.label_above else 0.5)
     figures = row_figures(row, text)
     if layout.label_above:
         room = layout.width - 2 * layout.left - _width(figures) * 7
-        label = _text("label", left, top + 16, _fit(row.label, room), "start", row.kind)
-        value = _text("value", right, top + 16, figures, "end", row.kind)
+        label = letters("label", left, top + 16, _fit(row.label, room), "start", row.kind)
+        value = letters("value", right, top + 16, figures, "end", row.kind)
     else:
-        label = _text("label", 0, middle + 5, _fit(row.label, left - 16), "start", row.kind)
-        value = _text("value", layout.width, middle + 5, figures, "end", row.kind)
+        label = letters("label", 0, middle + 5, _fit(row.label, left - 16), "start", row.kind)
+        value = letters("value", layout.width, middle + 5, figures, "end", row.kind)
     parts = [label, value]
     if row.difference is None:
         return parts
@@ -186,21 +188,19 @@ def _row(row: Row, top: float, layout: Layout, limit: float, text: Text) -> list
 
     if row.interval is not None:
         low, high = row.interval
-        parts.append(_line(f"bar {row.kind}", x(low), middle, x(high), middle))
+        parts.append(line(f"bar {row.kind}", x(low), middle, x(high), middle))
         for bound, side in ((low, -1), (high, 1)):
             if abs(bound) > limit + 1e-12:
                 tip = x(bound)
                 shape = f"M{tip - 6 * side:.1f} {middle - 4:.1f}L{tip:.1f} {middle:.1f}"
-                parts.append(
-                    _tag("path", "cut", d=f"{shape}L{tip - 6 * side:.1f} {middle + 4:.1f}")
-                )
+                parts.append(tag("path", "cut", d=f"{shape}L{tip - 6 * side:.1f} {middle + 4:.1f}"))
     way = "b" if row.difference > 0 else "a" if row.difference < 0 else "none"
     at = x(row.difference)
     if row.kind == "overall":
         shape = f"M{at - 8:.1f} {middle:.1f}l8 -7 8 7 -8 7z"
-        parts.append(_tag("path", f"dot {way}", d=shape))
+        parts.append(tag("path", f"dot {way}", d=shape))
     else:
-        parts.append(_tag("circle", f"dot {way}", cx=at, cy=middle, r=5))
+        parts.append(tag("circle", f"dot {way}", cx=at, cy=middle, r=5))
     return parts
 
 
@@ -268,20 +268,23 @@ def _fit(label: str, room: float) -> str:
 # --- elements ----------------------------------------------------------------------------------
 
 
-def _open(layout: Layout, height: float, kind: str, ident: str) -> Markup:
+def opened(layout: Layout, height: float, kind: str, ident: str) -> Markup:
+    """Begin a drawing of a kind; `ident` names its title and description."""
     return Markup(
         '<svg class="plot {} {}" viewBox="0 0 {} {}" role="img" '
         'aria-labelledby="{}-t {}-d" xmlns="http://www.w3.org/2000/svg">'
     ).format(kind, layout.name, layout.width, round(height), ident, ident)
 
 
-def _titles(ident: str, title: str, description: str) -> Markup:
+def titles(ident: str, title: str, description: str) -> Markup:
+    """Title and description for whoever cannot see the drawing."""
     return Markup('<title id="{}-t">{}</title><desc id="{}-d">{}</desc>').format(
         ident, visible(title), ident, visible(description)
     )
 
 
-def _tag(name: str, css: str, **attributes: float | str) -> Markup:
+def tag(name: str, css: str, **attributes: float | str) -> Markup:
+    """One element."""
     written = Markup("").join(
         Markup(' {}="{}"').format(key, f"{value:.1f}" if isinstance(value, float) else value)
         for key, value in attributes.items()
@@ -289,11 +292,13 @@ def _tag(name: str, css: str, **attributes: float | str) -> Markup:
     return Markup('<{} class="{}"{}/>').format(Markup(name), css, written)  # noqa: S704 - our own names
 
 
-def _line(css: str, x1: float, y1: float, x2: float, y2: float) -> Markup:
-    return _tag("line", css, x1=float(x1), y1=float(y1), x2=float(x2), y2=float(y2))
+def line(css: str, x1: float, y1: float, x2: float, y2: float) -> Markup:
+    """A straight line."""
+    return tag("line", css, x1=float(x1), y1=float(y1), x2=float(x2), y2=float(y2))
 
 
-def _text(css: str, x: float, y: float, words: str, anchor: str, kind: str = "") -> Markup:
+def letters(css: str, x: float, y: float, words: str, anchor: str, kind: str = "") -> Markup:
+    """Words at a place."""
     return Markup('<text class="{}" x="{}" y="{}" text-anchor="{}">{}</text>').format(
         f"{css} {kind}".strip(), f"{x:.1f}", f"{y:.1f}", anchor, escape(words)
     )

@@ -165,6 +165,17 @@ class CourseView:
 
 
 @dataclass(frozen=True, slots=True)
+class ResourcePoint:
+    """What the machine had to do around one moment, `at` in seconds since the epoch.
+
+    `figures` are the known ones by name, shares of 0 to 1 (`so8t.resources.readings.METRICS`).
+    """
+
+    at: float
+    figures: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
 class View:
     """Everything that a report shows.
 
@@ -190,6 +201,7 @@ class View:
     side_by_side: SideBySide
     head: Head
     last_written: datetime | None
+    resources: tuple[ResourcePoint, ...] = ()
 
     @property
     def partial(self) -> bool:

@@ -289,11 +289,11 @@ def _hot(sample: Sample, limits: Limits) -> bool:
 
 
 def _others(history: Sequence[Sample]) -> float:
-    """Share of the CPU or of a card that others take, over the last samples; 0 when unknown."""
+    """Share of the CPU or of a card that others take, over three samples; 0 when unknown."""
     last = history[-_SMOOTHED:]
     means = []
     for name in ("cpu_others", "gpu_others"):
         known = [value for value in (sample.metric(name) for sample in last) if value is not None]
-        if known:
+        if len(known) == _SMOOTHED:
             means.append(sum(known) / len(known))
     return max(means, default=0.0)

@@ -64,7 +64,10 @@ class Text:
                 return ", ".join(f"{name} {_plain(show(inner))}" for name, inner in value.items())
             return ", ".join(map(str, value)) if isinstance(value, list) else value
 
-        return {key: show(value) for key, value in values.items()}
+        shown = {key: show(value) for key, value in values.items()}
+        if isinstance(shown.get("reason"), str):
+            shown["reason"] = self.known("reason", shown["reason"])
+        return shown
 
     def number(self, value: int) -> str:
         """Write a whole number with thousands separators."""

@@ -1,0 +1,48 @@
+"""What the machine looked like stands beside the chain, and is thinned after a day."""
+
+from __future__ import annotations
+
+import pytest
+from journals import sample, small_journal
+
+from so8t.journal.history import ResourceHistory
+
+DAY = 86_400.0
+
+
+def test_samples_come_back_beside_a_journal_that_goes_on(tmp_path):
+    """A second connection writes; the chain of the first is whole, the samples are there."""
+    with (
+        small_journal(tmp_path, [sample(n) for n in range(3)]) as journal,
+        ResourceHistory(journal.directory) as history,
+    ):
+        for number in range(30):
+            history.add(1000.0 + 5 * number, 5.0, {"memory": 0.5, "level": 4})
+            journal.event("beside", number=number)
+        history.write()
+        assert len(journal.resource_samples()) == 30
+        assert journal.resource_samples()[0] == (1000.0, {"memory": 0.5, "level": 4})
+        assert journal.verify()
+
+
+def test_after_a_day_five_minutes_are_one_row(tmp_path):
+    """Means of what was known; the last day stays as it was; thinning again changes nothing."""
+    with (
+        small_journal(tmp_path, [sample(0)]) as journal,
+        ResourceHistory(journal.directory) as history,
+    ):
+        for number in range(120):
+            figures = {"memory": 0.4 if number % 2 else 0.6, "level": 8 - number % 2}
+            history.add(5.0 * number, 5.0, figures | ({"gpu": 0.5} if number == 3 else {}))
+        history.add(DAY + 590.0, 5.0, {"memory": 0.1})
+        history.write()
+        history.thin(DAY)
+        rows = journal.resource_samples()
+        assert len(rows) == 3
+        at, figures = rows[0]
+        assert at == 0.0
+        assert figures["memory"] == pytest.approx(0.5)
+        assert (figures["level"], figures["gpu"]) == (7, 0.5)
+        assert rows[-1] == (DAY + 590.0, {"memory": 0.1})
+        history.thin(DAY)
+        assert journal.resource_samples() == rows
