@@ -210,6 +210,12 @@ def _absolute(config: RunConfig, base: Path) -> RunConfig:
                 task.model_copy(update={"data": base / task.data})
                 for task in config.benchmark.tasks
             ],
+            "hf": [
+                task
+                if task.data_dir is None
+                else task.model_copy(update={"data_dir": base / task.data_dir.expanduser()})
+                for task in config.benchmark.hf
+            ],
         }
     )
     return config.model_copy(

@@ -6,7 +6,7 @@ Every field has a default that is right for most people, or none where only the 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
@@ -216,6 +216,40 @@ class Judge(_Strict):
         return self
 
 
+class HfTask(_Strict):
+    """A task of lm-evaluation-harness; a name alone stands for one without options."""
+
+    name: str = Field(
+        description="glue, superglue, japanese, one of these (superglue/boolq), or any task, "
+        "group or tag of lm-eval"
+    )
+    data_dir: Path | None = Field(
+        default=None, description="folder with the files; default: the hub, or its cache"
+    )
+    num_fewshot: int | None = Field(
+        default=None, ge=0, description="solved examples before each question; default: the task's"
+    )
+    limit: PositiveInt | None = Field(
+        default=None, description="a seeded random subset of each task, never the first items"
+    )
+    metric: str | None = Field(
+        default=None, description="what scores an item in the verdict; default: the task's first"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_alone(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: Any, handler: Any) -> Any:
+        """Tell editors that a name alone is right as well."""
+        plain = handler.resolve_ref_schema(handler(core))
+        whole = dict(plain)
+        plain.clear()
+        return plain | {"anyOf": [{"type": "string"}, whole]}
+
+
 class Benchmark(_Strict):
     """Phase 4: what both models are asked."""
 
@@ -225,6 +259,16 @@ class Benchmark(_Strict):
         "suite that ships with so8t",
     )
     tasks: list[Task] = Field(default=[], description="named benchmarks")
+    hf: list[HfTask] = Field(
+        default=[],
+        description="tasks of lm-evaluation-harness, by exact log likelihood (extra `hf`)",
+    )
+    lane_sample: int = Field(
+        default=32,
+        ge=0,
+        description="choices of hf that the embedded engine answers a second time as a chat "
+        "would, so that the report can say how far the two lanes agree",
+    )
     block: float = Field(
         default=0.05, gt=0, le=1, description="share of the items between changes of model"
     )
@@ -246,7 +290,7 @@ class Benchmark(_Strict):
 
     @model_validator(mode="after")
     def _something_to_ask(self) -> Self:
-        if not self.suites and not self.tasks:
+        if not self.suites and not self.tasks and not self.hf:
             raise ValueError("nothing to ask: name at least one suite or task")
         return self
 

@@ -44,15 +44,48 @@ class Decoding:
 
 
 @dataclass(frozen=True, slots=True)
+class Continuation:
+    """A text whose likelihood behind a context is asked for.
+
+    Without a context (None) the whole text is measured, in windows as long as the model's context.
+    """
+
+    context: str | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What is asked for instead of a chat answer. At most one of the three ways is used.
+
+    Attributes:
+        continuations: texts to be measured; the reply holds a likelihood for each.
+        choices: labels of the options that `messages` offer; a lane that cannot measure the
+            continuations chooses one of these.
+        prompt: text to be continued as it stands, without the chat template; a lane that knows
+            only chats answers `messages` instead.
+        stop: texts that end an answer, besides those of the decoding.
+
+    """
+
+    continuations: tuple[Continuation, ...] = ()
+    choices: tuple[str, ...] = ()
+    prompt: str | None = None
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class EngineRequest:
     """One question to one model.
 
-    `key` is unique in a run and comes back with the reply; replies may come in any order.
+    `key` is unique in a run and comes back with the reply; replies may come in any order. With a
+    `form` that measures or chooses, the reply's text is what `so8t.domain.measured` writes.
     """
 
     key: str
     messages: tuple[Message, ...]
     decoding: Decoding = field(default_factory=Decoding)
+    form: Form | None = None
 
 
 class Status(StrEnum):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from so8t.domain.canonical import digest_of
-from so8t.domain.exchange import Message
+from so8t.domain.exchange import Form, Message
 
 
 class Origin(StrEnum):
@@ -32,6 +32,7 @@ class Sample:
         reference: the right answer, None where the grader needs none.
         max_tokens: token budget of the answer, None for the run's default.
         cluster: questions that share a passage share this name; None stands alone.
+        form: what is asked for instead of a chat answer; None for a chat answer.
 
     """
 
@@ -45,6 +46,7 @@ class Sample:
     reference: str | None = None
     max_tokens: int | None = None
     cluster: str | None = None
+    form: Form | None = None
 
     @property
     def digest(self) -> str:
@@ -55,6 +57,7 @@ class Sample:
                 "grader": self.grader,
                 "reference": self.reference,
                 "max_tokens": self.max_tokens,
+                **({} if self.form is None else {"form": asdict(self.form)}),
             }
         )
 

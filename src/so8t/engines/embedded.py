@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from so8t.domain.exchange import EngineRequest, LoadProfile, ServedModel
 
 _LANE = "embedded"
+# Texts to be measured that the child may hold: it takes as many as fit into one batch, and should
+# have the next batch before the parent has committed this one.
+_MEASURED_IN_FLIGHT = 128
 _LIBRARY = "xllamacpp"
 _WORKER = "so8t.engines.embedded_worker"
 # llama.cpp's OpenMP threads spin while they wait for each other. With fewer free cores than
@@ -78,18 +81,39 @@ class Deadlines:
         """Seconds for one answer in a slot of `context` tokens."""
         # A token is at least one byte, so the bytes bound the tokens of the prompt.
         prompt = sum(len(message.content.encode(errors="replace")) for message in request.messages)
+        if request.form is not None:
+            prompt += len((request.form.prompt or "").encode(errors="replace"))
         return self.answer + self.answer_per_token * min(
             context, prompt + request.decoding.max_tokens
+        )
+
+    def for_measuring(self, request: EngineRequest, context: int) -> float:
+        """Seconds for measuring one request's continuations, behind whatever waits before it."""
+        assert request.form is not None  # noqa: S101 - only such a request is measured
+        return self.answer_per_token * sum(
+            min(context, len(f"{one.context or ''}{one.text}".encode(errors="replace")))
+            for one in request.form.continuations
         )
 
 
 class EmbeddedEngine:
     """llama.cpp through xllamacpp, one child process a session."""
 
-    def __init__(self, *, deadlines: Deadlines | None = None, below_normal: bool = False) -> None:
-        """`below_normal` gives the children a lower CPU priority."""
+    def __init__(
+        self,
+        *,
+        deadlines: Deadlines | None = None,
+        below_normal: bool = False,
+        batch_likelihood: bool = True,
+    ) -> None:
+        """`below_normal` gives the children a lower CPU priority.
+
+        Without `batch_likelihood` continuations are measured token by token through the server,
+        as where the wheel of xllamacpp exports no C interface.
+        """
         self._deadlines = deadlines or Deadlines()
         self._below_normal = below_normal
+        self._batch = batch_likelihood
 
     @property
     def info(self) -> EngineInfo:
@@ -129,7 +153,8 @@ class EmbeddedEngine:
             below_normal=self._below_normal,
         )
         try:
-            loaded = _load(child, path, profile, self._deadlines.for_load(path.stat().st_size))
+            deadline = self._deadlines.for_load(path.stat().st_size)
+            loaded = _load(child, path, profile, deadline, batch_likelihood=self._batch)
             report = LoadReport(
                 seconds=time.monotonic() - started,
                 context=loaded["context"],
@@ -141,15 +166,21 @@ class EmbeddedEngine:
             child.kill()
             child.close()
             raise
-        return EmbeddedSession(child, report, profile, self._deadlines)
+        return EmbeddedSession(child, report, profile, self._deadlines, deadline)
 
 
 class EmbeddedSession:
     """One model in one child. Serve from one thread at a time."""
 
     def __init__(
-        self, child: Child, report: LoadReport, profile: LoadProfile, deadlines: Deadlines
+        self,
+        child: Child,
+        report: LoadReport,
+        profile: LoadProfile,
+        deadlines: Deadlines,
+        load_seconds: float,
     ) -> None:
+        """`load_seconds` is the deadline for loading, once more before the first measuring."""
         self._child = child
         self._report = report
         self._slots = report.slots or profile.slots
@@ -159,6 +190,9 @@ class EmbeddedSession:
         # What the child is working on, also for an iterator that was closed: ticket -> when it
         # must be done, in time.monotonic() seconds.
         self._busy: dict[int, float] = {}
+        self._measured: set[int] = set()
+        self._measured_by = time.monotonic() + load_seconds
+        self._next: EngineRequest | None = None
         self._serving = False
         self._end: EngineError | None = None
 
@@ -217,27 +251,42 @@ class EmbeddedSession:
         asked: dict[int, str],
         in_flight: Callable[[], int] | None,
     ) -> bool:
-        """Send requests while slots are free; False when there are no more."""
-        while len(self._busy) < at_once(self._slots, in_flight):
-            request = next(requests, None)
+        """Send requests while there is room; False when there are no more."""
+        while self._room(at_once(self._slots, in_flight)):
+            request, self._next = self._next or next(requests, None), None
             if request is None:
                 return False
+            if not self._room(at_once(self._slots, in_flight), request):
+                self._next = request
+                return True
             ticket, self._next_ticket = self._next_ticket, self._next_ticket + 1
             asked[ticket] = request.key
-            deadline = self._deadlines.for_answer(request, self._context)
-            self._busy[ticket] = time.monotonic() + deadline
-            message = {
-                "op": "answer",
-                "ticket": ticket,
-                "messages": [asdict(message) for message in request.messages],
-                "decoding": asdict(request.decoding),
-            }
+            message = {**_message(request), "ticket": ticket}
+            self._busy[ticket] = self._deadline(request, ticket)
             try:
                 self._child.send(message)
             except EngineCrashed:
                 # Answers from before the crash are still waiting; receive() raises after them.
                 return False
         return True
+
+    def _room(self, slots: int, request: EngineRequest | None = None) -> bool:
+        """Whether a request, or any at all, may be sent now, with so many slots in use."""
+        measured = len(self._measured) < _MEASURED_IN_FLIGHT
+        answered = len(self._busy) - len(self._measured) < slots
+        if request is None:
+            return measured and answered if self._next is None else self._room(slots, self._next)
+        return measured if _is_measured(request) else answered
+
+    def _deadline(self, request: EngineRequest, ticket: int) -> float:
+        """When a request must be done, in time.monotonic() seconds."""
+        now = time.monotonic()
+        if not _is_measured(request):
+            return now + self._deadlines.for_answer(request, self._context)
+        self._measured.add(ticket)
+        own = self._deadlines.for_measuring(request, self._context)
+        self._measured_by = max(self._measured_by, now + self._deadlines.answer) + own
+        return self._measured_by
 
     def _receive(self) -> dict[str, Any]:
         try:
@@ -255,6 +304,7 @@ class EmbeddedSession:
         except EngineCrashed as error:
             self._fail(error)
         self._busy.pop(message["ticket"], None)
+        self._measured.discard(message["ticket"])
         return message
 
     def _fail(self, error: EngineCrashed) -> NoReturn:
@@ -276,7 +326,29 @@ class EmbeddedSession:
         self.close()
 
 
-def _load(child: Child, path: Path, profile: LoadProfile, deadline: float) -> dict[str, Any]:
+def _is_measured(request: EngineRequest) -> bool:
+    return request.form is not None and bool(request.form.continuations)
+
+
+def _message(request: EngineRequest) -> dict[str, Any]:
+    """Return what the child is asked, as so8t.engines.embedded_worker describes it."""
+    form = request.form
+    if form is not None and form.continuations:
+        pairs = [[one.context, one.text] for one in form.continuations]
+        return {"op": "measure", "continuations": pairs}
+    messages = [asdict(message) for message in request.messages]
+    if form is not None and form.choices:
+        return {"op": "choose", "messages": messages, "choices": list(form.choices)}
+    decoding = asdict(request.decoding)
+    if form is None:
+        return {"op": "answer", "messages": messages, "decoding": decoding}
+    decoding["stop"] = [*decoding["stop"], *form.stop]
+    return {"op": "answer", "messages": messages, "decoding": decoding, "prompt": form.prompt}
+
+
+def _load(
+    child: Child, path: Path, profile: LoadProfile, deadline: float, *, batch_likelihood: bool
+) -> dict[str, Any]:
     child.send(
         {
             "op": "load",
@@ -287,6 +359,7 @@ def _load(child: Child, path: Path, profile: LoadProfile, deadline: float) -> di
             "gpu_layers": profile.gpu_layers,
             "batch": profile.batch,
             "cache_type": profile.cache_type,
+            "batch_likelihood": batch_likelihood,
         }
     )
     try:

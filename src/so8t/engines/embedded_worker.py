@@ -6,7 +6,9 @@ JSON lines (so8t.system.child):
     {"op": "load", "path", "slots", "context", "threads", "gpu_layers", "batch", "cache_type"}
         -> {"op": "loaded", "slots", "context", "template_digest"}
         or {"op": "refused", "kind": "library" | "model", "message"}
-    {"op": "answer", "ticket", "messages", "decoding"}
+    {"op": "answer", "ticket", "messages", "decoding", "prompt"}
+    {"op": "choose", "ticket", "messages", "choices"}
+    {"op": "measure", "ticket", "continuations": [[context, text], ...]}
         -> {"op": "answered", "ticket", "status", "text", "reason",
             "prompt_tokens", "completion_tokens", "seconds"}
 
@@ -27,6 +29,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
+from so8t.domain.measured import Lane, first_token_choice, write_choice
+from so8t.engines.measuring import Measuring
 from so8t.system.child import serve_messages
 
 if TYPE_CHECKING:
@@ -39,6 +43,8 @@ _HTTP_OK = 200
 _CACHE_TYPES = {"f16": 1, "q8_0": 8}  # ggml's numbers
 _RENDER_SECONDS = 60.0
 _EXIT_UNFORESEEN = 70  # EX_SOFTWARE
+_FIRST_TOKENS = 20  # as many as Ollama tells, so that the lane is the same on both
+_CONSTRAINED_TOKENS = 16
 
 # Everything that can change an answer is said with each request: a GGUF may carry sampling
 # defaults of its own, which would otherwise differ silently between A and B.
@@ -81,14 +87,17 @@ class LoadedModel:
         prompt = self._call("POST", "/apply-template", {"messages": messages})["prompt"]
         return str(prompt)
 
-    def answer(self, messages: list[dict[str, str]], decoding: dict[str, Any]) -> dict[str, Any]:
+    def answer(
+        self, messages: list[dict[str, str]], decoding: dict[str, Any], plain: str | None = None
+    ) -> dict[str, Any]:
         """Answer one request; returns the fields of an EngineReply besides its key.
 
         The chat endpoint would strip white space at the start of an answer, so the template is
-        rendered first and the plain completion endpoint gives the text back whole.
+        rendered first and the plain completion endpoint gives the text back whole. A `plain` text
+        is continued as it stands.
         """
         try:
-            prompt = self.render(messages)
+            prompt = self.render(messages) if plain is None else plain
             body = {**_NEUTRAL_SAMPLING, **_sampling(decoding), "prompt": prompt}
             response: dict[str, Any] = self._server.handle_completions(body)
         except (_TemplateError, RuntimeError) as error:
@@ -104,9 +113,43 @@ class LoadedModel:
             "completion_tokens": usage["completion_tokens"],
         }
 
+    def choose(self, messages: list[dict[str, str]], labels: list[str]) -> dict[str, Any]:
+        """Choose a label by the log probabilities of the first token, else by a grammar."""
+        try:
+            prompt = self.render(messages)
+            asked = {**_NEUTRAL_SAMPLING, "prompt": prompt, "temperature": 0.0}
+            first = self.complete({**asked, "n_predict": 1, "n_probs": _FIRST_TOKENS})
+            text = None
+            if first["completion_probabilities"]:
+                top = first["completion_probabilities"][0]["top_logprobs"]
+                text = first_token_choice({one["token"]: one["logprob"] for one in top}, labels)
+            if text is None:
+                schema = {"json_schema": {"enum": labels}, "n_predict": _CONSTRAINED_TOKENS}
+                said = self.complete({**asked, **schema})["content"]
+                text = write_choice(Lane.CONSTRAINED, labels.index(json.loads(said)))
+        except (_TemplateError, ValueError) as error:
+            return {"status": "failed", "reason": f"request: {error}"}
+        return {
+            "status": "completed",
+            "text": text,
+            "prompt_tokens": first["tokens_evaluated"],
+            "completion_tokens": first["tokens_predicted"],
+        }
+
     def complete(self, body: dict[str, Any]) -> dict[str, Any]:
         """Ask llama.cpp's own completion endpoint, which tells more than the compatible one."""
         return self._call("POST", "/completion", body)
+
+    # --- the tokenizer, as so8t.engines.likelihood wants it --------------------------------------
+
+    @property
+    def end_token(self) -> int:
+        """The token that ends a text (EOS)."""
+        return self.tokenize(self.properties["eos_token"], special=False)[0]
+
+    def token_text(self, token: int) -> str:
+        """Return how the vocabulary writes a token."""
+        return str(self._call("POST", "/detokenize", {"tokens": [token]})["content"])
 
     def tokenize(self, text: str, *, special: bool) -> list[int]:
         """Turn text into tokens."""
@@ -200,11 +243,14 @@ class _Worker:
     def __init__(self) -> None:
         self._model: LoadedModel | None = None
         self._pool: ThreadPoolExecutor | None = None
+        self._measuring: Measuring | None = None
 
     def handle(self, message: dict[str, Any], reply: Reply) -> None:
         if message["op"] == "load":
             threading.Thread(target=_or_die, args=(self._load, message, reply)).start()
-        elif message["op"] == "answer" and self._pool is not None:
+        elif message["op"] == "measure" and self._measuring is not None:
+            self._measuring.put(message, reply)
+        elif message["op"] in {"answer", "choose"} and self._pool is not None:
             self._pool.submit(_or_die, self._answer, message, reply)
         else:
             raise ValueError(f"unexpected message: {message['op']}")
@@ -220,12 +266,15 @@ class _Worker:
             return
         self._model = model
         self._pool = ThreadPoolExecutor(message["slots"], thread_name_prefix="answer")
+        context = model.properties["default_generation_settings"]["n_ctx"]
+        self._measuring = Measuring(message, model, context)
+        threading.Thread(target=_or_die, args=(self._measuring.work, None, None)).start()
         template = model.properties.get("chat_template", "")
         reply(
             {
                 "op": "loaded",
                 "slots": model.properties["total_slots"],
-                "context": model.properties["default_generation_settings"]["n_ctx"],
+                "context": context,
                 "template_digest": f"sha256:{hashlib.sha256(template.encode()).hexdigest()}",
             }
         )
@@ -234,7 +283,11 @@ class _Worker:
         if self._model is None:
             raise ValueError("asked before a model was loaded")
         started = time.perf_counter()
-        answer = self._model.answer(message["messages"], message["decoding"])
+        if message["op"] == "choose":
+            answer = self._model.choose(message["messages"], message["choices"])
+        else:
+            plain = message.get("prompt")
+            answer = self._model.answer(message["messages"], message["decoding"], plain)
         answer["seconds"] = time.perf_counter() - started
         reply({"op": "answered", "ticket": message["ticket"], **answer})
 

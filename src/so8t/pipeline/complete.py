@@ -15,6 +15,7 @@ from so8t.journal.evidence import FROZEN, Evidence, freeze, gather
 from so8t.models.sources import ResolvedSource, resolve
 from so8t.pipeline import leaks, planning, prepare, suites
 from so8t.pipeline.changes import registration_to_keep, settle_settings
+from so8t.pipeline.hf_results import write_hf_results
 from so8t.pipeline.judging import Judging, needs_judge
 from so8t.pipeline.ladder import longest_question
 from so8t.pipeline.phase4 import Phase4BenchmarkRunner
@@ -209,7 +210,9 @@ class CompleteAutomatedABPipeline:
         runner = self.benchmark_runner(registration)
         self._same_models(runner)
         if lane != "all":
-            return runner.run_hf_benchmark() if lane == "hf" else runner.run_llm_benchmark()
+            done = runner.run_hf_benchmark() if lane == "hf" else runner.run_llm_benchmark()
+            write_hf_results(self._journal, self._artifacts)
+            return done
         asked = self._config.verdict
 
         def benchmark() -> Evidence:
@@ -219,6 +222,7 @@ class CompleteAutomatedABPipeline:
         # When a run ends is no part of what it measures, but of whether it has ended.
         inputs = digest_of([to_plain(registration), asked.stop, asked.deadline])
         self._phase(Phase.BENCHMARK, inputs, lambda: _summary(benchmark()), read_benchmarked)
+        write_hf_results(self._journal, self._artifacts)
         return gather(self._journal)
 
     def retry_failed(self) -> int:

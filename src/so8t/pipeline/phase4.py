@@ -25,6 +25,7 @@ from so8t.journal.rows import GradedReply
 from so8t.journal.store import CONFIG_CHANGED, request_key, system_now
 from so8t.pipeline.balance import Balancing
 from so8t.pipeline.baseline import reuse_baseline
+from so8t.pipeline.lanes import EXACT_LANE_ENGINE, compare_lanes, is_measured
 from so8t.pipeline.planning import samples_in_block
 from so8t.pipeline.progress import STOP_SECONDS
 from so8t.pipeline.register import request
@@ -195,6 +196,8 @@ class Phase4BenchmarkRunner:
             self._answer_blocks(wanted, may_stop=everything)
             self._retry_failed()
             self._answer_both_or_neither()
+            if self._engine.info.lane == EXACT_LANE_ENGINE and not self._past_deadline():
+                compare_lanes(self._config, self._journal, self._session, self._stop)
             self._balancing.finish()
         return gather(self._journal)
 
@@ -428,6 +431,8 @@ class Phase4BenchmarkRunner:
         the engine is found and takes no other with it.
         """
         session = self._session(work.arm)
+        # What is measured goes first, so that batches are full and no chat waits in between.
+        positions = sorted(positions, key=lambda one: not is_measured(self._sample(one)))
         flying: dict[str, tuple[int, Sample]] = {}
 
         levels: dict[str, int] = {}

@@ -63,6 +63,7 @@ def collect_samples(config: RunConfig) -> list[Sample]:
         samples += load_benchmark(
             task.name, task.data, limit=task.limit, few_shot=task.few_shot, seed=config.seed
         )
+    samples += _hf_samples(config)
     seen: set[str] = set()
     for sample in samples:
         if sample.id in seen:
@@ -82,6 +83,33 @@ def collect_samples(config: RunConfig) -> list[Sample]:
             )
     order = permute(one_cluster(samples), config.seed)
     return interleave(order)[0] if config.verdict.average == "macro" else order
+
+
+def _hf_samples(config: RunConfig) -> list[Sample]:
+    """Load the tasks of lm-eval, and refuse what the engine has no lane for."""
+    if not config.benchmark.hf:
+        return []
+    from so8t.tasks.hf.bridge import load_hf_task  # noqa: PLC0415 - lm-eval, if it is used
+
+    samples: list[Sample] = []
+    for task in config.benchmark.hf:
+        samples += load_hf_task(
+            task.name,
+            data_dir=task.data_dir,
+            num_fewshot=task.num_fewshot,
+            limit=task.limit,
+            metric=task.metric,
+            seed=config.seed,
+        )
+    if config.engine.kind != "embedded":
+        for sample in samples:
+            if sample.form is not None and sample.form.continuations and not sample.form.choices:
+                raise ConfigError(
+                    f"benchmark.hf: the task {sample.task!r} needs log likelihoods, which "
+                    f"engine.kind: {config.engine.kind} does not give.",
+                    hint="use engine.kind: embedded, or leave the task out",
+                )
+    return samples
 
 
 def macro_blocks(config: RunConfig, samples: Sequence[Sample]) -> int:

@@ -217,6 +217,9 @@ def _try(
 def decoding_of(sample: Sample, config: RunConfig, repeat: int = 0) -> Decoding:
     """How a sample is decoded: its own token budget, else the run's; a seed for each repeat."""
     wanted = config.generation
+    if sample.form is not None:
+        # What lm-eval asks is decoded as lm-eval does: greedily.
+        return Decoding(max_tokens=sample.max_tokens or wanted.max_tokens, seed=config.seed)
     return Decoding(
         max_tokens=sample.max_tokens or wanted.max_tokens,
         temperature=wanted.temperature,
@@ -229,4 +232,4 @@ def decoding_of(sample: Sample, config: RunConfig, repeat: int = 0) -> Decoding:
 
 def request(sample: Sample, config: RunConfig, key: str, repeat: int = 0) -> EngineRequest:
     """Turn a sample into the question that is put to an engine."""
-    return EngineRequest(key, sample.messages, decoding_of(sample, config, repeat))
+    return EngineRequest(key, sample.messages, decoding_of(sample, config, repeat), sample.form)

@@ -171,6 +171,7 @@ class OllamaClient:
         keep_alive: str | int = "30m",
         think: bool | str | None = None,
         logprobs: int | None = None,
+        schema: Mapping[str, Any] | None = None,
         call: Call | None = None,
         deadlines: Deadlines | None = None,
     ) -> Answer:
@@ -183,6 +184,7 @@ class OllamaClient:
             keep_alive: sent with every request, or the model goes after five minutes.
             think: None leaves it to the model; see `docs/ollama.md`.
             logprobs: alternatives a token, 0 to 20, or None for none.
+            schema: JSON Schema that the answer is constrained to.
             call: a handle made by `new_call`, to cancel from another thread.
             deadlines: instead of `timing.answer`, if there is no call.
 
@@ -197,6 +199,8 @@ class OllamaClient:
             body["think"] = think
         if logprobs is not None:
             body |= {"logprobs": True, "top_logprobs": logprobs}
+        if schema is not None:
+            body["format"] = dict(schema)
         return self._answer(
             "/api/chat", body, options, keep_alive=keep_alive, call=call, deadlines=deadlines
         )

@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Self
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Self
 
 from so8t.domain.exchange import EngineReply, Status
+from so8t.engines.ollama.choosing import choose
 from so8t.engines.ollama.crew import in_completion_order
 from so8t.engines.ollama.degradation import (
     Finding,
@@ -22,11 +24,12 @@ from so8t.engines.ollama.options import run_options
 from so8t.errors import EngineError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from so8t.domain.exchange import EngineRequest, LoadReport, Message
     from so8t.engines.ollama.answers import Answer
     from so8t.engines.ollama.keeper import Keeper
+    from so8t.engines.ollama.transport import Call
 
     CountTokens = Callable[[tuple[Message, ...]], int | None]
 
@@ -169,21 +172,17 @@ class OllamaSession:
 
     def _ask(self, request: EngineRequest, stopped: threading.Event) -> EngineReply:
         keeper = self._keeper
-        options = {**keeper.options, **run_options(request.decoding, self._model_stops)}
+        decoding = request.decoding
+        if request.form is not None:
+            decoding = replace(decoding, stop=(*decoding.stop, *request.form.stop))
+        options = {**keeper.options, **run_options(decoding, self._model_stops)}
         began = time.monotonic()
         with keeper.call() as (call, epoch):
             # Looked at after the call is known to `withdraw`, so that none slips through.
             if stopped.is_set():
                 raise OllamaError(Fault.WITHDRAWN, "nobody waits for it", retryable=False)
             try:
-                answer = keeper.client.chat(
-                    keeper.name,
-                    request.messages,
-                    options,
-                    keep_alive=keeper.keep_alive,
-                    think=self._think,
-                    call=call,
-                )
+                answer = self._put(request, options, call)
             except OllamaError as error:
                 failure: OllamaError | None = error
             else:
@@ -196,6 +195,35 @@ class OllamaSession:
         keeper.succeeded()
         self._examine(request, answer)
         return _reply(request, answer, seconds)
+
+    def _put(self, request: EngineRequest, options: dict[str, Any], call: Call) -> Answer:
+        """Put a request to the server in the way that its form asks for."""
+        keeper, form = self._keeper, request.form
+        if form is not None and form.continuations and not form.choices:
+            raise OllamaError(
+                Fault.REFUSED, "log likelihoods of given texts are not to be had from Ollama"
+            )
+
+        def chat(options: Mapping[str, Any], **more: Any) -> Answer:
+            return keeper.client.chat(
+                keeper.name,
+                request.messages,
+                options,
+                keep_alive=keeper.keep_alive,
+                think=self._think,
+                call=call,
+                **more,
+            )
+
+        if form is None:
+            return chat(options)
+        if form.choices:
+            return choose(chat, options, form.choices)
+        if form.prompt is None:
+            return chat(options)
+        return keeper.client.generate(
+            keeper.name, form.prompt, options, keep_alive=keeper.keep_alive, call=call
+        )
 
     def _examine(self, request: EngineRequest, answer: Answer) -> None:
         found = [

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from so8t.domain.sample import Sample
     from so8t.tasks.graders.spec import GraderSpec
 
+#: The grader of Hugging Face tasks. No suite can name it: it needs what a task freezes.
+LM_EVAL = "lm_eval"
+
 GraderOptions = Annotated[
     Exact
     | NumberGrader
@@ -60,6 +63,10 @@ def grade(sample: Sample, reply_text: str) -> Score:
     nothing is a way to fail. Unscored means that the grader could not decide: its options or the
     reference are invalid, or a pattern ran out of time.
     """
+    if sample.grader.get("type") == LM_EVAL:
+        from so8t.tasks.hf.grader import grade_document  # noqa: PLC0415 - lm-eval, if it is used
+
+        return grade_document(sample, reply_text)
     try:
         spec = parse_grader(sample.grader)
     except DataError as error:
@@ -82,6 +89,10 @@ def grader_digest(spec: dict[str, Any]) -> str:
         DataError: the options are invalid.
 
     """
+    if spec.get("type") == LM_EVAL:
+        from so8t.tasks.hf.grader import document_digest  # noqa: PLC0415 - as in `grade`
+
+        return document_digest(spec)
     parse_grader(spec)
     return _digest(canonical_json(spec))
 
@@ -99,6 +110,8 @@ def is_binary(spec: dict[str, Any]) -> bool:
         DataError: the options are invalid.
 
     """
+    if spec.get("type") == LM_EVAL:
+        return bool(spec["scale"] == "binary")
     return parse_grader(spec).binary
 
 

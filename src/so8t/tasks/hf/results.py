@@ -1,0 +1,168 @@
+"""Task scores by lm-eval's own aggregation, and its files.
+
+Format of the files: lm_eval/evaluator.py (`evaluate`) and lm_eval/loggers/evaluation_tracker.py
+(`save_results_samples`, `save_results_aggregated`), version 0.4.13.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from so8t.domain.measured import read_measured
+from so8t.domain.sample import Sample
+from so8t.system.files import write_atomic
+from so8t.tasks.hf import catalogue
+from so8t.tasks.hf.scoring import grading_task, instances_of, likelihood_results, process
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A sample with the answer that stands."""
+
+    sample: Sample
+    text: str
+
+
+@dataclass(slots=True)
+class TaskResult:
+    """One task with one model.
+
+    `scores` is metric,filter -> aggregate, None where lm-eval's aggregation has no number (one
+    class only, for example); `lines` are lm-eval's logged samples.
+    """
+
+    version: Any
+    num_fewshot: int
+    documents: int = 0
+    scores: dict[str, float | None] = field(default_factory=dict)
+    higher_is_better: dict[str, bool] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+    lines: list[dict[str, Any]] = field(default_factory=list)
+
+
+def task_results(answered: Iterable[Answered]) -> dict[str, TaskResult]:
+    """Compute every task's scores from the answers that stand, in the order of the documents."""
+    by_task: dict[str, list[Answered]] = defaultdict(list)
+    for one in answered:
+        by_task[one.sample.task].append(one)
+    return {
+        name: _task_result(sorted(its, key=lambda one: one.sample.grader["doc_id"]))
+        for name, its in sorted(by_task.items())
+    }
+
+
+def _task_result(answered: list[Answered]) -> TaskResult:
+    from lm_eval.utils import hash_string  # noqa: PLC0415 - of the extra `hf`
+
+    spec = answered[0].sample.grader
+    task = grading_task(spec["task"], spec["doc"])
+    result = TaskResult(task.VERSION, spec["num_fewshot"], documents=len(answered))
+    values: dict[str, list[Any]] = defaultdict(list)
+    for one in answered:
+        doc, form = one.sample.grader["doc"], one.sample.form
+        if form is None:
+            continue
+        instances = instances_of(spec["task"], one.sample.grader["doc_id"], doc, form)
+        results = likelihood_results(form, one.text) if form.continuations else [one.text]
+        target = task.doc_to_target(doc)
+        for key, metrics in process(task, instances, results).items():
+            for metric, value in metrics.items():
+                values[f"{metric},{key}"].append(value)
+            result.lines.append(
+                {
+                    "doc_id": one.sample.grader["doc_id"],
+                    "doc": doc,
+                    "target": str(target),
+                    "arguments": {
+                        f"gen_args_{number}": {
+                            f"arg_{place}": part for place, part in enumerate(instance.args)
+                        }
+                        for number, instance in enumerate(instances)
+                    },
+                    "resps": [[_text(instance.resps)] for instance in instances],
+                    "filtered_resps": [
+                        _text(instance.filtered_resps[key]) for instance in instances
+                    ],
+                    "filter": key,
+                    "metrics": list(metrics),
+                    "doc_hash": hash_string(json.dumps(doc, indent=2, ensure_ascii=False)),
+                    "prompt_hash": hash_string(str(instances[0].arguments[0])),
+                    "target_hash": hash_string(str(target)),
+                    "lane": read_measured(one.text).lane.value if form.continuations else "text",
+                    **{metric: _number(value) for metric, value in metrics.items()},
+                }
+            )
+    aggregation, better = task.aggregation(), task.higher_is_better()
+    for key, its in values.items():
+        metric = key.partition(",")[0]
+        result.scores[key] = _aggregate(aggregation.get(metric), its)
+        result.higher_is_better[metric] = bool(better.get(metric, True))
+    result.config = {
+        name: getattr(task.config, name)
+        for name in ("task", "dataset_path", "dataset_name", "output_type")
+    }
+    return result
+
+
+def _aggregate(function: Any, values: list[Any]) -> float | None:
+    from lm_eval.api.metrics import mean  # noqa: PLC0415 - of the extra `hf`
+
+    try:
+        found = float((function or mean)(values))
+    except (ArithmeticError, ValueError):
+        return None  # a correlation of one item, for example
+    return found if math.isfinite(found) else None
+
+
+def _text(value: Any) -> Any:
+    """Return a response as lm-eval writes it: everything in lists is text."""
+    if isinstance(value, list | tuple):
+        return [_text(one) for one in value]
+    return str(value)
+
+
+def _number(value: Any) -> Any:
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return [_number(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+def write_files(directory: Path, results: dict[str, TaskResult], *, label: str, date: str) -> None:
+    """Write lm-eval's files for one model, over those of an earlier time. `date` is ISO 8601."""
+    stamp = date[:26].replace(":", "-").partition("+")[0]
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, result in results.items():
+        lines = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in result.lines)
+        write_atomic(directory / f"samples_{name}_{stamp}.jsonl", lines)
+    plain = {
+        "results": {
+            name: {
+                "alias": name,
+                **{key: score for key, score in result.scores.items() if score is not None},
+            }
+            for name, result in results.items()
+        },
+        "group_subtasks": {name: [] for name in results},
+        "configs": {name: result.config for name, result in results.items()},
+        "versions": {name: result.version for name, result in results.items()},
+        "n-shot": {name: result.num_fewshot for name, result in results.items()},
+        "higher_is_better": {name: result.higher_is_better for name, result in results.items()},
+        "n-samples": {
+            name: {"original": result.documents, "effective": result.documents}
+            for name, result in results.items()
+        },
+        "config": {"model": "so8t", "model_args": {"label": label}},
+        "lm_eval_version": catalogue.require_lm_eval(),
+        "model_name": label,
+        "date": date,
+    }
+    text = json.dumps(plain, ensure_ascii=False, indent=2) + "\n"
+    write_atomic(directory / f"results_{stamp}.json", text)

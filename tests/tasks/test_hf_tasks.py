@@ -1,0 +1,211 @@
+"""Tasks of lm-eval from local files: what loads, what is refused, what becomes of an answer."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from so8t.domain.measured import Lane, Likelihood, write_choice, write_likelihoods
+from so8t.domain.sample import Grade, Sample
+from so8t.errors import DataError, PrerequisiteError, UsageError
+from so8t.results.lm_eval import read_directory
+from so8t.tasks.graders import grade, grader_digest, is_binary
+from so8t.tasks.hf.bridge import load_hf_task
+from so8t.tasks.hf.results import Answered, task_results, write_files
+from so8t.tasks.hf.scoring import item_score
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytest.importorskip("lm_eval")
+
+#: Task, folder of the shared data, few-shot examples, items that it has there.
+COUNTS = [
+    ("glue/cola", "glue", None, 263),
+    ("glue/sst2", "glue", None, 436),
+    ("glue/mnli", "glue", 2, 2),
+    ("glue/qnli", "glue", 2, 2),
+    ("glue/rte", "glue", 2, 2),
+    ("glue/stsb", "glue", 2, 2),
+    ("superglue/boolq", "superglue", 2, 2),
+    ("superglue/boolq", "boolq", None, 500),
+    ("superglue/cb", "superglue", None, 56),
+    ("superglue/copa", "superglue", 2, 2),
+    ("superglue/multirc", "superglue", None, 62),
+    ("superglue/record", "superglue", None, 2),
+    ("superglue/rte", "superglue", None, 139),
+    ("superglue/wic", "superglue", 2, 2),
+    ("superglue/wsc", "superglue", 2, 2),
+    ("japanese/jcommonsenseqa", "jglue", 3, 1119),
+    ("japanese/jnli", "jglue", 0, 500),
+    ("japanese/jsquad", "jglue", 0, 508),
+    ("japanese/jsem", "jsem", None, 822),
+    ("japanese/jmmlu", "jmmlu", None, 828),
+    ("japanese/mgsm-ja", "mgsm", None, 125),
+]
+#: The same for tasks that only lm-eval's whole index knows, which takes ten seconds to read.
+OTHERS = [
+    ("wnli", "glue", None, 2),
+    ("mmlu_anatomy", "mmlu", 5, 135),
+    ("gsm8k", "gsm8k", None, 500),
+    ("truthfulqa_mc1", "truthfulqa", None, 409),
+    ("truthfulqa_mc2", "truthfulqa", None, 409),
+    ("bbh_zeroshot_navigate", "bbh", None, 125),
+]
+
+
+@pytest.fixture
+def copa(tmp_path: Path) -> list[Sample]:
+    rows = [
+        {
+            "premise": f"The cat {n} was wet.",
+            "choice1": "It rained.",
+            "choice2": "It slept.",
+            "question": "cause",
+            "label": n % 2,
+        }
+        for n in range(6)
+    ]
+    (tmp_path / "COPA").mkdir()
+    (tmp_path / "COPA" / "val.jsonl").write_text(
+        "\n".join(json.dumps(row) for row in rows), encoding="utf-8"
+    )
+    return load_hf_task("superglue/copa", data_dir=tmp_path)
+
+
+def _measured(*values: float) -> str:
+    return write_likelihoods([Likelihood(value, 2, greedy=False) for value in values], "batch")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "folder", "shots", "count"), [*COUNTS, *OTHERS])
+def test_the_published_sets_load_whole(
+    name: str, folder: str, shots: int | None, count: int, shared_data: Path
+) -> None:
+    """Every item of the real files becomes a sample with one question, and grades."""
+    samples = load_hf_task(name, data_dir=shared_data / folder, num_fewshot=shots)
+    assert len(samples) == count
+    assert len({sample.id for sample in samples}) == count
+    first = samples[0]
+    assert first.form is not None
+    said = _measured(*range(-1, -1 - len(first.form.continuations), -1))
+    score = grade(first, said if first.form.continuations else "18")
+    assert score.grade is Grade.SCORED
+
+
+def test_a_limit_draws_with_the_seed(shared_data: Path) -> None:
+    """A limited task is a random subset that the seed alone decides, not the first items."""
+    folder = shared_data / "superglue"
+    draws = [
+        [one.id for one in load_hf_task("superglue/cb", data_dir=folder, limit=10, seed=seed)]
+        for seed in (1, 1, 2)
+    ]
+    assert draws[0] == draws[1]
+    assert draws[0] != draws[2]
+    assert draws[0] != [f"cb/{number}" for number in range(10)]
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    """Data that is not there is refused with the file that would provide it."""
+    with pytest.raises(PrerequisiteError, match=r"CoLA.dev\.tsv"):
+        load_hf_task("glue/cola", data_dir=tmp_path)
+    with pytest.raises(PrerequisiteError, match="is not there"):
+        load_hf_task("glue/cola", data_dir=tmp_path / "nowhere")
+
+
+def test_few_shot_examples_need_their_file(tmp_path: Path) -> None:
+    """Examples are never taken from the questions: without their split the file is named."""
+    (tmp_path / "CoLA").mkdir()
+    (tmp_path / "CoLA" / "dev.tsv").write_text("x\t1\t\tA dog runs.\n", encoding="utf-8")
+    assert len(load_hf_task("glue/cola", data_dir=tmp_path)) == 1
+    with pytest.raises(PrerequisiteError, match=r"CoLA.train\.tsv") as caught:
+        load_hf_task("glue/cola", data_dir=tmp_path, num_fewshot=2)
+    assert "num_fewshot to 0" in (caught.value.hint or "")
+
+
+def test_a_task_without_data_dir_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A set that only a script could load is refused with the way out, network or not."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(PrerequisiteError, match="JMMLU") as caught:
+        load_hf_task("japanese/jmmlu")
+    assert "data_dir" in (caught.value.hint or "")
+
+
+def test_unknown_names_are_refused_with_the_nearest(tmp_path: Path) -> None:
+    """A name that nobody knows gets the nearest one."""
+    with pytest.raises(UsageError) as caught:
+        load_hf_task("glue/colla", data_dir=tmp_path)
+    assert "cola" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("x\t2\t\tA label outside.", "0 to 1"),
+        ("x\t1\t\t", "no text"),
+        ("x\t1", "cells"),
+    ],
+)
+def test_bad_rows_are_refused_with_file_and_line(row: str, message: str, tmp_path: Path) -> None:
+    """A label outside the set, an empty text and a torn row are refused where they stand."""
+    (tmp_path / "CoLA").mkdir()
+    path = tmp_path / "CoLA" / "dev.tsv"
+    path.write_text(f"x\t1\t\tA dog runs.\n{row}\n", encoding="utf-8")
+    with pytest.raises(DataError, match=message) as caught:
+        load_hf_task("glue/cola", data_dir=tmp_path)
+    assert (caught.value.file, caught.value.line) == (str(path), 2)
+
+
+def test_both_lanes_grade_by_the_same_metric(copa: list[Sample]) -> None:
+    """Likelihoods and a chosen label give the same score for the same choice."""
+    first, second = copa[:2]
+    assert is_binary(first.grader)
+    assert grade(first, _measured(-1.0, -2.0)).value == 1.0
+    assert grade(second, _measured(-1.0, -2.0)).value == 0.0
+    chosen = write_choice(Lane.FIRST_TOKEN, 0, [-0.1, -3.0])
+    assert grade(first, chosen).value == 1.0
+    assert "first_token" in (grade(first, chosen).reason or "")
+    assert "exact" in (grade(first, _measured(-1.0, -2.0)).reason or "")
+
+
+def test_an_answer_of_another_kind_is_unscored(copa: list[Sample]) -> None:
+    """What cannot be graded is unscored with the reason, never zero."""
+    for text in ("I think A.", _measured(-1.0), "{}"):
+        score = grade(copa[0], text)
+        assert score.grade is Grade.UNSCORED
+        assert score.value is None
+
+
+def test_scores_of_other_rules_are_told_apart(copa: list[Sample]) -> None:
+    """The digest of the rules is the same for all items of a task and changes with the metric."""
+    digests = {grader_digest(sample.grader) for sample in copa}
+    assert len(digests) == 1
+    assert grader_digest({**copa[0].grader, "metric": "f1,none"}) not in digests
+
+
+@pytest.mark.parametrize(
+    ("value", "score"),
+    [(1, 1.0), (0.25, 0.25), ((1, 1), 1.0), ((1, 0), 0.0), (([0, 2], 2), 1.0), (57.0, None)],
+)
+def test_item_scores(value: object, score: float | None) -> None:
+    """A metric's value is a score as it is, by agreement of its label, or none at all."""
+    assert item_score(value) == score
+
+
+def test_files_are_read_back(copa: list[Sample], tmp_path: Path) -> None:
+    """What is written in lm-eval's format is read by our own `compare` with the same scores."""
+    answered = [
+        Answered(sample, _measured(-1.0 - (number % 3), -2.0)) for number, sample in enumerate(copa)
+    ]
+    results = task_results(answered)
+    write_files(tmp_path / "b", results, label="B", date="2026-11-23T10:00:00.123456+00:00")
+    items = read_directory(tmp_path / "b").items
+    expected = {
+        str(one.sample.grader["doc_id"]): grade(one.sample, one.text).value for one in answered
+    }
+    assert {item.id: item.scores["acc,none"][0] for item in items} == expected
+    (file,) = (tmp_path / "b").glob("results_*.json")
+    plain = json.loads(file.read_text(encoding="utf-8"))
+    assert plain["results"]["copa"]["acc,none"] == sum(expected.values()) / len(expected)
