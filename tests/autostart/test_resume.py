@@ -207,6 +207,20 @@ def test_what_a_restart_cannot_help_waits_for_the_next_boot(tmp_path, state):
         assert (entry[0].state, entry[0].boot) == ("blocked", boot_id())
 
 
+def test_a_config_of_another_version_blocks_its_run_alone(tmp_path, state):
+    """After an upgrade with other keys the run waits for a person, the next one goes on."""
+    directory = unfinished(config(tmp_path, "old"), state)
+    registry = Registry(state)
+    entry = registry.find(directory)
+    registry.enter(entry.model_copy(update={"config": entry.config | {"gone": 1}}))
+    other = unfinished(config(tmp_path, "whole"), state)
+    boot = Boot(state)
+    assert boot() == 2
+    assert any("another version" in line and "gone" in line for line in boot.said)
+    assert states(other)[-1] == "done"
+    assert (registry.find(directory).state, states(directory)) == ("blocked", [])
+
+
 def test_a_blocked_run_is_tried_again_after_the_next_boot(tmp_path, state):
     """Blocked in this boot: no candidate. Blocked in another: a candidate."""
     directory = unfinished(config(tmp_path), state)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from so8t.autostart.waiting import (
@@ -12,7 +14,7 @@ from so8t.autostart.waiting import (
     removed,
     wait_for,
 )
-from so8t.errors import IncompleteError, Interrupted, LeaseHeldError, SO8TError
+from so8t.errors import ConfigError, IncompleteError, Interrupted, LeaseHeldError, SO8TError
 from so8t.journal.lease import Lease, holder_of
 from so8t.journal.store import Journal, system_now
 from so8t.notify.channels import Notification
@@ -33,7 +35,6 @@ from so8t.system.state import boot_id, state_directory
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
-    from datetime import datetime
 
     from so8t.autostart.protocol import AutoStart, Which
     from so8t.pipeline.progress import Reporter
@@ -44,6 +45,15 @@ if TYPE_CHECKING:
 MOST_CRASHES = 3
 _BACK_OFF = (0.0, 0.0, 10.0, 30.0, 120.0, 300.0, 900.0)
 _INCOMPLETE = IncompleteError.exit_code
+
+
+@dataclass(frozen=True, slots=True)
+class _Past:
+    """What a run's journal says of its earlier sessions."""
+
+    crashes: Crashes
+    failures: int
+    last_written: datetime | None
 
 
 class AutoStartCompleteABPipeline:
@@ -131,17 +141,25 @@ class AutoStartCompleteABPipeline:
             self._say("autostart.held", run=entry.name, message=error.message)
             return 0
         except SO8TError as error:
-            self._say("autostart.failed", run=entry.name, message=str(error))
-            if error.exit_code != _INCOMPLETE:
-                self._registry.mark(entry, "blocked", error.message, boot_id())
-            return error.exit_code
+            return self._stopped(entry, error)
         except OSError as error:
             self._say("autostart.failed", run=entry.name, message=str(error))
             return _INCOMPLETE
         self._say("autostart.done", run=entry.name)
         return 0
 
+    def _stopped(self, entry: Entry, error: SO8TError) -> int:
+        """Say what stopped a run; what a restart cannot change blocks it until the next boot."""
+        self._say("autostart.failed", run=entry.name, message=str(error))
+        if error.exit_code != _INCOMPLETE:
+            self._registry.mark(entry, "blocked", error.message, boot_id())
+        return error.exit_code
+
     def _consider(self, entry: Entry) -> int:
+        try:
+            config = entry.run_config()
+        except ConfigError as error:
+            return self._stopped(entry, error)
         limits, directory = self._limits, entry.directory
         if not wait_for(lambda: disk_is_there(directory), limits.disk, self._stop, limits.look):
             self._say("autostart.no_disk", run=entry.name, directory=directory)
@@ -149,32 +167,31 @@ class AutoStartCompleteABPipeline:
         if holder_of(directory) is not None:
             self._say("autostart.held", run=entry.name, message=str(directory))
             return 0
-        try:
-            with Journal(directory, readonly=True) as journal:
-                crashes = crashes_in_a_row(journal)
-                failures = failures_in_a_row(journal)
-                last = journal.last_written()
-        except SO8TError as error:
-            if error.exit_code == _INCOMPLETE:
-                raise
-            # Opening it for writing may restore it; if that fails too, the run is blocked there.
-            self._say("autostart.failed", run=entry.name, message=error.message)
-            return self.run_pipeline_with_progress(entry)
-        if crashes.count >= MOST_CRASHES:
-            self._give_up(entry, crashes)
+        past = self._past(entry)
+        if past.crashes.count >= MOST_CRASHES:
+            self._give_up(entry, past.crashes)
             return 0
-        self._wait_for_clock(entry, last)
-        config = entry.run_config()
+        self._wait_for_clock(entry, past.last_written)
         if not wait_for(lambda: engine_is_there(config), limits.engine, self._stop, limits.look):
             self._say("autostart.no_engine", run=entry.name, url=config.engine.url)
             return _INCOMPLETE
-        pause = _BACK_OFF[min(failures, len(_BACK_OFF) - 1)]
+        pause = _BACK_OFF[min(past.failures, len(_BACK_OFF) - 1)]
         if pause:
             self._say("autostart.pause", run=entry.name, time=self._text.duration(pause))
             self._stop.wait(pause)
             self._stop.check()
         self._say("autostart.resuming", run=entry.name, directory=directory)
         return self.run_pipeline_with_progress(entry)
+
+    def _past(self, entry: Entry) -> _Past:
+        try:
+            with Journal(entry.directory, readonly=True) as journal:
+                crashes, failures = crashes_in_a_row(journal), failures_in_a_row(journal)
+                return _Past(crashes, failures, journal.last_written())
+        except SO8TError as error:
+            # Damaged: opening it for writing restores it, or says why that cannot be done.
+            self._say("autostart.failed", run=entry.name, message=error.message)
+            return _Past(Crashes(0, "", 0), 0, None)
 
     def _wait_for_clock(self, entry: Entry, last: datetime | None) -> None:
         """Wait until the clock is set. A clock that never is must not keep the run from going on:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from so8t.config.schema import RunConfig
+from so8t.errors import ConfigError
 from so8t.system.files import write_atomic
 
 if TYPE_CHECKING:
@@ -43,8 +44,20 @@ class Entry(BaseModel):
     boot: str | None = None
 
     def run_config(self) -> RunConfig:
-        """Return the config with which the run was last started."""
-        return RunConfig.model_validate(self.config)
+        """Return the config with which the run was last started.
+
+        Raises ConfigError where another version of this program wrote it, with other keys.
+        """
+        try:
+            return RunConfig.model_validate(self.config)
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(str(part) for part in first["loc"])
+            raise ConfigError(
+                f"{self.name} was started by another version, with a config that this one does "
+                f"not take: {key}: {first['msg']}.",
+                hint="so8t run CONFIG, with the config file as this version wants it",
+            ) from None
 
 
 class Registry:
