@@ -111,7 +111,7 @@ def test_gradient_checkpointing_really_computes_twice(train):
         loop = Loop(BASE, tree_digest(BASE), chosen, around)
         ran = []
         loop.model.model.layers[0].mlp.register_forward_pre_hook(lambda *_, ran=ran: ran.append(1))
-        loop._step(loop.training[:8])
+        loop.step(loop.training[:8])
         assert len(ran) == times
         assert not loop.model.model.layers[0].mlp.training
 

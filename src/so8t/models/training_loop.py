@@ -227,7 +227,7 @@ class Loop:
             if settings.max_seconds and course.seconds >= settings.max_seconds:
                 stopped_by = "max_seconds"
                 break
-            self._step([self.training[index] for index in next(batches)])
+            self.step([self.training[index] for index in next(batches)])
             now = time.monotonic()
             course.seconds += now - mark
             self._observe(now - mark)
@@ -245,7 +245,7 @@ class Loop:
         batches = data.sample_batches(lengths, self.settings.batch_size, self.settings.seed)
         return itertools.islice(batches, self.course.step, None)
 
-    def _step(self, examples: Sequence[data.Example]) -> None:
+    def step(self, examples: Sequence[data.Example]) -> None:
         """Take one step; what a micro-batch adds is weighed by its tokens, so the sum is exact."""
         settings, course = self.settings, self.course
         parameters = list(self.method.parameters.values())
