@@ -102,7 +102,7 @@ def use_gradient_checkpointing(model: Any, *, on: bool) -> None:
     new = "activation" if hasattr(model, "activation_checkpointing_enable") else "gradient"
     if on:
         getattr(model, f"{new}_checkpointing_enable")({"use_reentrant": False})
-    elif model.is_gradient_checkpointing:
+    elif any(getattr(module, "gradient_checkpointing", False) for module in model.modules()):
         getattr(model, f"{new}_checkpointing_disable")()
     for module in model.modules():
         if hasattr(module, "gradient_checkpointing"):

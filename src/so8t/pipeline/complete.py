@@ -31,6 +31,7 @@ from so8t.pipeline.results import (
     read_registration,
     to_plain,
 )
+from so8t.pipeline.training_balance import TrainingBalance
 from so8t.tasks.graders import is_binary
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from so8t.config.schema import RunConfig
     from so8t.engines.protocol import Engine
     from so8t.journal.store import Journal
+    from so8t.models.training_setting import TrainingControl
     from so8t.resources.balancer import ResourceBalancer
 
 Lane = Literal["all", "hf", "llm"]
@@ -153,7 +155,7 @@ class CompleteAutomatedABPipeline:
                     self._artifacts / "b",
                     self._progress,
                     note=self._note,
-                    poll=self._stop.check,
+                    attendant=self._attendant,
                 )
                 source = resolve(Source(hf=str(merged)))
             return prepare.prepare(
@@ -169,6 +171,18 @@ class CompleteAutomatedABPipeline:
         done = self._prepared(Phase.PREPARE_B, inputs, work)
         prepare.forget_training(self._artifacts / "b")  # not before the phase is recorded as done
         return done
+
+    def _attendant(self, control: TrainingControl) -> Callable[[], None]:
+        """Return what is called twice a second while B is trained."""
+        if self._balancer is None:
+            return self._stop.check
+        balance = TrainingBalance(self._balancer, control, self._note)
+
+        def attend() -> None:
+            balance.follow()
+            self._stop.check()
+
+        return attend
 
     def run_phase3(self) -> Registration:
         """Register both with the engine: checked, loaded, answered once, profile chosen."""

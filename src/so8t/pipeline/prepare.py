@@ -17,6 +17,7 @@ from so8t.models.gguf_check import inspect_gguf
 from so8t.models.model_card import NAME, model_card
 from so8t.models.thinking_tokens import add_in_child
 from so8t.models.training_data import read_conversations
+from so8t.models.training_setting import TrainingControl, setting_of
 from so8t.pipeline import conversion, leaks
 from so8t.pipeline.quantization import measure
 from so8t.pipeline.results import Prepared
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from so8t.domain.sample import Sample
     from so8t.models.finetune import Progress
     from so8t.models.sources import ResolvedSource
-    from so8t.models.training_setting import TrainingControl
 
     Tell = Callable[[str, int, int], None]
 
@@ -155,14 +155,14 @@ def finetune(
     tell: Tell,
     *,
     note: Callable[..., None],
-    poll: Callable[[], None],
-    control: TrainingControl | None = None,
+    attendant: Callable[[TrainingControl], Callable[[], None]],
 ) -> tuple[Path, dict[str, Any]]:
     """Fine-tune A's `weights` into `directory`/merged, in a process of its own.
 
     Goes on from the checkpoints in `directory`, which `forget_training` removes. `note` records
-    what happens on the way (kind, its data); `poll` raises Interrupted when the run shall stop;
-    by `control` others lower, restore or pause the training between two steps.
+    what happens on the way (kind, its data); `attendant(control)` gives what is called
+    twice a second: it may lower, restore or pause the training by the control, and raises
+    Interrupted when the run shall stop.
     Training lines that leak one of `samples` are left out, or not, as the config says.
     """
     settings = config.b.finetune
@@ -182,6 +182,7 @@ def finetune(
     if any(one.thinks for one in read_conversations(settings.data)):
         start = directory / "with-tokens"
         facts["thinking_tokens"] = add_in_child(weights, start)
+    control = TrainingControl(setting_of(settings))
     result = finetune_in_child(
         start,
         merged,
@@ -190,7 +191,7 @@ def finetune(
         note=event,
         workspace=directory,
         control=control,
-        poll=poll,
+        poll=attendant(control),
     )
     if start != weights:
         shutil.rmtree(start)  # B has all of it

@@ -1,0 +1,103 @@
+"""The balancer's steps reach a training, and a killed run goes on within it."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from tiny_run import ENVIRONMENT, command, run, run_directory, write_config
+
+from so8t.config.schema import Resources
+from so8t.journal.store import Journal
+from so8t.models.training_setting import TrainingControl, TrainingSetting
+from so8t.pipeline.killing import outcome
+from so8t.pipeline.training_balance import TrainingBalance
+from so8t.resources.balancer import ResourceBalancer
+from so8t.resources.readings import Sample
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Recording:
+    """Plays recorded shares of memory in use, five seconds apart; the last one for ever."""
+
+    def __init__(self, *memory: float) -> None:
+        self.memory, self.taken = memory, 0
+
+    def read(self, level: int | None = None) -> Sample:
+        share = self.memory[min(self.taken, len(self.memory) - 1)]
+        self.taken += 1
+        at = 5.0 * self.taken
+        return Sample(at=at, monotonic=at, level=level, memory=share)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def test_full_memory_shrinks_pauses_and_restores_a_training():
+    """What the policy decides of recorded memory, the training's setting follows, with reasons."""
+    full = TrainingSetting(micro_batch=8)
+    control, told, seen = TrainingControl(full), [], [full]
+    recording = Recording(*[0.94] * 3, *[0.98] * 8, *[0.3] * 300)
+    balancer = ResourceBalancer(Resources(), sensors=recording, most=4)
+    balance = TrainingBalance(balancer, control, lambda kind, **data: told.append((kind, data)))
+    for _ in range(300):
+        balancer.adjust_resources()
+        balance.follow()
+        if seen[-1] != control.setting:
+            seen.append(control.setting)
+    assert seen[1].micro_batch < 8
+    assert any(setting.paused for setting in seen)
+    assert seen[-1] == full
+    assert {kind for kind, _ in told} == {"resources_adjusted"}
+    assert all(data["reason"] for _, data in told)
+
+
+def checkpoints(config: Path) -> int:
+    found = run_directory(config).glob("artifacts/b/checkpoints/*/step-*")
+    return max((int(folder.name[5:]) for folder in found), default=0)
+
+
+def start(config: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        command(config), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=ENVIRONMENT
+    )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is Unix's own")
+def test_a_run_killed_in_phase_2_goes_on_from_its_checkpoint(tmp_path):
+    """SIGKILL and SIGTERM in the fine-tuning: the next starts resume it, and B is the same."""
+
+    def make(directory: Path) -> Path:
+        path = write_config(directory, questions=16, steps=60)
+        text = path.read_text(encoding="utf-8")
+        path.write_text(text.replace("threads: 1}", "threads: 1, checkpoint_interval: 0}", 1))
+        return path
+
+    whole, config = make(tmp_path / "whole"), make(tmp_path / "killed")
+    assert run(whole).returncode == 0
+    for number in (signal.SIGKILL, signal.SIGTERM):
+        before = checkpoints(config)
+        with start(config) as process:
+            until = time.monotonic() + 240
+            while checkpoints(config) < before + 5:
+                assert process.poll() is None
+                assert time.monotonic() < until
+                time.sleep(0.01)
+            process.send_signal(number)
+    assert run(config).returncode == 0
+    assert outcome(run_directory(config))["models"] == outcome(run_directory(whole))["models"]
+    with Journal(run_directory(config), readonly=True) as journal:
+        resumed = [event.data["step"] for event in journal.events("training_resumed")]
+        training = journal.phase(journal.phases()[-1].phase)
+    assert len(resumed) == 2
+    assert 5 <= resumed[0] < resumed[1] <= 60
+    assert training.state == "done"
+    assert not (run_directory(config) / "artifacts" / "b" / "checkpoints").exists()
+    page = next(run_directory(config).glob("*.html")).read_text(encoding="utf-8")
+    assert f"went on from its checkpoint at step {resumed[0]} of 60" in page
