@@ -125,11 +125,8 @@ def _copy_settings(base: Path, adapter: Path, folder: Path, rows: int) -> None:
     own = [name for name in TOKENIZER_FILES if (adapter / name).is_file()]
     replaced = "tokenizer.json" in own
     for file in sorted(base.iterdir()):
-        if not file.is_file() or file.name.endswith(".index.json.tmp"):
-            continue
-        if file.suffix in _SETTINGS or file.name.startswith("LICENSE"):
-            if replaced and file.name in TOKENIZER_FILES:
-                continue
+        wanted = file.suffix in _SETTINGS or file.name.startswith("LICENSE")
+        if file.is_file() and wanted and not (replaced and file.name in TOKENIZER_FILES):
             shutil.copyfile(file, folder / file.name)
     if not replaced:
         return

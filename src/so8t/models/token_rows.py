@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from so8t.models.training_data import Conversation
     from so8t.models.training_methods import Method
 
-# How far an entry moves in a step, as a share of the table's typical entry. With it, 120 steps on
-# a 1.08M-parameter model brought the loss on the tags from 10 nats to 0.13; without rows, to 4.5.
+# How far an entry moves in a step, as a share of the table's typical entry. With it, the held-out
+# loss on the tags was 0.13 nats after 120 steps on a 1.08M-parameter model; without rows, 4.5.
 _STEP_SHARE = 0.05
 
 
