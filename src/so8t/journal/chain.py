@@ -56,8 +56,14 @@ def walk(connection: apsw.Connection, after: int = 0) -> Iterator[tuple[str, tup
         ):
             yield row[0], table, row[:-1], row[-1]
 
-    for _, table, values, chain in heapq.merge(*(rows(table) for table in CHAINED)):
+    for _, table, values, chain in heapq.merge(*(rows(table) for table in _tables(connection))):
         yield table, values, chain
+
+
+def _tables(connection: apsw.Connection) -> list[str]:
+    """Name the chained tables that the file has: an earlier version had fewer."""
+    there = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema")}
+    return [table for table in CHAINED if table in there]
 
 
 def verify_chain(connection: apsw.Connection) -> Head:
@@ -158,7 +164,7 @@ def check_witness(path: Path, connection: apsw.Connection) -> Head | None:
 
 def chain_at(connection: apsw.Connection, seq: int) -> str | None:
     """Return the digest of row `seq`, None where there is no such row."""
-    for table in CHAINED:
+    for table in _tables(connection):
         row = connection.execute(f"SELECT chain FROM {table} WHERE seq = ?", (seq,)).fetchone()  # noqa: S608 - our own names
         if row:
             return str(row[0])
