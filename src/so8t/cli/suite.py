@@ -102,7 +102,7 @@ def _show(console: Console, report: SuiteReport) -> None:
         listing = ", ".join(f"{name} {count}" for name, count in counts)
         console.line(f"  {text(f'cli.suite.{dimension}')}: {listing}")
     for ids in report.same_question():
-        places = ", ".join(report.places[one] for one in ids)
+        places = ", ".join("{}:{}".format(*report.place(one)) for one in ids)
         console.line(text("cli.suite.same_question", places=places), style="yellow")
 
 

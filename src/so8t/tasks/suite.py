@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from io import StringIO
@@ -84,15 +85,23 @@ class SuiteItem(BaseModel):
 class SuiteReport:
     """What `validate_suite` found: the samples, or the problems, in the order of the files.
 
-    `places` has the file and line of each sample by its id; `licenses` counts what the items say
-    of theirs.
+    `lines` has the line of each sample by its id, `files` how many came before each file,
+    `graders` each grader once; `licenses` counts what the items say of theirs.
     """
 
     path: Path
     samples: list[Sample] = field(default_factory=list)
     problems: list[DataError] = field(default_factory=list)
-    places: dict[str, str] = field(default_factory=dict)
+    lines: dict[str, int] = field(default_factory=dict)
+    files: list[tuple[int, Path]] = field(default_factory=list)
+    graders: dict[str, dict[str, Any]] = field(default_factory=dict)
     licenses: Counter[str] = field(default_factory=Counter)
+
+    def place(self, name: str) -> tuple[Path, int]:
+        """File and line of the sample with an id."""
+        number = next(n for n, sample in enumerate(self.samples) if sample.id == name)
+        file = next(file for start, file in reversed(self.files) if start <= number)
+        return file, self.lines[name]
 
     def same_question(self) -> list[list[str]]:
         """Ids of items that ask the same; a run counts them together (see `one_cluster`)."""
@@ -167,17 +176,18 @@ def validate_suite(path: Path, *, name: str | None = None) -> SuiteReport:
 def _read_file(path: Path, name: str, report: SuiteReport) -> None:
     """Add what one file of a suite holds to the report."""
     before = len(report.samples) + len(report.problems)
+    report.files.append((len(report.samples), path))
     try:
         text = read_text(path, what="suite")
         for line, item in _items(path, text, report.problems):
             try:
-                sample = _sample(item, name)
+                sample = _sample(item, name, report.graders)
             except DataError as error:
                 report.problems.append(_placed(error, path, line))
                 continue
-            if sample.id in report.places:
-                at, _, number = report.places[sample.id].rpartition(":")
-                where = f"line {number}" if at == str(path) else f"{at}:{number}"
+            if sample.id in report.lines:
+                at, number = report.place(sample.id)
+                where = f"line {number}" if at == path else f"{at}:{number}"
                 report.problems.append(
                     DataError(
                         f"the id {item['id']!r} stands in {where} already",
@@ -186,7 +196,7 @@ def _read_file(path: Path, name: str, report: SuiteReport) -> None:
                     )
                 )
                 continue
-            report.places[sample.id] = f"{path}:{line}"
+            report.lines[sample.id] = line
             report.licenses[item.get("license", "")] += 1
             report.samples.append(sample)
     except DataError as error:
@@ -209,7 +219,7 @@ def _items(path: Path, text: str, problems: list[DataError]) -> Iterator[tuple[i
     if path.suffix.lower() in (".yaml", ".yml"):
         yield from _yaml_items(path, text)
         return
-    for number, line in enumerate(text.split("\n"), start=1):
+    for number, line in enumerate(_lines(text), start=1):
         if not line.strip():
             continue
         try:
@@ -223,6 +233,15 @@ def _items(path: Path, text: str, problems: list[DataError]) -> Iterator[tuple[i
                     hint="a suite has one JSON object a line; end a name in .yaml for YAML",
                 )
             )
+
+
+def _lines(text: str) -> Iterator[str]:
+    """Yield the lines one by one: a list of a million would take as much memory as the items."""
+    start = 0
+    while (end := text.find("\n", start)) >= 0:
+        yield text[start:end]
+        start = end + 1
+    yield text[start:]
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -278,8 +297,8 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _sample(item: Any, suite: str) -> Sample:
-    """Check one item and turn it into a sample.
+def _sample(item: Any, suite: str, graders: dict[str, dict[str, Any]]) -> Sample:
+    """Check one item and turn it into a sample; equal `graders` are kept once.
 
     Raises:
         DataError: without file and line, which the caller knows.
@@ -315,10 +334,10 @@ def _sample(item: Any, suite: str) -> Sample:
         id=f"{suite}/{checked.id}",
         task=suite,
         origin=Origin.SUITE,
-        category=checked.category,
-        language=language,
+        category=sys.intern(checked.category),
+        language=sys.intern(language),
         messages=messages,
-        grader=grader,
+        grader=graders.setdefault(canonical_json(grader), grader),
         reference=checked.reference or None,
         max_tokens=checked.max_tokens or None,
         cluster=checked.cluster or None,
