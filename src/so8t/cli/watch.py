@@ -36,11 +36,14 @@ def command(console: Console, run: Path | None, *, every: float | None) -> None:
     wait = every or (2.0 if console.is_terminal else 30.0)
     with console.live() as show:
         while True:
+            began = time.monotonic()
             progress = _read(directory)
+            took = time.monotonic() - began
             show(_lines(directory, progress, console), progress.plain())
             if progress.state != "running":
                 return
-            time.sleep(wait)
+            # A journal of a million answers takes seconds to sum up; the run needs the processor.
+            time.sleep(max(wait, 10 * took))
 
 
 def _read(directory: Path) -> Progress:
