@@ -47,7 +47,11 @@ _MOST_PROBLEMS = 300
 _COURSE_POINTS = 240
 _RESOURCE_POINTS = 240
 # Book-keeping that every run has, shown elsewhere in the report.
+# Events of Hugging Face tasks, shown in a section of their own.
+_HF_RESULTS, _LANES = "hf_results", "lanes_compared"
 _QUIET = {
+    _HF_RESULTS,
+    _LANES,
     FROZEN,
     CHECKED,
     "suites_read",
@@ -119,7 +123,19 @@ def load_view(
         head=journal.head,
         resources=_thinned(journal.resource_samples()),
         last_written=journal.last_written(),
+        hf_scores=_hf_scores([event.data for event in events if event.kind == _HF_RESULTS]),
+        lanes=tuple(event.data for event in events if event.kind == _LANES),
     )
+
+
+def _hf_scores(found: list[dict[str, Any]]) -> dict[str, dict[str, dict[str, float | None]]]:
+    """Turn the newest task scores from task, arm, metric into task, metric, arm."""
+    tasks: dict[str, dict[str, dict[str, float | None]]] = {}
+    for task, arms in found[-1]["tasks"].items() if found else ():
+        for arm, scores in arms.items():
+            for metric, score in scores.items():
+                tasks.setdefault(task, {}).setdefault(metric, {})[arm] = score
+    return tasks
 
 
 def _thinned(samples: list[tuple[float, dict[str, float]]]) -> tuple[ResourcePoint, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -202,6 +202,9 @@ class View:
     head: Head
     last_written: datetime | None
     resources: tuple[ResourcePoint, ...] = ()
+    # Task -> "metric,filter" -> arm -> what lm-eval's aggregation says; the lanes compared, by arm.
+    hf_scores: dict[str, dict[str, dict[str, float | None]]] = field(default_factory=dict)
+    lanes: tuple[dict[str, Any], ...] = ()
 
     @property
     def partial(self) -> bool:
