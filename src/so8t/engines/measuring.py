@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     Reply = Callable[[dict[str, Any]], None]
     Waiting = tuple[dict[str, Any], Reply]
 
+# Batches' worth of tokens taken from the queue at once: enough that a long common beginning
+# (few-shot examples) is shared, and few enough that answers come and are committed soon.
+_BATCHES = 4
+
 
 class Server(Tokenizer, Protocol):
     """What the slower way needs of the server that is loaded already."""
@@ -61,14 +65,17 @@ class Measuring:
         scorer, splitter = self._loaded()
         started = time.perf_counter()
         taken: list[tuple[Waiting, list[list[Pair]]]] = []
-        tokens = 0
+        tokens, before = 0, list[int]()
         waiting: Waiting | None = first
         while waiting is not None:
             split = _split(splitter, waiting)
             if split is not None:
                 taken.append((waiting, split))
-                tokens += _size(split)
-            waiting = self._more() if tokens < CELLS else None
+                # What it begins with in common with the one before is computed once for both.
+                context = split[0][0][0]
+                tokens += _size(split) - _shared(before, context)
+                before = context
+            waiting = self._more() if tokens < _BATCHES * CELLS else None
         if not taken:
             return
         every = [pair for _, split in taken for pairs in split for pair in pairs]
@@ -140,6 +147,12 @@ def _split(splitter: Splitter, waiting: Waiting) -> list[list[Pair]] | None:
         refusal = {"reason": f"request: {error}"}
     reply({"op": "answered", "ticket": message["ticket"], "status": "failed", **refusal})
     return None
+
+
+def _shared(before: list[int], context: list[int]) -> int:
+    """Return how many tokens two contexts begin with in common."""
+    pairs = enumerate(zip(before, context, strict=False))
+    return next((place for place, (a, b) in pairs if a != b), min(len(before), len(context)))
 
 
 def _size(split: list[list[Pair]]) -> int:
