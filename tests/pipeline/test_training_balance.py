@@ -15,8 +15,8 @@ from so8t.config.schema import Resources
 from so8t.journal.store import Journal
 from so8t.models.training_setting import TrainingControl, TrainingSetting
 from so8t.pipeline.killing import outcome
-from so8t.pipeline.training_balance import TrainingBalance
-from so8t.resources.balancer import ResourceBalancer
+from so8t.pipeline.training_balance import TrainingBalance, pass_on
+from so8t.resources.balancer import Adjustment, ResourceBalancer
 from so8t.resources.readings import Sample
 
 if TYPE_CHECKING:
@@ -56,6 +56,19 @@ def test_full_memory_shrinks_pauses_and_restores_a_training():
     assert seen[-1] == full
     assert {kind for kind, _ in told} == {"resources_adjusted"}
     assert all(data["reason"] for _, data in told)
+
+
+def test_work_of_others_leaves_a_training_as_it_is():
+    """A busy CPU changes no micro-batch, and so no bit of B; a pause pauses it all the same."""
+    full = TrainingSetting(micro_batch=8)
+    control = TrainingControl(full)
+    sample = Sample(at=5.0, monotonic=5.0, level=8)
+    pass_on(Adjustment("others_work", 8, 1, 0, sample), control)
+    assert control.setting == full
+    pass_on(Adjustment("quiet_hours", 1, 0, 0, sample), control)
+    assert control.setting.paused
+    pass_on(Adjustment("resumed", 0, 1, 0, sample), control)
+    assert control.setting == full
 
 
 def checkpoints(config: Path) -> int:

@@ -1,8 +1,10 @@
 """What the balancer decides, carried out by a training between two of its steps.
 
 The balancer counts answers in flight; a training has no such number. A step of the balancer down
-is one step down of the training's own ladder (micro-batch, gradient checkpointing, precision), a
-step up one back, and its pause is a pause.
+for want of memory is one step down of the training's own ladder (micro-batch, gradient
+checkpointing, precision), a step up one back, and its pause is a pause. Nothing else lowers a
+training: a smaller micro-batch takes no less of a CPU that others need (its low priority does
+that), and would change the last bits of B for nothing.
 """
 
 from __future__ import annotations
@@ -46,7 +48,7 @@ def pass_on(step: Adjustment, control: TrainingControl) -> None:
     """Ask the training for what one step of the balancer means to it."""
     if step.after == 0:
         control.pause(step.reason)
-    elif step.after < step.before:
+    elif step.after < step.before and step.reason.startswith("memory"):
         control.lower(step.reason)
     elif step.before == 0:
         control.go_on(step.reason)
