@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer
 
 from so8t.cli import run
 from so8t.domain.plan import Phase
@@ -76,7 +77,9 @@ def test_k_quants_are_left_to_the_server(neox, tmp_path, monkeypatch, capsys):
     (neox / "config.json").write_text(json.dumps(settings), "utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))
+    tokenizer = Tokenizer.from_file(str(neox / "tokenizer.json"))
     with FakeOllama() as server:
+        server.count = lambda prompt: len(tokenizer.encode(prompt).ids)
         path = config(tmp_path, f'{{kind: ollama, url: "{server.url}", slots: 1, context: 256}}')
         assert run(["run", str(path), "--json"]) == 0, capsys.readouterr().err
         assert server.store.find("so8t-neox-a:latest").quantization == "Q4_K_M"
