@@ -126,7 +126,8 @@ class NvidiaSensor:
         """One figure; None where this card or driver does not tell it."""
         try:
             return question()
-        except self._nvml.NVMLError:
+        except (self._nvml.NVMLError, self._nvml.NVMLLibraryMismatchError):
+            # The second is no NVMLError: a driver that is older than the binding.
             return None
 
     def _others(self, index: int, handle: Any, own: Collection[int]) -> float | None:

@@ -31,6 +31,7 @@ _SMOOTHED = 3
 # Memory that fills is judged by where it will be: answers in flight hold theirs until they end.
 _LOOK_AHEAD = 15.0
 _FILLING = 0.02
+_SLOPE_OVER = 4.5
 _NEAR = -0.05
 # Steps in one hour: beyond the first number none up, beyond the second each step down is the last.
 _HOUR = 3600.0
@@ -265,9 +266,11 @@ def _fullness(sample: Sample, limits: Limits) -> float:
 
 def _soon(history: Sequence[Sample], limits: Limits) -> float:
     """Where memory will be in `_LOOK_AHEAD` seconds, relative to its threshold, if it fills on."""
-    if len(history) < 2:  # noqa: PLR2004 - a slope needs two points
+    last = history[-1]
+    earlier = [sample for sample in history if last.monotonic - sample.monotonic >= _SLOPE_OVER]
+    if not earlier:
         return -1.0
-    before, last = history[-2], history[-1]
+    before = earlier[-1]
     passed = last.monotonic - before.monotonic
     grown = _fullness(last, limits) - _fullness(before, limits)
     ours = any(sample.level != last.level for sample in history[-4:])
