@@ -10,6 +10,7 @@ from so8t.models.sources import ResolvedSource
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 TRAINING = {
+    "policy": {"safety_files": 1, "found": 2, "masked": 1, "excluded": 1, "confidential": 1},
     "steps_done": 300,
     "trainable_parameters": 16128,
     "orthogonality_error": 5.7e-7,
@@ -56,7 +57,7 @@ def test_the_card_says_what_the_model_is_made_of():
         "3.25 before, 1.5 after",
         "950 conversations trained on, 50 held out",
         "2 lines of 1002 found",
-        "served refusal and detection only",
+        "for refusal and detection only",
         "That of the base: apache-2.0",
         "16,128",
         "5.7e-07",

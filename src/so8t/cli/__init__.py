@@ -31,6 +31,7 @@ COMMANDS = {
     "compare": "Compare two models on results made elsewhere, or on two runs.",
     "retry": "Ask the questions again whose answers failed.",
     "suite": "Check suites of questions, and look at what they hold.",
+    "data": "Check what may be training data.",
     "autostart": "Go on with unfinished runs when the machine is started.",
     "notify": "Tell what happened while nobody was logged on.",
     "serve": "Answer over HTTP without showing the thinking.",

@@ -10,7 +10,7 @@ import click
 
 from so8t.cli.console import common, size
 from so8t.cli.wire import read_config
-from so8t.pipeline import leaks, planning, truncation
+from so8t.pipeline import data_policy, leaks, planning, truncation
 from so8t.pipeline.estimate import estimate_memory, estimate_time
 from so8t.verdict.power import minimal_detectable_difference
 
@@ -64,6 +64,7 @@ def command(
         "questions_without_room": len(crowded),
     }
     if asked.b.finetune is not None:
+        plan["policy"] = data_policy.inspect(asked.b.finetune).facts()
         plan["leaks"] = leaks.facts(asked.b.finetune, leaks.check(asked.b.finetune, samples))
     console.data(plan)
     text = console.text
@@ -97,6 +98,8 @@ def command(
         console.line(text("cli.plan.without_training", steps=training.steps, limit=limit))
         found = text("training.leaks_found", **plan["leaks"])
         console.line(f"{text('training.leaks')}: {found}")
+        found = text("training.policy_found", **plan["policy"])
+        console.line(f"{text('training.policy')}: {found}")
     for share, difference in detectable.items():
         shown = text("cli.plan.out_of_reach") if difference is None else f"{difference:.1%}"
         console.line(text("cli.plan.detectable", share=f"{float(share):.0%}", difference=shown))

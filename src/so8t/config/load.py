@@ -199,7 +199,12 @@ def _absolute(config: RunConfig, base: Path) -> RunConfig:
 
     finetune = config.b.finetune
     if finetune is not None:
-        finetune = finetune.model_copy(update={"data": [base / file for file in finetune.data]})
+        finetune = finetune.model_copy(
+            update={
+                name: [base / file for file in getattr(finetune, name)]
+                for name in ("data", "safety_data")
+            }
+        )
     benchmark = config.benchmark.model_copy(
         update={
             "suites": [

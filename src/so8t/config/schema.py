@@ -51,6 +51,20 @@ class Source(_Strict):
         return self
 
 
+class DataPolicy(_Strict):
+    """What becomes of training data that should not be learnt; found and reported in any case."""
+
+    personal_data: Literal["mask", "exclude", "fail", "keep"] = Field(
+        default="mask",
+        description="e-mail and postal addresses, telephone, card and My Numbers, IP addresses, "
+        "keys: mask them ([EMAIL]), leave the line out, refuse to start, or keep them",
+    )
+    confidential: Literal["exclude", "fail", "keep"] = Field(
+        default="exclude",
+        description="lines that are marked confidential (社外秘, 機密, CONFIDENTIAL)",
+    )
+
+
 class Finetune(_Strict):
     """Phase 2: how B is made from A."""
 
@@ -111,6 +125,12 @@ class Finetune(_Strict):
         description="training lines that a benchmark item stands in: drop them, refuse to start, "
         "or keep them; found and reported in any case",
     )
+    policy: DataPolicy = DataPolicy()
+    safety_data: list[Path] = Field(
+        default=[],
+        description="those files of `data` that are safety corpora: each answer in them must "
+        "refuse or be a label, or the run does not start",
+    )
     held_out: float = Field(
         default=0.05, gt=0, lt=0.5, description="share of the data held out, by content hash"
     )
@@ -134,6 +154,13 @@ class Finetune(_Strict):
         description="search learning rate, targets and (lora) rank in so many trials before the "
         "training; what counts is the held-out loss alone",
     )
+
+    @model_validator(mode="after")
+    def _safety_data_is_data(self) -> Self:
+        for file in self.safety_data:
+            if file not in self.data:
+                raise ValueError(f"safety_data names {file}, which is none of the files in data")
+        return self
 
     @property
     def rate(self) -> float:

@@ -19,9 +19,10 @@ NAME: Final = "README.md"
 _HUB_PATH: Final = re.compile(r"models--(?P<owner>.+?)--(?P<name>.+)")
 # What hubs take as `license:`; anything else is "other" with its name.
 _LICENCE_ID: Final = re.compile(r"[a-z0-9][a-z0-9.-]*")
+_NO_SAFETY: Final = "No part of the data was declared as a safety corpus (`safety_data`)."
 _SAFETY: Final = (
-    "Safety corpora, where any are among the data, served refusal and detection only. That is the "
-    "rule under which such data is accepted: no answer that continues harmful content is a target."
+    "Safety corpora: {count} of the files, for refusal and detection only. Each answer in them was "
+    "checked before the training: it refuses, or it is a label."
 )
 _METHODS: Final = {
     "so8": "block-diagonal SO(8) rotations on the input side of linear layers (orthogonal "
@@ -42,7 +43,8 @@ def model_card(
         base: what it was made from.
         method: so8, lora or qlora.
         training: what the training measured (`FinetuneResult.asdict()`), with `leaks` where
-            benchmark items were looked for. Unknown figures are said to be unknown.
+            benchmark items were looked for and `policy` where the rules for training data were
+            applied. Unknown figures are said to be unknown.
         version: of so8t.
 
     """
@@ -74,7 +76,7 @@ def model_card(
             "",
             *_data(training),
             "",
-            _SAFETY,
+            *_rules(training),
             "",
             "## Result",
             "",
@@ -86,6 +88,18 @@ def model_card(
             "",
         ]
     )
+
+
+def _rules(training: Mapping[str, Any]) -> list[str]:
+    policy = training.get("policy")
+    if policy is None:
+        return ["Whether there are safety corpora or personal data in it was not looked at."]
+    count = policy["safety_files"]
+    personal = (
+        f"Personal data: {policy['found']} places found by patterns, {policy['masked']} lines "
+        f"masked, {policy['excluded']} left out ({policy['confidential']} marked confidential)."
+    )
+    return [_SAFETY.format(count=count) if count else _NO_SAFETY, "", personal]
 
 
 def base_name(base: ResolvedSource) -> str:

@@ -13,7 +13,7 @@ from so8t.domain.plan import Phase
 from so8t.errors import Interrupted, SO8TError
 from so8t.journal.evidence import FROZEN, Evidence, freeze, gather
 from so8t.models.sources import ResolvedSource, resolve
-from so8t.pipeline import leaks, planning, prepare, suites
+from so8t.pipeline import data_policy, leaks, planning, prepare, suites
 from so8t.pipeline.changes import registration_to_keep, settle_settings
 from so8t.pipeline.hf_results import write_hf_results
 from so8t.pipeline.judging import Judging, needs_judge
@@ -108,6 +108,7 @@ class CompleteAutomatedABPipeline:
             needed = planning.needs(self._config, self._resolved(), len(samples))
             planning.check_disk(needed, self._config.output)
             if self._config.b.finetune is not None:
+                data_policy.inspect(self._config.b.finetune)
                 leaks.check(self._config.b.finetune, samples)
             self._journal.freeze(samples)
         freeze(

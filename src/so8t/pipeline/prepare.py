@@ -18,7 +18,7 @@ from so8t.models.model_card import NAME, model_card
 from so8t.models.thinking_tokens import add_in_child
 from so8t.models.training_data import read_conversations
 from so8t.models.training_setting import TrainingControl, setting_of
-from so8t.pipeline import conversion, leaks
+from so8t.pipeline import conversion, data_policy, leaks
 from so8t.pipeline.quantization import measure
 from so8t.pipeline.results import Prepared
 from so8t.system.files import file_digest, tree_digest, write_atomic
@@ -163,7 +163,8 @@ def finetune(
     what happens on the way (kind, its data); `attendant(control)` gives what is called
     twice a second: it may lower, restore or pause the training by the control, and raises
     Interrupted when the run shall stop.
-    Training lines that leak one of `samples` are left out, or not, as the config says.
+    Training lines that leak one of `samples`, and what the rules for training data keep out, are
+    left out, or not, as the config says.
     """
     settings = config.b.finetune
     assert settings is not None  # noqa: S101 - the config has it: the caller asked for that branch
@@ -179,6 +180,7 @@ def finetune(
     found = leaks.check(settings, samples)
     facts: dict[str, Any] = {"leaks": leaks.facts(settings, found)}
     settings = leaks.without_leaks(settings, found, directory / "data")
+    settings, facts["policy"] = data_policy.apply(settings, directory / "clean")
     if any(one.thinks for one in read_conversations(settings.data)):
         start = directory / "with-tokens"
         facts["thinking_tokens"] = add_in_child(weights, start)

@@ -77,8 +77,12 @@ def training_facts(view: View, text: Text) -> list[tuple[str, str]]:
         for name, write in writers.items()
         if found.get(name) is not None and (words := write(found[name])) is not None
     ]
-    if (leaks := found.get("leaks")) is not None:
-        shown.append((text("training.leaks"), text("training.leaks_found", **leaks)))
+    checks = {"leaks": "training.leaks_found", "policy": "training.policy_found"}
+    shown += [
+        (text(f"training.{name}"), text(words, **found[name]))
+        for name, words in checks.items()
+        if name in found
+    ]
     if found.get("stopped_by") == "max_seconds":
         shown.append((text("training.stopped_by"), text("training.max_seconds")))
     return shown

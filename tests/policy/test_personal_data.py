@@ -1,0 +1,140 @@
+"""Personal data is found in the writings of Japan and abroad, masked once, and never told."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from so8t.policy.personal_data import (
+    Kind,
+    find,
+    knows_more_secrets,
+    luhn,
+    mask,
+    my_number_check_digit,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+FOUND = [
+    ("メールはtaro.yamada@example.co.jpまで", Kind.EMAIL, "taro.yamada@example.co.jp"),
+    ("ｔａｒｏ＠ｅｘａｍｐｌｅ．ｃｏｍ", Kind.EMAIL, "ｔａｒｏ＠ｅｘａｍｐｌｅ．ｃｏｍ"),
+    ("電話は０９０－１２３４－５６７８です", Kind.PHONE, "０９０－１２３４－５６７８"),
+    ("電話は090ー1234ー5678です", Kind.PHONE, "090ー1234ー5678"),
+    ("Tel 03(1234)5678", Kind.PHONE, "03(1234)5678"),
+    ("call +81 90-1234-5678 now", Kind.PHONE, "+81 90-1234-5678"),
+    ("call +1 (555) 123-4567.", Kind.PHONE, "+1 (555) 123-4567"),
+    ("0312345678", Kind.PHONE, "0312345678"),
+    ("card 4111-1111-1111-1111!", Kind.CREDIT_CARD, "4111-1111-1111-1111"),
+    ("amex 378282246310005", Kind.CREDIT_CARD, "378282246310005"),
+    ("番号は1234 5678 9018", Kind.MY_NUMBER, "1234 5678 9018"),
+    (
+        "〒100-0001 東京都千代田区千代田1-1 まで",
+        Kind.POSTAL_ADDRESS,
+        "〒100-0001 東京都千代田区千代田1-1",
+    ),
+    ("〒1000001", Kind.POSTAL_ADDRESS, "〒1000001"),
+    ("from 203.0.113.7:", Kind.IP_ADDRESS, "203.0.113.7"),
+    ("欄:2001:db8::1 だ", Kind.IP_ADDRESS, "2001:db8::1"),
+    ("key AKIAIOSFODNN7EXAMPLE", Kind.SECRET, "AKIAIOSFODNN7EXAMPLE"),
+    ("はapi_key=abcdefgh12345です", Kind.SECRET, "abcdefgh12345です"),
+    (
+        "-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----\n",
+        Kind.SECRET,
+        "-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----",
+    ),
+]
+HARMLESS = [
+    "On 2024-01-15 at 10:20:30 it cost 3,500円 (1,234,567 in all).",
+    "4111 1111 1111 1112 has the wrong check digit",
+    "1234 5678 9012 is no My Number",
+    "127.0.0.1 and 0.0.0.0 and ::1 and version 1.2.3",
+    "999.1.2.3 is no address",
+    "ISBN 978-4-00-310101-8, pi is 3.14159265358979",
+    "The password must have a digit. The token: a word.",
+    "@mention and user@localhost",
+    "電話番号は0から始まる。第10条の2、100人中3人。",
+    "a ratio of 12:30, C++::method, 16:9",
+]
+
+
+@pytest.mark.parametrize(("text", "kind", "what"), FOUND)
+def test_it_is_found_whole(text, kind, what):
+    """Each writing is found from its first to its last sign, under its kind."""
+    assert [(span.kind, text[span.start : span.end]) for span in find(text)] == [(kind, what)]
+
+
+@pytest.mark.parametrize("text", HARMLESS)
+def test_harmless_text_is_left_alone(text):
+    """Dates, prices, versions, wrong check digits and sentences about data are not data."""
+    assert find(text) == []
+    assert mask(text) == (text, [])
+
+
+def test_check_digits_are_those_of_the_standards():
+    """Luhn and My Number agree with published examples."""
+    assert luhn("79927398713")
+    assert not luhn("79927398710")
+    assert my_number_check_digit("12345678901") == 8
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.text(max_size=12),
+            st.sampled_from([text for text, _, _ in FOUND]),
+            st.text("0123456789-. ()+@:〒ー０９", max_size=30),
+        ),
+        max_size=6,
+    )
+)
+def test_masking_leaves_nothing_and_is_done_once(parts):
+    """After masking nothing is found; masking again changes nothing; spans never overlap."""
+    text = "".join(parts)
+    spans = find(text)
+    assert all(one.end <= two.start for one, two in pairwise(spans))
+    masked, kinds = mask(text)
+    assert bool(kinds) == bool(spans)
+    assert find(masked) == []
+    assert mask(masked) == (masked, [])
+
+
+def test_a_page_of_digits_is_read_quickly():
+    """Hostile text is read in linear time: each of these is a megabyte or so."""
+    for hostile in (
+        "0-" * 50_000,
+        "1" * 100_000,
+        "a@" * 50_000,
+        "::" * 50_000,
+        "東京都市" * 30_000,
+    ):
+        find(hostile)
+
+
+def test_recall_holds_on_generated_items():
+    """Of 1,050 planted items at least 98 % are found whole; of as many harmless under 1 %."""
+    path = ROOT / "benchmarks" / "personal_data_recall.py"
+    spec = importlib.util.spec_from_file_location("personal_data_recall", path)
+    recall = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = recall
+    spec.loader.exec_module(recall)
+    there, found, harmless, touched = recall.measure(1050, seed=7)
+    assert there.total() == harmless == 1050
+    assert all(found[kind] >= 0.95 * there[kind] for kind in Kind)
+    assert found.total() >= 0.98 * there.total()
+    assert touched < 0.01 * harmless
+
+
+def test_keys_known_to_others_are_found_too():
+    """With detect-secrets its forms of keys are added to our own."""
+    if not knows_more_secrets():
+        pytest.skip("detect-secrets is not installed")
+    text = "SG." + "a1" * 11 + "." + "b2" * 21 + "c"
+    assert re.match(r"SG\.", text)
+    assert [span.kind for span in find(text)] == [Kind.SECRET]
