@@ -172,7 +172,9 @@ def test_looks_fall_on_block_ends(tmp_path):
 def test_a_macro_average_weighs_every_task_alike(tmp_path):
     """Blocks of one item of each task are the units; what is beyond them counts for its task."""
     small = [sample(n, task="small") for n in range(15)]
-    order, blocks = interleave([*(sample(n, task="large") for n in range(60)), *small])
+    samples = [*(sample(n, task="large") for n in range(60)), *small]
+    numbers, blocks = interleave(one.task for one in samples)
+    order = [samples[n] for n in numbers]
     assert blocks == 15
     journal = small_journal(tmp_path, order, macro_blocks=blocks, average="macro")
     with journal:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
+import heapq
 from array import array
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -58,42 +58,51 @@ class Leg:
 SAME_QUESTION = "same question "
 
 
-def one_cluster(samples: Sequence[Sample]) -> list[Sample]:
-    """Put questions that are the same, word for word, into one cluster.
+def one_cluster(samples: Sequence[Sample]) -> dict[int, str]:
+    """Find questions that are the same, word for word: the cluster of each that changes its own.
 
     Counted as independent they would say the same thing twice: a verdict's error rate holds for
     independent clusters. A question without a cluster joins that of its twin; twins of several
-    tasks or clusters, and all that stand with them, form a new one. The order stays.
+    tasks or clusters, and all that stand with them, form a new one. Keys are numbers in `samples`,
+    which are gone through one by one: of each no more is kept than eight bytes.
     """
-    prints = array("Q", (_print(sample) for sample in samples))
-    ordered = sorted(prints)
-    twice = {a for a, b in itertools.pairwise(ordered) if a == b}
+    prints = array("Q", (_text_print(sample) for sample in samples))
+    twice = repeated(prints)
     if not twice:
-        return list(samples)
+        return {}
     twins: dict[tuple[object, ...], list[int]] = defaultdict(list)
     for number, sample in enumerate(samples):
         if prints[number] in twice:
             twins[sample.messages].append(number)
         if sample.cluster is not None:
             twins[sample.task, sample.cluster].append(number)
-    joined = list(samples)
+    joined: dict[int, str] = {}
     for group in _joined([numbers for numbers in twins.values() if len(numbers) > 1]):
         members = [samples[number] for number in group]
         names = {(member.task, member.cluster) for member in members if member.cluster is not None}
-        if len(names) == 1 and len({member.task for member in members}) == 1:
-            name = next(iter(names))[1]
-        else:
+        name = next(iter(names))[1] if len(names) == 1 else None
+        if name is None or len({member.task for member in members}) > 1:
             first = min(member.id for member in members)
             name = SAME_QUESTION + hashlib.sha256(first.encode()).hexdigest()[:12]
-        for number in group:
-            joined[number] = replace(samples[number], cluster=name)
+        joined.update(dict.fromkeys(group, name))
     return joined
 
 
-def _print(sample: Sample) -> int:
-    """Sixty-four bits of a question's text: enough to find those that need a closer look."""
-    text = "\0".join(f"{message.role}\0{message.content}" for message in sample.messages)
+def _text_print(sample: Sample) -> int:
+    return print_of("\0".join(f"{one.role}\0{one.content}" for one in sample.messages))
+
+
+def print_of(text: str) -> int:
+    """Sixty-four bits of a text: enough to find those that need a closer look."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+
+
+def repeated(prints: array[int]) -> set[int]:
+    """Return the prints that stand there more than once."""
+    import numpy as np  # noqa: PLC0415 - most of what imports this module sorts nothing
+
+    ordered = np.sort(np.array(prints, dtype=np.uint64))
+    return set(ordered[1:][ordered[1:] == ordered[:-1]].tolist())
 
 
 def _joined(groups: list[list[int]]) -> list[list[int]]:
@@ -121,6 +130,16 @@ def permute(samples: Iterable[Sample], seed: int) -> list[Sample]:
     Sorted by SHA-256 of seed and cluster (the sample's id where it stands alone), so that the
     clusters are shuffled and a cluster's questions stay together, and by id within a cluster.
     """
+    held = list(samples)
+    return [held[number] for number in permutation(held, seed)]
+
+
+def permutation(samples: Sequence[Sample], seed: int) -> array[int]:
+    """Return the numbers of `samples` in the order of `permute`.
+
+    They are gone through one by one, and of each no more is kept than its number and eight bytes.
+    """
+    import numpy as np  # noqa: PLC0415 - most of what imports this module sorts nothing
 
     def rank(sample: Sample) -> tuple[bytes, str]:
         name, cluster = sample.id, sample.cluster
@@ -129,22 +148,33 @@ def permute(samples: Iterable[Sample], seed: int) -> list[Sample]:
             name = cluster if cluster.startswith(SAME_QUESTION) else f"{sample.task}\0{cluster}"
         return hashlib.sha256(f"{seed}\0{name}".encode()).digest(), sample.id
 
-    return sorted(samples, key=rank)
+    keys = np.array(
+        array("Q", (int.from_bytes(rank(sample)[0][:8], "big") for sample in samples)), np.uint64
+    )
+    order = np.argsort(keys, kind="stable")
+    # Equal beginnings are a cluster's (or a rare chance): there the whole rank decides.
+    ends = np.flatnonzero(np.diff(keys[order])) + 1
+    bounds = np.concatenate([[0], ends, [len(keys)]])
+    for run in np.flatnonzero(np.diff(bounds) > 1):
+        start, stop = bounds[run], bounds[run + 1]
+        members: list[int] = order[start:stop].tolist()
+        order[start:stop] = sorted(members, key=lambda number: rank(samples[number]))
+    return array("Q", order.astype(np.uint64).tobytes())
 
 
-def interleave(samples: Sequence[Sample]) -> tuple[list[Sample], int]:
-    """Put permuted samples in blocks of one of each task, for a macro average.
+def interleave(tasks: Iterable[str]) -> tuple[array[int], int]:
+    """Put permuted samples, given by their tasks, in blocks of one of each for a macro average.
 
-    Returns the order and how many whole blocks begin it; what larger tasks have beyond the
-    smallest one follows behind, in the order of the permutation.
+    Returns their numbers in order and how many whole blocks begin it; what larger tasks have
+    beyond the smallest one follows behind, in the order of the permutation.
     """
-    tasks: dict[str, list[Sample]] = {}
-    for sample in samples:
-        tasks.setdefault(sample.task, []).append(sample)
-    blocks = min(map(len, tasks.values()), default=0)
-    whole = [task[number] for number in range(blocks) for task in tasks.values()]
-    taken = {sample.id for sample in whole}
-    return [*whole, *(sample for sample in samples if sample.id not in taken)], blocks
+    members: dict[str, array[int]] = {}
+    for number, task in enumerate(tasks):
+        members.setdefault(task, array("Q")).append(number)
+    blocks = min(map(len, members.values()), default=0)
+    order = array("Q", (task[n] for n in range(blocks) for task in members.values()))
+    order.extend(heapq.merge(*(task[blocks:] for task in members.values())))
+    return order, blocks
 
 
 def block_size(count: int, share: float, minimum: int) -> int:

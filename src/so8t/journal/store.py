@@ -28,7 +28,7 @@ from so8t.journal.rows import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from so8t.domain.sample import Origin
@@ -39,7 +39,8 @@ __all__ = ["Journal", "request_key", "system_now"]
 #: The event that holds a run's config from then on.
 CONFIG_CHANGED = "config_changed"
 
-_SAMPLE = TypeAdapter(Sample)
+#: A sample as the text that is kept of it.
+SAMPLE = TypeAdapter(Sample)
 _RUN = "run_id, name, created, version, config, config_digest"
 
 
@@ -158,11 +159,11 @@ class Journal(AnswerRows):
 
     # --- samples and settings ------------------------------------------------------------------
 
-    def freeze(self, samples: Sequence[Sample]) -> None:
+    def freeze(self, samples: Iterable[Sample]) -> None:
         """Freeze the samples in the order of the run, all or none, once."""
         with self._transaction():
             for position, sample in enumerate(samples):
-                body = _SAMPLE.dump_json(sample).decode()
+                body = SAMPLE.dump_json(sample).decode()
                 self._append(
                     "sample",
                     position,
@@ -189,7 +190,7 @@ class Journal(AnswerRows):
             "SELECT body FROM sample WHERE position >= ? AND position < ? ORDER BY position",
             (start, self.sample_count() if stop is None else stop),
         ):
-            yield _SAMPLE.validate_json(body)
+            yield SAMPLE.validate_json(body)
 
     def sample_digests(self) -> Iterator[str]:
         """Yield the digests of the frozen samples as they were recorded, by position."""

@@ -101,8 +101,7 @@ class CompleteAutomatedABPipeline:
             for changed in suites.changed(self._journal, self._config):
                 self._note(suites.CHANGED, **changed)
             return
-        samples = list(self._journal.samples())
-        if not samples:
+        if not self._journal.sample_count():
             self._journal.event(suites.READ, digests=suites.digests(self._config))
             samples = planning.collect_samples(self._config)
             needed = planning.needs(self._config, self._resolved(), len(samples))
@@ -113,9 +112,9 @@ class CompleteAutomatedABPipeline:
             self._journal.freeze(samples)
         freeze(
             self._journal,
-            binary=all(is_binary(sample.grader) for sample in samples),
-            look_every=planning.samples_in_block(self._config, len(samples)),
-            macro_blocks=planning.macro_blocks(self._config, samples),
+            binary=all(is_binary(sample.grader) for sample in self._journal.samples()),
+            look_every=planning.samples_in_block(self._config, self._journal.sample_count()),
+            macro_blocks=planning.macro_blocks(self._config, self._journal.places()),
             repeated=self._config.benchmark.repeats,
         )
 

@@ -4,27 +4,38 @@ from __future__ import annotations
 
 import difflib
 import os
+from array import array
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from so8t.domain.exchange import Arm
-from so8t.domain.plan import block_size, interleave, one_cluster, permute
+from so8t.domain.plan import (
+    block_size,
+    interleave,
+    one_cluster,
+    permutation,
+    print_of,
+    repeated,
+)
 from so8t.errors import ConfigError, DataError, PrerequisiteError
 from so8t.models.finetune import check_method
 from so8t.models.sources import ResolvedSource, resolve
 from so8t.models.training_data import read_conversations, split_held_out
 from so8t.pipeline import conversion
+from so8t.pipeline.collected import CollectedSamples
 from so8t.pipeline.judging import check_judge
 from so8t.system.files import free_bytes
 from so8t.tasks.benchmarks import load_benchmark
-from so8t.tasks.suite import load_suite
+from so8t.tasks.suite import stream_suite
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from so8t.config.schema import Finetune, Quantization, RunConfig
     from so8t.domain.sample import Sample
+    from so8t.journal.rows import Place
 
 #: Bytes a weight takes in a GGUF, block scales included (ggml's type sizes).
 BYTES_PER_WEIGHT: dict[Quantization, float] = {
@@ -51,29 +62,23 @@ class Needs:
     free: int
 
 
-def collect_samples(config: RunConfig) -> list[Sample]:
+def collect_samples(config: RunConfig) -> CollectedSamples:
     """Read every suite and benchmark that the config names, in the frozen order of the run.
+
+    The samples lie in a temporary file, and are gone through as often as is needed; a million of
+    them fits the memory of a laptop beside its models.
 
     Raises DataError (file and line) and PrerequisiteError (the file that is not there).
     """
-    samples: list[Sample] = []
-    for path in config.benchmark.suites:
-        samples += load_suite(path)
-    for task in config.benchmark.tasks:
-        samples += load_benchmark(
-            task.name, task.data, limit=task.limit, few_shot=task.few_shot, seed=config.seed
-        )
-    samples += _hf_samples(config)
-    seen: set[str] = set()
-    for sample in samples:
-        if sample.id in seen:
-            raise DataError(
-                f"two samples are called {sample.id!r}.",
-                hint="two suites with the same file name? Rename one of them",
-            )
-        seen.add(sample.id)
+    samples = CollectedSamples()
+    prints = array("Q")
+    known: set[str] = set()
+    for sample in _sources(config):
+        samples.append(sample)
+        prints.append(print_of(sample.id))
+        known |= {sample.category, sample.task}
+    _check_ids(samples, prints)
     check_judge(config, samples)
-    known = {sample.category for sample in samples} | {sample.task for sample in samples}
     for name in config.verdict.exploratory:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
@@ -81,8 +86,35 @@ def collect_samples(config: RunConfig) -> list[Sample]:
                 f"verdict.exploratory: there is no category or task {name!r}.",
                 hint=f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known))}",
             )
-    order = permute(one_cluster(samples), config.seed)
-    return interleave(order)[0] if config.verdict.average == "macro" else order
+    samples.join(one_cluster(samples))
+    samples.arrange(permutation(samples, config.seed))
+    if config.verdict.average == "macro":
+        samples.arrange(interleave(sample.task for sample in samples)[0])
+    return samples
+
+
+def _sources(config: RunConfig) -> Iterator[Sample]:
+    for path in config.benchmark.suites:
+        yield from stream_suite(path)
+    for task in config.benchmark.tasks:
+        yield from load_benchmark(
+            task.name, task.data, limit=task.limit, few_shot=task.few_shot, seed=config.seed
+        )
+    yield from _hf_samples(config)
+
+
+def _check_ids(samples: Iterable[Sample], prints: array[int]) -> None:
+    """Refuse an id that stands twice; `prints` are those of the ids."""
+    twice = repeated(prints)
+    seen: set[str] = set()
+    for sample in samples if twice else ():
+        if sample.id in seen:
+            raise DataError(
+                f"two samples are called {sample.id!r}.",
+                hint="two suites with the same file name? Rename one of them",
+            )
+        if print_of(sample.id) in twice:
+            seen.add(sample.id)
 
 
 def _hf_samples(config: RunConfig) -> list[Sample]:
@@ -112,9 +144,11 @@ def _hf_samples(config: RunConfig) -> list[Sample]:
     return samples
 
 
-def macro_blocks(config: RunConfig, samples: Sequence[Sample]) -> int:
+def macro_blocks(config: RunConfig, places: Iterable[Place]) -> int:
     """How many blocks of one item of each task begin the order; 0 for a micro average."""
-    return interleave(samples)[1] if config.verdict.average == "macro" else 0
+    if config.verdict.average != "macro":
+        return 0
+    return min(Counter(place.task for place in places).values(), default=0)
 
 
 def samples_in_block(config: RunConfig, count: int) -> int:

@@ -17,7 +17,7 @@ from so8t.journal.store import Journal
 from so8t.pipeline.rundir import find_runs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
     from pathlib import Path
 
     from so8t.config.schema import RunConfig
@@ -48,15 +48,17 @@ class Cut:
         return self.truncated / self.answers if self.answers else None
 
 
-def in_earlier_runs(config: RunConfig, samples: Sequence[Sample], runs: Path) -> Cut:
+def in_earlier_runs(config: RunConfig, samples: Iterable[Sample], runs: Path) -> Cut:
     """Count how the newest earlier runs below `runs` answered these questions within this budget.
 
     Whatever their models were: it is the budget and the questions that are judged here. A damaged
     run gives nothing.
     """
-    wanted = {sample.digest for sample in samples}
+    earlier = find_runs(runs)[:_RUNS_READ]
+    # Sixteen hexadecimal digits name a question well enough for a warning.
+    wanted = {_short(sample.digest) for sample in samples} if earlier else set()
     answers = truncated = 0
-    for directory in find_runs(runs)[:_RUNS_READ]:
+    for directory in earlier:
         try:
             with Journal(directory, readonly=True) as journal:
                 run = journal.run
@@ -64,8 +66,8 @@ def in_earlier_runs(config: RunConfig, samples: Sequence[Sample], runs: Path) ->
                     continue
                 asked = {
                     position
-                    for position, sample in enumerate(journal.samples())
-                    if sample.digest in wanted
+                    for position, digest in enumerate(journal.sample_digests())
+                    if _short(digest) in wanted
                 }
                 for arm in Arm if asked else ():
                     for standing in journal.standings(arm):
@@ -75,6 +77,10 @@ def in_earlier_runs(config: RunConfig, samples: Sequence[Sample], runs: Path) ->
         except JournalError:
             continue
     return Cut(answers, truncated)
+
+
+def _short(digest: str) -> int:
+    return int(digest.removeprefix("sha256:")[:16], 16)
 
 
 def _budget(config: dict[str, object]) -> object:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from array import array
 from collections import Counter
 from dataclasses import dataclass, field
 from io import StringIO
@@ -15,12 +16,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from so8t.config.schema import DEFAULT_SUITE
 from so8t.domain.canonical import canonical_json
 from so8t.domain.exchange import Message
+from so8t.domain.plan import print_of, repeated
 from so8t.domain.sample import Origin, Sample
 from so8t.errors import DataError, PrerequisiteError
 from so8t.tasks.graders import GRADERS, validate_grader
 from so8t.tasks.graders.registry import GraderOptions, nearest
 from so8t.tasks.graders.text import is_japanese
-from so8t.tasks.textfile import read_text
+from so8t.tasks.textfile import read_lines, read_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -143,9 +145,38 @@ def load_suite(path: Path, *, name: str | None = None) -> list[Sample]:
         PrerequisiteError: there is no such file, or a grader's package is not installed.
 
     """
-    report = validate_suite(path, name=name)
+    return list(stream_suite(path, name=name))
+
+
+def stream_suite(path: Path, *, name: str | None = None) -> Iterator[Sample]:
+    """Yield what `load_suite` would return, one by one and with the memory of one.
+
+    Raises as `load_suite`, but not before the last good sample ahead of a problem.
+    """
+    prints = array("Q")
+    graders: dict[str, dict[str, Any]] = {}
+    for file in suite_files(path):
+        problems: list[DataError] = []
+        before = len(prints)
+        try:
+            for _, item in _items(file, problems):
+                sample = _sample(item, path.stem if name is None else name, graders)
+                prints.append(print_of(sample.id))
+                yield sample
+        except DataError as error:
+            problems.append(error)
+        if problems or len(prints) == before:
+            # Now all problems are wanted, each with its place.
+            _refuse(validate_suite(path, name=name))
+            raise DataError("the suite was changed while it was read", file=str(file))
+    if repeated(prints):
+        _refuse(validate_suite(path, name=name))
+
+
+def _refuse(report: SuiteReport) -> None:
+    """Raise what stands in a report, if it is anything."""
     if not report.problems:
-        return report.samples
+        return
     first, *others = report.problems
     if not others:
         raise first
@@ -155,7 +186,7 @@ def load_suite(path: Path, *, name: str | None = None) -> list[Sample]:
         lines.append(f"and {len(report.problems) - MAX_SHOWN} more")
     listing = "\n  ".join(lines)
     raise DataError(
-        f"{len(report.problems)} problems\n  {listing}", file=str(path), line=first.line
+        f"{len(report.problems)} problems\n  {listing}", file=str(report.path), line=first.line
     )
 
 
@@ -178,8 +209,7 @@ def _read_file(path: Path, name: str, report: SuiteReport) -> None:
     before = len(report.samples) + len(report.problems)
     report.files.append((len(report.samples), path))
     try:
-        text = read_text(path, what="suite")
-        for line, item in _items(path, text, report.problems):
+        for line, item in _items(path, report.problems):
             try:
                 sample = _sample(item, name, report.graders)
             except DataError as error:
@@ -214,12 +244,12 @@ def _placed(error: DataError, path: Path, line: int) -> DataError:
     return DataError(error.message, file=str(path), line=line, hint=error.hint)
 
 
-def _items(path: Path, text: str, problems: list[DataError]) -> Iterator[tuple[int, Any]]:
+def _items(path: Path, problems: list[DataError]) -> Iterator[tuple[int, Any]]:
     """Yield each item with its line number."""
     if path.suffix.lower() in (".yaml", ".yml"):
-        yield from _yaml_items(path, text)
+        yield from _yaml_items(path, read_text(path, what="suite"))
         return
-    for number, line in enumerate(_lines(text), start=1):
+    for number, line in enumerate(read_lines(path, what="suite"), start=1):
         if not line.strip():
             continue
         try:
@@ -233,15 +263,6 @@ def _items(path: Path, text: str, problems: list[DataError]) -> Iterator[tuple[i
                     hint="a suite has one JSON object a line; end a name in .yaml for YAML",
                 )
             )
-
-
-def _lines(text: str) -> Iterator[str]:
-    """Yield the lines one by one: a list of a million would take as much memory as the items."""
-    start = 0
-    while (end := text.find("\n", start)) >= 0:
-        yield text[start:end]
-        start = end + 1
-    yield text[start:]
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -9,7 +9,10 @@ from so8t.errors import DataError, PrerequisiteError
 from so8t.tasks.graders.text import is_japanese
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+
+_CHUNK = 1 << 20
 
 
 def read_text(path: Path, *, what: str, allow_bom: bool = False) -> str:
@@ -51,6 +54,44 @@ def read_text(path: Path, *, what: str, allow_bom: bool = False) -> str:
     if not text.strip():
         raise DataError(f"the {what} is empty", file=str(path), line=1)
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_lines(path: Path, *, what: str) -> Iterator[str]:
+    """Yield the lines that `read_text` would give, without holding more than one of them.
+
+    The whole file is checked before its first line is given.
+
+    Raises:
+        DataError: as `read_text`.
+        PrerequisiteError: as `read_text`.
+
+    """
+    if not _is_plain_text(path):
+        # What is wrong is said as it always is; then little memory is no matter any more.
+        yield from read_text(path, what=what).split("\n")
+        return
+    try:
+        with path.open(encoding="utf-8") as file:
+            for line in file:
+                yield line.removesuffix("\n")
+    except UnicodeDecodeError as error:
+        raise DataError(f"the {what} was changed while it was read", file=str(path)) from error
+
+
+def _is_plain_text(path: Path) -> bool:
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    said = False
+    try:
+        with path.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                text = decoder.decode(chunk)
+                if "\0" in text or (not said and text.startswith("\ufeff")):
+                    return False
+                said = said or bool(text.strip())
+        decoder.decode(b"", final=True)
+    except (OSError, UnicodeDecodeError):
+        return False
+    return said
 
 
 def _read_bytes(path: Path, what: str) -> bytes:
