@@ -150,7 +150,7 @@ def tokenizer_model_vocabulary(directory: Path, settings: dict[str, Any], rows: 
             hint="copy the tokenizer's files beside the weights",
         )
     try:
-        from sentencepiece import (  # type: ignore[import-not-found]  # noqa: PLC0415 - optional
+        from sentencepiece import (  # noqa: PLC0415 - optional
             SentencePieceProcessor,
         )
     except ImportError as error:
