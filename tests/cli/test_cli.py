@@ -206,6 +206,8 @@ def test_validate_and_plan_say_what_will_happen(capsys, here):
     assert plan["calls"] == 2 * 12 + 2 * 2
     assert plan["seconds_low"] <= plan["seconds_high"]
     assert plan["fits"] is True
+    assert plan["both_fit"] is True
+    assert plan["memory_needed"] < plan["memory_both"] <= 2 * plan["memory_needed"]
     assert set(plan["detectable_difference"]) == {"0.1", "0.2", "0.4"}
     assert not (here / "runs").exists()
 

@@ -39,14 +39,17 @@ def write_tiny_gguf(
     end_weight: float = 1.4,
     space_weight: float = 1.0,
     sampling_temperature: float | None = None,
+    more_tokens: int = 0,
 ) -> Path:
     """Write the model to `path` and return it.
 
     `end_weight` scales how soon an answer ends; 0 makes the end unlikely. `space_weight` scales
-    the wish for spaces. A GGUF can bring a `sampling_temperature` of its own.
+    the wish for spaces. A GGUF can bring a `sampling_temperature` of its own. `more_tokens` widens
+    the vocabulary by tokens that no text contains.
     """
     random = np.random.default_rng(seed)
     tokens = [*_byte_tokens(), *_CONTROL, "Ġt", "he"]
+    tokens += [f"<|more{n}|>" for n in range(more_tokens)]
     writer = GGUFWriter(path, "llama")
     writer.add_context_length(TRAINED_CONTEXT)
     writer.add_embedding_length(WIDTH)

@@ -152,6 +152,20 @@ def test_below_normal_priority():
         assert child.receive(timeout=20)["nice"] >= 5
 
 
+@POSIX
+def test_a_child_is_never_raised_above_a_nicer_parent():
+    """A parent started with nice 12 starts its child too, without any right to raise priorities."""
+    program = (
+        "import os; os.nice(12 - os.nice(0)); from so8t.system.child import Child;"
+        f"child = Child('child_under_test', environment={HERE!r}, below_normal=True);"
+        "child.send({'op': 'where'}); print(child.receive(20)['nice']); child.close()"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert int(said.stdout) >= 12
+
+
 def _orphan(message):
     """Start a parent with a child that got `message`, SIGKILL it, return the child's pid."""
     program = (

@@ -16,6 +16,7 @@ from so8t.verdict.power import minimal_detectable_difference
 
 if TYPE_CHECKING:
     from so8t.cli.console import Console
+    from so8t.pipeline.estimate import MemoryEstimate
 
 _NAMED = 3
 _DISCORDANCES = (0.1, 0.2, 0.4)
@@ -54,8 +55,10 @@ def command(
         "disk_needed": needed.disk,
         "disk_free": needed.free,
         "memory_needed": memory.needed,
+        "memory_both": memory.together,
         "memory_available": memory.available,
         "fits": memory.fits,
+        "both_fit": memory.both_fit,
         "seconds_low": time.low,
         "seconds_high": time.high,
         "seconds_basis": time.basis,
@@ -72,9 +75,7 @@ def command(
         console.line(f"  {name}: {count}")
     console.line(text("cli.plan.calls", samples=len(samples), calls=plan["calls"]))
     console.line(text("cli.plan.disk", needed=size(needed.disk), free=size(needed.free)))
-    console.line(text("cli.plan.memory", needed=size(memory.needed), free=size(memory.available)))
-    if not memory.fits:
-        console.line(text("cli.plan.too_large"), style="bold red")
+    _say_memory(console, memory)
     console.line(
         text(
             "cli.plan.time",
@@ -103,3 +104,19 @@ def command(
     for share, difference in detectable.items():
         shown = text("cli.plan.out_of_reach") if difference is None else f"{difference:.1%}"
         console.line(text("cli.plan.detectable", share=f"{float(share):.0%}", difference=shown))
+
+
+def _say_memory(console: Console, memory: MemoryEstimate) -> None:
+    text, free = console.text, size(memory.available)
+    if memory.needed is None or memory.together is None:
+        console.line(text("cli.plan.memory_unknown", free=free))
+        return
+    loaded = {"slots": memory.profile.slots, "context": memory.profile.context}
+    both = size(memory.together)
+    console.line(
+        text("cli.plan.memory", needed=size(memory.needed), both=both, free=free, **loaded)
+    )
+    if not memory.fits:
+        console.line(text("cli.plan.too_large"), style="bold red")
+    elif not memory.both_fit:
+        console.line(text("cli.plan.one_at_a_time"), style="yellow")

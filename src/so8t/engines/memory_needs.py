@@ -1,8 +1,9 @@
 """How much memory a model takes under a load profile, from its own figures: before it is loaded.
 
-The sum of what llama.cpp allocates: the weights (as large as the file), a KV cache for every token
-of every slot, buffers for one batch, and the process itself. Checked against what loading really
-took by `benchmarks/load_memory.py`; the figures are in docs/design/balancer.md.
+The sum of what becomes resident on a CPU: the weights (as large as the file), a KV cache for every
+token of every slot, buffers for one batch, and the process itself. `benchmarks/load_memory.py`
+compares it with what loading and answering really took, and the figures below were fitted to what
+it shows; docs/design/balancer.md has its table. Not in it: the context that log likelihoods open.
 """
 
 from __future__ import annotations
@@ -19,10 +20,14 @@ if TYPE_CHECKING:
 CACHE_BYTES = {"f16": 2.0, "q8_0": 34 / 32}
 # llama.cpp's own choice where a profile leaves it open.
 _BATCH = 512
-# The interpreter, llama.cpp's code and its tables: measured with a model of 70 kB.
-_PROCESS = 48 << 20
-# Activations that live at the same time, in rows as wide as the model (measured, see above).
-_ROWS = 12
+# The interpreter, llama.cpp's code and its tables.
+_PROCESS = 55 << 20
+# Its tables for a token of the vocabulary: text, type, and the ways to find it.
+_TOKEN = 128
+# What a slot holds besides its KV cache: threads, the texts of a question and its answer.
+_SLOT = 1 << 20
+# Activations that live at the same time, in rows as wide as the model.
+_ROWS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +68,12 @@ def needs(shape: Shape, profile: LoadProfile) -> MemoryNeeds:
     batch = min(profile.batch or _BATCH, tokens)
     per_token = shape.layers * (shape.key + shape.value)
     cache = tokens * per_token * CACHE_BYTES[profile.cache_type or "f16"]
-    # The scores of every token of a batch over the vocabulary come in single precision.
-    buffers = 4 * batch * (shape.vocabulary + _ROWS * shape.width)
-    return MemoryNeeds(shape.weights, round(cache), buffers, _PROCESS)
+    # Single precision: activations and the mask of a batch, the scores of each slot's last token.
+    # (The scores of a whole batch over the vocabulary are reserved, but answering touches none.)
+    buffers = 4 * batch * (_ROWS * shape.width + profile.context)
+    buffers += profile.slots * (_SLOT + 4 * shape.vocabulary)
+    process = _PROCESS + _TOKEN * shape.vocabulary
+    return MemoryNeeds(shape.weights, round(cache), buffers, process)
 
 
 def shape_of_facts(facts: Mapping[str, Any]) -> Shape | None:

@@ -81,14 +81,6 @@ class GGUFInfo:
     tensor_count: int
     size: int
 
-    def kv_bytes_per_token(self, element_bytes: float = 2.0) -> int | None:
-        """Bytes of KV cache that one token of context takes (F16 unless told), None if unknown."""
-        sizes = (self.block_count, self.head_count_kv, self.key_length, self.value_length)
-        if any(size is None for size in sizes):
-            return None
-        layers, heads, key, value = (size or 0 for size in sizes)
-        return round(layers * heads * (key + value) * element_bytes)
-
 
 def inspect_gguf(path: Path) -> GGUFInfo:
     """Check a GGUF model file and say what is in it, without reading the weights.

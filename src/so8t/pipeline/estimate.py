@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from so8t.domain.exchange import Arm
+from so8t.domain.exchange import Arm, LoadProfile
+from so8t.engines.memory_needs import needs, shape_of_config, shape_of_facts
+from so8t.models.gguf_check import inspect_gguf
 from so8t.pipeline.planning import BYTES_PER_WEIGHT
+from so8t.pipeline.register import starting_profile
 from so8t.system.memory import available_memory
 
 if TYPE_CHECKING:
@@ -17,10 +21,9 @@ if TYPE_CHECKING:
 
     from so8t.config.schema import RunConfig
     from so8t.domain.sample import Sample
+    from so8t.engines.memory_needs import Shape
     from so8t.models.sources import ResolvedSource
 
-# What an engine's process takes besides the weights: code, buffers, a small KV cache.
-_PROCESS = 200 << 20
 _PROBE_BYTES = 256 << 20
 _SHORTEST_ANSWER = 4
 # A request costs this many seconds around its tokens even on a tiny model.
@@ -29,15 +32,35 @@ _OVERHEAD_SECONDS = 0.005
 
 @dataclass(frozen=True, slots=True)
 class MemoryEstimate:
-    """Bytes of memory for the larger model, and what is available now."""
+    """Bytes that each model takes under the profile it will be loaded with, and what is available.
 
-    needed: int
+    An arm is None where its source does not tell its figures (a tag of an Ollama server).
+    """
+
+    arms: dict[Arm, int | None]
+    profile: LoadProfile
     available: int
 
     @property
-    def fits(self) -> bool:
-        """Whether one model at a time fits."""
-        return self.needed <= self.available
+    def needed(self) -> int | None:
+        """The larger model alone: without this much there is no run. None when unknown."""
+        return None if self.together is None else max(size for size in self.arms.values() if size)
+
+    @property
+    def together(self) -> int | None:
+        """Both models at once, which spares loading one anew for each block. None when unknown."""
+        known = [size for size in self.arms.values() if size is not None]
+        return sum(known) if len(known) == len(self.arms) else None
+
+    @property
+    def fits(self) -> bool | None:
+        """Whether one model at a time fits; None when unknown."""
+        return None if self.needed is None else self.needed <= self.available
+
+    @property
+    def both_fit(self) -> bool | None:
+        """Whether both fit at once; None when unknown."""
+        return None if self.together is None else self.together <= self.available
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +76,20 @@ class TimeEstimate:
 
 
 def estimate_memory(config: RunConfig, sources: dict[Arm, ResolvedSource]) -> MemoryEstimate:
-    """Estimate what the larger of the two models takes when it is loaded."""
-    return MemoryEstimate(
-        max(_weights(config, sources, arm) for arm in Arm) + _PROCESS, available_memory()
-    )
+    """Estimate what loading each model takes: weights, KV cache of all slots, buffers, process.
+
+    The figures come from a GGUF's header or from config.json. Slots that the config leaves to
+    calibration count as one, since calibration adds only those that the memory suffices for.
+    """
+    shapes, limits = {}, []
+    for arm in Arm:
+        shapes[arm], limit = _shape(config, sources, arm)
+        limits += [limit] if limit else []
+    profile = starting_profile(config, limits)
+    sizes = {
+        arm: None if shape is None else needs(shape, profile).total for arm, shape in shapes.items()
+    }
+    return MemoryEstimate(sizes, profile, available_memory())
 
 
 def estimate_time(
@@ -94,3 +127,20 @@ def _weights(config: RunConfig, sources: dict[Arm, ResolvedSource], arm: Arm) ->
         return source.size
     wanted = config.a.quantization if arm is Arm.A else config.b.quantization
     return round(source.size / 2 * BYTES_PER_WEIGHT[wanted])
+
+
+def _shape(
+    config: RunConfig, sources: dict[Arm, ResolvedSource], arm: Arm
+) -> tuple[Shape | None, int | None]:
+    """Return the figures of an arm and the longest context it was trained for, where known."""
+    source = sources.get(arm, sources[Arm.A])
+    if source.kind == "ollama":
+        return None, None
+    if source.kind == "gguf":
+        facts = asdict(inspect_gguf(source.path))
+        return shape_of_facts(facts), facts["context_length"]
+    # `resolve` has read it already, so it is there and is an object.
+    found = json.loads((source.path / "config.json").read_text(encoding="utf-8"))
+    longest = found.get("max_position_embeddings")
+    shape = shape_of_config(found, _weights(config, sources, arm))
+    return shape, longest if isinstance(longest, int) else None

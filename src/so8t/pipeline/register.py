@@ -60,7 +60,8 @@ def register(
         arm: engine.adopt(model.served, registered_name(config, arm), artifacts)
         for arm, model in prepared.items()
     }
-    profile = _starting_profile(config, facts)
+    trained = [fact["context_length"] for fact in facts.values() if fact.get("context_length")]
+    profile = starting_profile(config, trained)
     calibration: dict[str, Any] | None = None
     fits = keep is not None and keep.profile.context <= profile.context
     if keep is not None and fits and keep.engine == engine.info:
@@ -102,6 +103,20 @@ def registered_name(config: RunConfig, arm: Arm) -> str:
     return f"so8t-{config.name}-{arm.value}".lower()
 
 
+def starting_profile(config: RunConfig, trained: Sequence[int]) -> LoadProfile:
+    """Return the profile to begin with; `trained` are the models' own longest contexts, if known.
+
+    A context beyond what a model was trained for gives answers that mean nothing.
+    """
+    wanted = config.engine
+    return LoadProfile(
+        slots=1 if wanted.slots == "auto" else wanted.slots,
+        context=min([wanted.context, *trained]),
+        threads=_threads(config),
+        gpu_layers=wanted.gpu_layers,
+    )
+
+
 def _largest(facts: dict[Arm, dict[str, Any]]) -> Callable[[LoadProfile], int] | None:
     """Return what the larger model takes under a profile; None where the files do not tell."""
     shapes = [shape for shape in map(shape_of_facts, facts.values()) if shape is not None]
@@ -138,18 +153,6 @@ def _first_that_fits(
 
 def _facts(model: Prepared) -> dict[str, Any]:
     return asdict(inspect_gguf(Path(model.location))) if model.kind == "gguf" else {}
-
-
-def _starting_profile(config: RunConfig, facts: dict[Arm, dict[str, Any]]) -> LoadProfile:
-    # A context beyond what a model was trained for gives answers that mean nothing.
-    limits = [fact["context_length"] for fact in facts.values() if fact.get("context_length")]
-    wanted = config.engine
-    return LoadProfile(
-        slots=1 if wanted.slots == "auto" else wanted.slots,
-        context=min([wanted.context, *limits]),
-        threads=_threads(config),
-        gpu_layers=wanted.gpu_layers,
-    )
 
 
 def _threads(config: RunConfig) -> int | None:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     Reply = Callable[[dict[str, Any]], None]
 
 _TAIL_LINES = 40
+_NICE = 5
 # What libraries say before they give up, in small letters.
 _STARVED = ("bad_alloc", "out of memory", "failed to allocate", "memoryerror", "cannot allocate")
 _PR_SET_PDEATHSIG = 1
@@ -68,7 +69,9 @@ class Child:
         )
         remember_child(self._process.pid)
         if below_normal and sys.platform != "win32":
-            os.setpriority(os.PRIO_PROCESS, self._process.pid, 5)
+            # A parent that is nicer already: raising its child above it is not allowed to all.
+            niceness = max(_NICE, os.getpriority(os.PRIO_PROCESS, 0))
+            os.setpriority(os.PRIO_PROCESS, self._process.pid, niceness)
         self._received: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._outgoing: queue.Queue[bytes | None] = queue.Queue()
         self._deaf = False
