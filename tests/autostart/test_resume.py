@@ -16,7 +16,7 @@ import pytest
 
 from so8t.autostart.resume import AutoStartCompleteABPipeline
 from so8t.autostart.waiting import Limits, clock_is_sane, removed, wait_for
-from so8t.cli import run as cli
+from so8t.cli import invoke as cli
 from so8t.config.load import load_config
 from so8t.domain.plan import Phase
 from so8t.errors import Interrupted

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from so8t.cli import COMMANDS, _of_storage, run
+from so8t.cli import COMMANDS, _of_storage
+from so8t.cli import invoke as run
 from so8t.cli.run import _removed
 from so8t.config.load import load_config
 from so8t.errors import PrerequisiteError
@@ -64,7 +65,7 @@ def test_help_is_fast_and_imports_nothing_heavy():
     """`so8t --help` loads no torch, no numpy, no SQLite, and stays under 400 ms of CPU."""
     code = (
         "import resource, sys\n"
-        "from so8t.cli import run\n"
+        "from so8t.cli import invoke as run\n"
         "run(['--help'])\n"
         "heavy = {'torch', 'transformers', 'numpy', 'scipy', 'apsw', 'xllamacpp', 'httpx2'}\n"
         "assert not heavy & sys.modules.keys(), heavy & sys.modules.keys()\n"

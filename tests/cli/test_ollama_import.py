@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer
 
-from so8t.cli import run
+from so8t.cli import invoke as run
 from so8t.domain.plan import Phase
 from so8t.engines.ollama.fake import FakeOllama
 from so8t.journal.store import Journal

@@ -8,7 +8,7 @@ import os
 import pytest
 from tokenizers import Tokenizer
 
-from so8t.cli import run
+from so8t.cli import invoke as run
 from so8t.domain.exchange import Arm
 from so8t.engines.ollama import OllamaClient
 from so8t.engines.ollama.fake import FakeOllama, Toy

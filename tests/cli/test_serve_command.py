@@ -14,7 +14,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from so8t.cli import run
+from so8t.cli import invoke as run
 from so8t.domain.exchange import Arm, Decoding, EngineRequest, LoadProfile, ServedModel
 from so8t.engines.embedded import EmbeddedEngine
 from so8t.engines.ollama.fake import FakeOllama

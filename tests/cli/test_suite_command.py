@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from so8t.cli import run
+from so8t.cli import invoke as run
 
 if TYPE_CHECKING:
     from pathlib import Path

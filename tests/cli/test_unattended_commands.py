@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from so8t.cli import run
+from so8t.cli import invoke as run
 from so8t.config.schema import RunConfig
 from so8t.domain.plan import Phase
 from so8t.journal.lease import Lease

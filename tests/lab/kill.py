@@ -73,7 +73,7 @@ class Forked:
 
 
 def _run(config: str) -> None:
-    from so8t.cli import run  # noqa: PLC0415 - imported before the fork
+    from so8t.cli import invoke as run  # noqa: PLC0415 - imported before the fork
 
     with (Path(config).parent / "said.txt").open("w") as said:
         os.dup2(said.fileno(), 1)

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from so8t.cli import run
+from so8t.cli import invoke as run
 from so8t.errors import DataError
 from so8t.policy.clean import PolicyReport, Rules, check, clean
 from so8t.policy.confidential import is_marked

@@ -12,7 +12,7 @@ import apsw
 import jsonschema
 import pytest
 
-from so8t.cli import run
+from so8t.cli import invoke as run
 from so8t.examples import DEMO
 from so8t.journal.chain import GENESIS, link, walk, write_witness
 from so8t.journal.chain import Head as ChainHead

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from result_files import inspect_eval, inspect_sample, jsonl, lm_line, mcnemar, run, table
 
-from so8t.cli import run as so8t
+from so8t.cli import invoke as so8t
 from so8t.cli.compare import command
 from so8t.domain.exchange import Arm
 from so8t.report.text import Text

@@ -83,10 +83,10 @@ def _of_storage(error: OSError) -> SO8TError | None:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and end the process with the documented exit code."""
-    sys.exit(run(arguments))
+    sys.exit(invoke(arguments))
 
 
-def run(arguments: Sequence[str] | None = None) -> int:
+def invoke(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code (0, 1, 2, 3, 4, 5, 10, 11, 130, 143)."""
     try:
         result: Any = app.main(args=arguments, prog_name="so8t", standalone_mode=False)
