@@ -14,7 +14,7 @@ from tokenizers import Tokenizer, pre_tokenizers
 
 from so8t.errors import ModelError, PrerequisiteError
 from so8t.models.gguf_check import inspect_gguf
-from so8t.models.gguf_convert import convert, pair_rows
+from so8t.models.gguf_convert import check_convertible, convert, pair_rows
 from so8t.system.files import file_digest
 from so8t.system.gguf import read_header
 
@@ -433,6 +433,23 @@ def refused(directory, *words: str) -> None:
     assert all(word in text for word in words), text
     assert caught.value.hint
     assert not out.parent.exists() or not list(out.parent.iterdir())
+
+
+def test_wrong_weights_are_found_before_the_work(tmp_path):
+    """The check before a run reads the headers: missing, other shape, truncated."""
+    tensors = plain(tmp_path)
+    check_convertible(tmp_path)
+    name = "model.layers.0.mlp.up_proj.weight"
+    file = tmp_path / "model.safetensors"
+    whole = file.read_bytes()
+    for change in ({}, {name: np.zeros((90, 64), "<f4")}):
+        others = {key: value for key, value in tensors.items() if key != name}
+        write_safetensors(file, {**others, **change})
+        with pytest.raises(ModelError, match=name):
+            check_convertible(tmp_path)
+    file.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ModelError, match="truncated"):
+        check_convertible(tmp_path)
 
 
 def test_wrong_tensors_are_named(tmp_path):

@@ -113,11 +113,29 @@ def test_the_best_held_out_loss_wins_and_the_config_comes_first(tmp_path):
     )
     assert seen[0] == settings(n_trials=0, learning_rate=settings().rate)
     assert chosen == seen[3]
-    assert (found["best"], found["trials"], found["diverged"]) == (3, 4, 1)
+    assert (found["best"], found["trials"], found["diverged"]) == (
+        4,
+        4,
+        1,
+    )  # from 1, as the trials are told
+    assert [data["trial"] for kind, data in told if kind == "search_trial"] == [1, 2, 3, 4]
     assert (found["held_out_loss"], found["at_config"]) == (pytest.approx(1.7), 2.0)
     assert [kind for kind, _ in told] == ["search_trial"] * 4 + ["search_best"]
     assert told[1][1]["held_out_loss"] is None
     json.dumps(told)
+
+
+def test_how_checkpoints_are_kept_begins_no_new_search(tmp_path):
+    """With another interval, number or limit of memory, finished trials are not done again."""
+
+    def run(_chosen, number):
+        seen.append(number)
+        return 1.0 + number
+
+    for changes in ({}, {"checkpoint_interval": 5, "checkpoints_kept": 2, "memory_limit_gb": 9}):
+        seen = []
+        search(BASE, settings(n_trials=2, **changes), tmp_path, run=run, note=lambda *_: None)
+        assert seen == ([] if changes else [0, 1])
 
 
 def test_when_all_diverge_there_is_no_best(tmp_path):

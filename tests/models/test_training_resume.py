@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from so8t.config.schema import Finetune
 from so8t.errors import Interrupted, TrainingDiverged
 from so8t.examples import quickstart
+from so8t.models.checkpoint_size import checkpoint_bytes
 from so8t.models.checkpoints import CheckpointStore
 from so8t.models.finetune import finetune, finetune_in_child, remove_checkpoints
 
@@ -125,6 +126,29 @@ def test_killed_at_random_moments_it_ends_in_the_same_bits(tmp_path, train, meth
     assert found["events"][0][0] == "training_resumed"
     remove_checkpoints(workspace)
     assert list(workspace.iterdir()) == []
+
+
+@pytest.mark.parametrize("method", ["so8", "lora"])
+def test_the_room_for_checkpoints_is_known_before(tmp_path, train, method):
+    """What a plan counts holds all that lie there at once, and little more than that."""
+    chosen = settings(train, method=method, rank=64, checkpoints_kept=3)
+    cut(BASE, tmp_path, chosen, 6)
+    sizes = [
+        sum(file.stat().st_size for file in folder.iterdir())
+        for folder in tmp_path.glob("*/step-*")
+    ]
+    assert len(sizes) == 3
+    slack = 4 << 20  # of random states and counted losses, a megabyte a checkpoint
+    most = 4 * max(sizes)  # one more than is kept, while the newest is written
+    assert most <= checkpoint_bytes(BASE, chosen, thinks=False) <= most + slack
+
+
+def test_other_rules_for_the_data_that_leave_it_alone_keep_a_checkpoint(tmp_path, train):
+    """What counts is the examples: a rule that changes none of them loses no step."""
+    cut(BASE, tmp_path / "work", settings(train), 6)
+    chosen = settings(train, safety_data=[train], checkpoints_kept=2, memory_limit_gb=100)
+    _, events = run(BASE, tmp_path / "b", tmp_path / "work", chosen)
+    assert [kind for kind, _ in events] == ["training_resumed"]
 
 
 def steps_in(workspace: Path) -> int:

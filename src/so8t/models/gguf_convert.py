@@ -98,13 +98,14 @@ def convert(
 
 
 def check_convertible(directory: Path) -> None:
-    """Raise what `convert` would raise for settings and tokenizer, without reading weights.
+    """Raise what `convert` would raise for settings, tokenizer and the headers of the weights.
 
-    UnsupportedModelError means that another converter may do it.
+    No tensor is read. UnsupportedModelError means that another converter may do it.
     """
     config = read_config(directory)
     architecture = read_architecture(directory / "config.json", config)
     read_tokenizer(directory, architecture.vocabulary, config)
+    _match(directory, architecture, read_index(directory))
 
 
 def read_config(directory: Path) -> dict[str, Any]:

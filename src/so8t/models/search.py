@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from so8t.domain.canonical import digest_of
 from so8t.errors import TrainingDiverged, TrainingError
+from so8t.models.training_setting import KEEPING
 from so8t.system.files import tree_digest
 
 if TYPE_CHECKING:
@@ -38,8 +39,9 @@ class Found:
 
     Attributes:
         trials: how many were finished; diverged: how many of them had no finite loss.
-        best: the number of the best trial, from 0; trial 0 has the config's own settings.
-        held_out_loss: of the best trial, in nats a token; at_config: of trial 0, None if it
+        best: which of the finished trials was best, counted from 1; the first has the config's
+            own settings.
+        held_out_loss: of the best trial, in nats a token; at_config: of the first, None if it
             diverged.
         chosen: the settings of the best trial.
 
@@ -92,9 +94,8 @@ def search(
             },
         )
     found = _found(study, settings)
-    best = next(one for one in _finished(study) if one.number == found.best)
     note("search_best", asdict(found))
-    return with_point(settings, best.params), asdict(found)
+    return with_point(settings, found.chosen), asdict(found)
 
 
 def space_of(settings: Finetune) -> dict[str, optuna.distributions.BaseDistribution]:
@@ -169,22 +170,23 @@ def _finished(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
 
 
 def _found(study: optuna.Study, settings: Finetune) -> Found:
-    losses = [(one.value or 0.0, one.number) for one in _finished(study)]
-    best, number = min(losses)
+    trials = sorted(_finished(study), key=lambda one: one.number)
+    losses = [math.inf if one.value is None else one.value for one in trials]
+    best = min(losses)
     if not math.isfinite(best):
         raise TrainingError(
             f"All {len(losses)} trials of the search diverged.",
             hint=f"lower `learning_rate` (now {settings.rate:g}) in the config, "
             "then run the same command again",
         )
-    first = min(losses, key=lambda one: one[1])[0]
+    at = losses.index(best)
     return Found(
         trials=len(losses),
-        diverged=sum(not math.isfinite(loss) for loss, _ in losses),
-        best=number,
+        diverged=sum(not math.isfinite(loss) for loss in losses),
+        best=at + 1,
         held_out_loss=best,
-        at_config=first if math.isfinite(first) else None,
-        chosen=dict(next(one for one in _finished(study) if one.number == number).params),
+        at_config=losses[0] if math.isfinite(losses[0]) else None,
+        chosen=dict(trials[at].params),
     )
 
 
@@ -193,6 +195,6 @@ def _identity(base: Path, settings: Finetune) -> str:
     found = {
         "base": tree_digest(base),
         "data": [tree_digest(file) for file in settings.data],
-        "settings": settings.model_dump(mode="json", exclude={"data", "n_trials"}),
+        "settings": settings.model_dump(mode="json", exclude=KEEPING | {"data", "n_trials"}),
     }
     return digest_of(found)

@@ -27,6 +27,7 @@ from so8t.models.checkpoints import CheckpointStore
 from so8t.models.finetune import Progress, Stage
 from so8t.models.token_rows import thinking_ids
 from so8t.models.training_model import device_of, load, use_gradient_checkpointing
+from so8t.models.training_setting import KEEPING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -45,7 +46,7 @@ _COMPARED, _COMPARED_TOKENS = 8, 32
 """Held-out conversations over which logits are compared, and how many tokens of each."""
 _OBSERVED_STEPS = 3
 # These decide how a training gets to its weights, not to which: a checkpoint holds across them.
-_OPERATIONAL = {
+_OPERATIONAL = KEEPING | {
     "data",  # the encoded examples count, not where they were read
     "learning_rate",  # `rate` counts, given or by default
     "max_seconds",
@@ -54,12 +55,11 @@ _OPERATIONAL = {
     "precision",
     "device",
     "threads",
-    "checkpoint_interval",
-    "checkpoints_kept",
-    "memory_limit_gb",
     "n_trials",
     "packing",
     "leaks",  # as for data
+    "policy",
+    "safety_data",
 }
 
 

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from so8t.config.schema import Finetune
 
 Precision = Literal["float32", "bfloat16"]
+#: Keys of `b.finetune` that say how a training is kept, and nothing of what becomes of it: a
+#: finished one is not done again for them, and a search goes on.
+KEEPING = {"checkpoint_interval", "checkpoints_kept", "memory_limit_gb"}
 
 
 @dataclass(frozen=True)

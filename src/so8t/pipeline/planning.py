@@ -19,6 +19,7 @@ from so8t.domain.plan import (
     repeated,
 )
 from so8t.errors import ConfigError, DataError, PrerequisiteError
+from so8t.models.checkpoint_size import checkpoint_bytes
 from so8t.models.finetune import check_method
 from so8t.models.sources import ResolvedSource, resolve
 from so8t.models.training_data import read_conversations, split_held_out
@@ -190,8 +191,11 @@ def needs(config: RunConfig, sources: dict[Arm, ResolvedSource], samples: int) -
     else:
         # The merged weights beside the GGUF that is made from them.
         disk += sources[Arm.A].size + _converted(sources[Arm.A], config.b.quantization)
-        if config.b.finetune is not None and _thinks(config.b.finetune):
-            disk += sources[Arm.A].size  # the base with the tags as tokens, while it is trained
+        if config.b.finetune is not None:
+            thinks = _thinks(config.b.finetune)
+            if thinks:
+                disk += sources[Arm.A].size  # the base with the tags as tokens, while it is trained
+            disk += checkpoint_bytes(sources[Arm.A].path, config.b.finetune, thinks=thinks)
     if config.a.measure_quantization or config.b.measure_quantization:
         largest = max(sources.values(), key=lambda source: source.size)
         disk += _converted(largest, "f16")

@@ -17,7 +17,7 @@ from so8t.models.gguf_check import inspect_gguf
 from so8t.models.model_card import NAME, model_card
 from so8t.models.thinking_tokens import add_in_child
 from so8t.models.training_data import read_conversations
-from so8t.models.training_setting import TrainingControl, setting_of
+from so8t.models.training_setting import KEEPING, TrainingControl, setting_of
 from so8t.pipeline import conversion, data_policy, leaks
 from so8t.pipeline.quantization import measure
 from so8t.pipeline.results import Prepared
@@ -58,7 +58,7 @@ def inputs_b(config: RunConfig, base: ResolvedSource, source: ResolvedSource | N
             "source": source.digest if source else None,
             "quantization": config.b.quantization,
             "measure": config.b.measure_quantization,
-            "finetune": finetune.model_dump(mode="json") if finetune else None,
+            "finetune": finetune.model_dump(mode="json", exclude=KEEPING) if finetune else None,
             "data": [tree_digest(file) for file in finetune.data] if finetune else [],
         }
     )

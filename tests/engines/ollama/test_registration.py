@@ -127,8 +127,11 @@ def test_a_template_that_the_server_would_not_read_is_refused(client, fake, safe
     """chat_template.jinja alone would be replaced by a guess, so it is refused before an upload."""
     (safetensors / "tokenizer_config.json").write_text("{}")
     (safetensors / "chat_template.jinja").write_text("x")
-    with pytest.raises(ModelError, match="Ollama ignores"):
+    with pytest.raises(ModelError, match="Ollama ignores") as refused:
         register(client, Registration("hf", safetensors), artifacts=tmp_path / "art")
+    # Both ways out that there are: the server reads the one file, or we convert.
+    assert "tokenizer_config.json" in refused.value.hint
+    assert "llama_cpp" in refused.value.hint
     assert not fake.requests
 
 

@@ -130,7 +130,9 @@ def check_template_source(want: Registration) -> None:
     if not embedded:
         raise ModelError(
             f"{want.source} keeps its chat template in chat_template.jinja, which Ollama ignores.",
-            hint="convert to GGUF, which embeds the template, and register that",
+            hint="copy the template's text into tokenizer_config.json as the value of "
+            '"chat_template", or name a checkout of llama.cpp as `llama_cpp`: so8t then converts '
+            "to GGUF, which embeds the template",
         )
 
 
