@@ -8,12 +8,13 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
 
 import apsw
 import pytest
 from journals import Clock, graded, sample, small_journal
 
-from so8t.domain.exchange import Arm, Status
+from so8t.domain.exchange import Arm, Form, Status
 from so8t.domain.plan import Phase
 from so8t.domain.sample import Score
 from so8t.errors import IncompleteError, JournalError, JournalNewerError, PrerequisiteError
@@ -50,6 +51,14 @@ def test_everything_comes_back_after_reopening(journal):
         assert again.phase(Phase.REGISTER) is None
         assert [event.data for event in again.events("choice")] == [{"slots": 2}]
         assert again.all_settings() == {settings: {"model": "x"}}
+
+
+def test_questions_that_ask_for_a_form_are_found_without_the_others(tmp_path):
+    """Only theirs are the positions, within the stretch that is asked for."""
+    formed = [replace(sample(n), form=Form(choices=("A", "B"))) for n in (1, 3)]
+    with small_journal(tmp_path, [sample(0), formed[0], sample(2), formed[1]]) as journal:
+        assert list(journal.formed_positions(0, 4)) == [1, 3]
+        assert list(journal.formed_positions(2, 3)) == []
 
 
 def test_every_connection_is_durable(journal):

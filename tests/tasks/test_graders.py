@@ -7,7 +7,7 @@ import sys
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from so8t.domain.exchange import Message
@@ -55,6 +55,7 @@ FRAGMENTS = st.sampled_from(
 REPLIES = st.one_of(st.text(max_size=200), st.lists(FRAGMENTS, max_size=25).map("".join))
 
 
+@settings(deadline=None)
 @given(REPLIES)
 def test_no_reply_makes_a_grader_raise(reply: str) -> None:
     """Any text at all gets a score in [0, 1]; only a grader in trouble says unscored."""

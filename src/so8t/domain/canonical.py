@@ -6,12 +6,15 @@ import hashlib
 import json
 from typing import Any
 
+# One for all: `json.dumps` would make one for each row of a journal.
+_ENCODER = json.JSONEncoder(
+    sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False
+)
+
 
 def canonical_json(value: Any) -> str:
     """JSON with sorted keys, no white space and no escapes; NaN and infinity are refused."""
-    return json.dumps(
-        value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False
-    )
+    return _ENCODER.encode(value)
 
 
 def digest_of(value: Any) -> str:

@@ -192,6 +192,15 @@ class Journal(AnswerRows):
         ):
             yield SAMPLE.validate_json(body)
 
+    def formed_positions(self, start: int, stop: int) -> Iterator[int]:
+        """Yield the positions from `start` to `stop` (excluded) that ask for a form of answer."""
+        for (position,) in self._connection.execute(
+            "SELECT position FROM sample WHERE position >= ? AND position < ? "
+            "AND json_extract(body, '$.form') IS NOT NULL",
+            (start, stop),
+        ):
+            yield position
+
     def sample_digests(self) -> Iterator[str]:
         """Yield the digests of the frozen samples as they were recorded, by position."""
         for (digest,) in self._connection.execute("SELECT digest FROM sample ORDER BY position"):

@@ -432,7 +432,9 @@ class Phase4BenchmarkRunner:
         """
         session = self._session(work.arm)
         # What is measured goes first, so that batches are full and no chat waits in between.
-        positions = sorted(positions, key=lambda one: not is_measured(self._sample(one)))
+        formed = self._journal.formed_positions(min(positions), max(positions) + 1)
+        measured = {one for one in formed if is_measured(self._sample(one))}
+        positions = sorted(positions, key=lambda one: one not in measured)
         flying: dict[str, tuple[int, Sample]] = {}
 
         levels: dict[str, int] = {}

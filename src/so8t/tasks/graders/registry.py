@@ -93,13 +93,12 @@ def grader_digest(spec: dict[str, Any]) -> str:
         from so8t.tasks.hf.grader import document_digest  # noqa: PLC0415 - as in `grade`
 
         return document_digest(spec)
-    parse_grader(spec)
-    return _digest(canonical_json(spec))
+    return _digest(_canonical(spec))
 
 
 @lru_cache(maxsize=4096)
 def _digest(spec: str) -> str:
-    """Digest a grader that was parsed before; asked for with each answer."""
+    """Digest a grader; asked for with each answer."""
     return digest_of({**_parse(spec).identity(), "text": TEXT_RULES})
 
 
@@ -138,10 +137,14 @@ def parse_grader(spec: dict[str, Any]) -> GraderSpec:
         DataError: an unknown grader or option, or a value of a wrong type.
 
     """
+    return _parse(_canonical(spec))
+
+
+def _canonical(spec: dict[str, Any]) -> str:
     if "type" not in spec:
         raise DataError("the grader has no type", hint=f'give "type", one of: {", ".join(GRADERS)}')
     try:
-        return _parse(canonical_json(spec))
+        return canonical_json(spec)
     except (TypeError, ValueError) as error:
         raise DataError(f"the grader is not plain data: {error}") from error
 
