@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 
 import pytest
 from tokenizers import Tokenizer
 
 from so8t.cli import invoke as run
 from so8t.domain.exchange import Arm
+from so8t.domain.measured import Lane, read_measured
 from so8t.engines.ollama import OllamaClient
 from so8t.engines.ollama.fake import FakeOllama, Toy
 from so8t.examples import DEMO
@@ -150,6 +152,51 @@ def test_two_tags_are_compared(capsys, tmp_path, fake):
                           for arm, name in ((Arm.A, "cyc"), (Arm.B, "rep"))}  # fmt: skip
         assert {body["engine"]["lane"] for body in journal.all_settings().values()} == {"ollama"}
     assert all(body["truncate"] is False for body in fake.asked("/api/chat"))
+
+
+def write_choices_config(directory, server):
+    """COPA in its authors' layout, asked of a toy that picks a letter and one that never does."""
+    (directory / "COPA").mkdir()
+    rows = [
+        {"premise": f"The cat {n} was wet.", "choice1": f"It rained {n}.", "choice2": "It slept.",
+         "question": "cause", "label": n % 2}
+        for n in range(40)
+    ]  # fmt: skip
+    (directory / "COPA" / "val.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    path = directory / "so8t.yaml"
+    path.write_text(
+        f"""\
+name: choices
+a: {{label: abc, source: {{ollama: abc}}}}
+b: {{label: cyc, source: {{ollama: cyc}}}}
+engine: {{kind: ollama, url: "{server.url}", slots: 1, context: 512}}
+generation: {{max_tokens: 8}}
+benchmark: {{hf: [{{name: superglue/copa, data_dir: .}}], noise_floor: 4}}
+verdict: {{stop: full}}
+"""
+    )
+    return path
+
+
+def test_choices_are_scored_by_lanes_that_are_named(capsys, tmp_path, fake):
+    """A task of lm-eval is asked by chatting: each answer, each reason and the report name how."""
+    pytest.importorskip("lm_eval")
+    fake.add("abc:latest", Toy(kind="abc", weights="2" * 64))
+    code, out, err = so8t(capsys, "run", str(write_choices_config(tmp_path, fake)), "--json")
+    assert code == 0, err
+    result = json.loads(out)
+    assert [result["coverage"][arm]["answered"] for arm in "ab"] == [40, 40]
+    directory = tmp_path / "runs" / "choices"
+    with Journal(directory, readonly=True) as journal:
+        said = {arm: [read_measured(a.reply.text) for a in journal.answers(arm)] for arm in Arm}
+    assert {one.lane for one in said[Arm.A]} == {Lane.FIRST_TOKEN}
+    assert {one.choice for one in said[Arm.A]} == {0, 1}
+    assert {(one.lane, one.choice) for one in said[Arm.B]} == {(Lane.CONSTRAINED, 0)}
+    page = (directory / "report.html").read_text(encoding="utf-8")
+    assert re.search("acc, lane first_token: option [12]", page)
+    assert "acc, lane constrained: option 1" in page
+    # Every second reference is the first option, which is all that B ever says.
+    assert result["mean"]["b"] == 0.5
 
 
 def test_a_crash_and_a_cut_connection_change_nothing(capsys, tmp_path, fake):

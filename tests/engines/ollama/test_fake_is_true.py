@@ -66,6 +66,9 @@ SCENARIOS = [
     "34_chat_nonstream",
     "35_stop_by_eos",
     "36_stop_sequence_logprobs",
+    "37_logprobs_top5",
+    "37b_large_body",
+    "38_top_logprobs_21_400",
     "39_model_not_found",
     "40_wrong_option_type_500",
     "41_unknown_option_ignored",
@@ -74,7 +77,11 @@ SCENARIOS = [
     "44_context_edge",
     "45_shift_false_limit",
     "46_token_repeat",
+    "47_multibyte_u0085",
+    "48_multibyte_logprobs",
+    "49_format_schema",
     "50_format_bad",
+    "51_format_bad_schema",
     "52_think_unsupported_400",
     "53_num_predict_0",
     "54_debug_render_only",
@@ -87,8 +94,6 @@ SCENARIOS = [
 ]
 # What the fake does not do, exchange by exchange, each with its reason.
 BEYOND = {
-    "36_stop_sequence_logprobs#0": "no logprobs",
-    "36_stop_sequence_logprobs#1": "no logprobs",
     "43_context_overflow_chat#2": "which tokens a chat loses is its template's affair",
     "43_context_overflow_chat#3": "as above",
     "52_think_unsupported_400#2": "no thinking at all",
@@ -97,8 +102,14 @@ BEYOND = {
 }
 
 
+# Below this log probability all tokens are equally unlikely: which of them are told is chance.
+UNLIKELY = -20.0
+
+
 def _steady(value):
     if isinstance(value, dict):
+        if value.get("logprob", 0) < UNLIKELY:
+            return {"logprob": value["logprob"], "alone": sorted(value)}
         return {key: _steady(item) for key, item in value.items() if key not in VOLATILE}
     if isinstance(value, list):
         return [_steady(item) for item in value]
@@ -138,6 +149,7 @@ def _prepare(fake, scenario):
         "rep_gguf": Toy(kind="rep", weights="b" * 64),
         "cyc-q8": Toy(weights="c" * 64, quantization="Q8_0", size=1_553_751),
         "rep": Toy(kind="rep", weights="b" * 64),
+        "utf": Toy(kind="utf", weights="e" * 64),
         "cyc_nt": Toy(template="", weights="d" * 64),
     }
     for name in LISTED.get(scenario, models):

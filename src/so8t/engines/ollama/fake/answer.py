@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from so8t.engines.ollama.fake.brain import Said, chatml, say, tokens
+from so8t.engines.ollama.fake.odds import logprobs, schema_fault
 from so8t.engines.ollama.fake.store import Toy
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ _TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
     "temperature": ((int, float), "float32"),
     "stop": (list, "array"),
 }
+
+
+_MOST_TOLD = 20
 
 
 class Refused(Exception):
@@ -43,6 +47,18 @@ class Prepared:
     truncate: bool
     shift: bool
     returns_context: bool
+    wanted: dict[str, Any] | str | None = None
+    told: int | None = None
+    """Alternatives told of each token; None for no log probabilities at all."""
+
+    def logprobs(self, said: Said) -> list[dict[str, Any]]:
+        """Return the log probabilities of an answer's pieces; none where none were asked for.
+
+        Under a schema none are given either: what a real server gives there is not recorded.
+        """
+        if self.told is None or self.wanted:
+            return []
+        return logprobs(self.toy.kind, self.prompt, said.pieces, self.told)
 
     def say(self, room: int, count: Callable[[str], int] | None = None) -> tuple[Said, int]:
         """Answer within a context of `room` tokens; also return the tokens of the prompt read.
@@ -72,6 +88,7 @@ class Prepared:
             limit=int(self.options.get("num_predict", -1)),
             room=left,
             stops=tuple(self.options.get("stop", ())),
+            wanted=self.wanted,
         )
         return said, counted if count is None else count(self.prompt)
 
@@ -92,12 +109,7 @@ def prepare(toy: Toy, body: dict[str, Any], *, chat: bool) -> Prepared:
     alive = body.get("keep_alive")
     if isinstance(alive, str) and alive.isdigit():
         raise Refused(400, f'time: missing unit in duration "{alive}"')
-    wanted = body.get("format")
-    if not isinstance(wanted, dict) and wanted not in {None, "", "json"}:
-        shown = json.dumps(json.dumps(wanted))
-        raise Refused(
-            500, f'invalid format: {shown}; expected "json" or a valid JSON Schema object'
-        )
+    wanted, told = _constraint(body), _told(body)
     if body.get("think"):
         raise Refused(400, f'"{body.get("model")}" does not support thinking')
     raw = bool(body.get("raw"))
@@ -121,7 +133,30 @@ def prepare(toy: Toy, body: dict[str, Any], *, chat: bool) -> Prepared:
         truncate=bool(body.get("truncate", True)),
         shift=bool(body.get("shift", True)),
         returns_context=not chat and not raw,
+        wanted=wanted,
+        told=told,
     )
+
+
+def _constraint(body: dict[str, Any]) -> dict[str, Any] | str | None:
+    wanted: dict[str, Any] | str | None = body.get("format")
+    if isinstance(wanted, dict):
+        fault = schema_fault(wanted)
+        if fault is not None:
+            raise Refused(400, fault)
+    elif wanted not in {None, "", "json"}:
+        shown = json.dumps(json.dumps(wanted))
+        raise Refused(
+            500, f'invalid format: {shown}; expected "json" or a valid JSON Schema object'
+        )
+    return wanted
+
+
+def _told(body: dict[str, Any]) -> int | None:
+    told = int(body.get("top_logprobs") or 0)
+    if not 0 <= told <= _MOST_TOLD:
+        raise Refused(400, f"top_logprobs must be between 0 and {_MOST_TOLD}")
+    return told if body.get("logprobs") else None
 
 
 def _render(toy: Toy, messages: list[dict[str, Any]]) -> str:

@@ -300,12 +300,14 @@ class Handler(BaseHTTPRequestHandler):
         except Refused as refused:
             self._error(refused.status, refused.words)
             return
+        odds = prepared.logprobs(said)
         began = time.monotonic()
         ends = "unfinished" if trouble == "unfinished" else said.reason
         if not body.get("stream", True):
             time.sleep(self.fake.piece_seconds * len(said.pieces))
             text = "".join(said.pieces)
             end = last_counts(prepared, text, before, counted, said.made, began) if ends else {}
+            end |= {"logprobs": odds} if odds else {}
             self._object(
                 answer_line(body, chat, text, done_reason=said.reason, done=bool(ends), **end)
             )
@@ -315,7 +317,8 @@ class Handler(BaseHTTPRequestHandler):
             if trouble in {"crash_midway", "drop", "hang"} and number == _SOUND_PIECES:
                 self._trouble(trouble, str(body["model"]))
                 return
-            self._chunk(answer_line(body, chat, piece, done=False))
+            line = answer_line(body, chat, piece, done=False)
+            self._chunk(line | ({"logprobs": [odds[number]]} if odds else {}))
             time.sleep(self.fake.piece_seconds)
         if ends is not None and trouble != "unfinished":
             text = "".join(said.pieces)

@@ -27,7 +27,7 @@ class Toy:
     """A model of the fake server.
 
     Attributes:
-        kind: `cyc` or `rep`.
+        kind: `cyc`, `rep`, `utf` or `abc`.
         weights: 64 hex digits that name its weights blob.
         template: the Go template that `show` tells; empty for none.
         rendering: a rendering of its own, with `{content}` in it, instead of chatml.
