@@ -16,6 +16,7 @@ import pytest
 from so8t.cli import COMMANDS, _of_storage
 from so8t.cli import invoke as run
 from so8t.cli.run import _removed
+from so8t.cli.wire import read_config
 from so8t.config.load import load_config
 from so8t.errors import PrerequisiteError
 from so8t.examples import CONFIGS, DEMO
@@ -102,7 +103,11 @@ def test_every_command_is_documented(name):
         (["nonsense"], "No such command"),
         (["run", "--nonsense"], "No such option"),
         (["run", "none.yaml"], "no such config file"),
+        (["status", "none"], "no run and no config at none"),
+        (["serve", "--port", "99999"], "not in the range"),
         (["run", "--set", "x"], "key=value"),
+        (["run", "--set", "x=[1"], "as JSON"),
+        (["autostart", "install", "here"], "takes no RUN"),
         (["init", "--example", "none"], "Invalid value"),
     ],
 )
@@ -112,6 +117,14 @@ def test_what_cannot_be_understood_exits_2(capsys, arguments, words):
     assert (code, out) == (2, "")
     assert words in err
     assert "Traceback" not in err
+
+
+def test_set_reads_a_list_as_json(tmp_path):
+    """--set takes the arguments of a program as a list."""
+    config = tmp_path / "run.yaml"
+    config.write_text(CONFIGS["finetune"].read_text(encoding="utf-8"), encoding="utf-8")
+    found = read_config(config, ('notify.command=["/bin/tell", "me"]',))
+    assert found.notify.command == ["/bin/tell", "me"]
 
 
 @pytest.mark.parametrize("command", ["status", "report"])

@@ -15,6 +15,7 @@ import apsw
 import pytest
 
 from so8t.cli import invoke as run
+from so8t.cli.think_target import context_of_file
 from so8t.domain.exchange import Arm, Decoding, EngineRequest, LoadProfile, ServedModel
 from so8t.engines.embedded import EmbeddedEngine
 from so8t.engines.ollama.fake import FakeOllama
@@ -22,7 +23,7 @@ from so8t.serve.prompt import Form, conversation
 
 sys.path.append(str(Path(__file__).parent.parent / "engines"))
 
-from tiny_gguf import write_tiny_gguf
+from tiny_gguf import TRAINED_CONTEXT, write_tiny_gguf
 
 QUERY = "where is marker-q3w9?"
 
@@ -125,6 +126,11 @@ def test_an_ollama_model_is_served(served, tmp_path):
     ((model, engine),) = connection.execute("SELECT model, engine FROM request")
     assert len(model) >= 64
     assert engine.startswith("ollama ")
+
+
+def test_a_model_is_served_with_its_own_context(tmp_path):
+    """The context comes from the file, so that instruction and question have room in it."""
+    assert context_of_file(write_tiny_gguf(tmp_path / "tiny.gguf")) == min(4096, TRAINED_CONTEXT)
 
 
 @pytest.mark.parametrize(

@@ -152,7 +152,9 @@ def test_every_interruption_says_when_how_long_and_what_is_redone(run):
     crash = run.clock.now
     run.clock.pass_(10)
     run.session("two", last_written=crash)
-    first, second, third = read_progress(run.journal, held=True).interruptions
+    progress = read_progress(run.journal, held=True)
+    first, second, third = progress.interruptions
+    assert progress.plain()["interruptions"][0]["at"] == first.at.isoformat()
     assert (first.how, first.away_seconds, first.reboot) == (CRASHED, 500, True)
     assert (first.redone, first.redone_seconds) == (Phase.PREPARE_B, 1000)
     assert (second.how, second.away_seconds, second.reboot) == ("Interrupted", 60, False)

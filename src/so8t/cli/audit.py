@@ -121,5 +121,6 @@ def token(console: Console, path: Path) -> int:
     from so8t.system.secret_file import make_secret  # noqa: PLC0415 - only here
 
     make_secret(path)
+    console.data({"path": str(path)})
     console.line(f'{path} holds the token; curl -H "Authorization: Bearer $(cat {path})"')
     return 0

@@ -14,7 +14,7 @@ from so8t.autostart.protocol import dry_run, resume_job
 from so8t.autostart.resume import AutoStartCompleteABPipeline
 from so8t.cli.console import common
 from so8t.cli.wire import find_run
-from so8t.errors import PrerequisiteError
+from so8t.errors import PrerequisiteError, UsageError
 from so8t.pipeline.registry import Registry
 from so8t.system.state import state_directory
 
@@ -56,6 +56,10 @@ def command(
     install, remove and status concern the registration with the system; test proves that it
     works; resume is what the system calls; forget RUN takes a run off the register.
     """
+    if run is not None and action != "forget":
+        raise UsageError(
+            f"so8t autostart {action} takes no RUN.", hint="every unfinished run is resumed"
+        )
     state = state_directory()
     starter = auto_start(which, state, system=system, user=user)
     registry = Registry(state)

@@ -24,12 +24,24 @@ _SHORTEST_TOKEN = 16
 
 @click.command("serve")
 @click.option("--run", "run", type=click.Path(path_type=Path), help="Serve a model of this run.")
-@click.option("--arm", type=click.Choice(["A", "B"], case_sensitive=False), default="B")
+@click.option(
+    "--arm",
+    type=click.Choice(["A", "B"], case_sensitive=False),
+    default="B",
+    show_default=True,
+    help="Which of the run's models.",
+)
 @click.option("--gguf", type=click.Path(path_type=Path), help="Serve this GGUF file.")
 @click.option("--ollama", metavar="NAME", help="Serve this model of an Ollama server.")
 @click.option("--ollama-url", default="http://127.0.0.1:11434", show_default=True)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=8642, show_default=True, help="0 takes a free one.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8642,
+    show_default=True,
+    help="0 takes a free one.",
+)
 @click.option("--name", "names", multiple=True, help="Another host name of this server.")
 @click.option(
     "--token-file",
@@ -38,10 +50,34 @@ _SHORTEST_TOKEN = 16
 )
 @click.option("--context", type=click.IntRange(64), help="Tokens of context.")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads of the engine.")
-@click.option("--max-tokens", type=click.IntRange(1), default=1024, show_default=True)
-@click.option("--timeout", type=click.FloatRange(1), default=120.0, show_default=True)
-@click.option("--queue", type=click.IntRange(0), default=4, show_default=True)
-@click.option("--rate", type=click.FloatRange(1), default=120.0, show_default=True)
+@click.option(
+    "--max-tokens",
+    type=click.IntRange(1),
+    default=1024,
+    show_default=True,
+    help="Longest reply, thinking included.",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(1),
+    default=120.0,
+    show_default=True,
+    help="Seconds for one answer.",
+)
+@click.option(
+    "--queue",
+    type=click.IntRange(0),
+    default=4,
+    show_default=True,
+    help="Requests that may wait for the model.",
+)
+@click.option(
+    "--rate",
+    type=click.FloatRange(1),
+    default=120.0,
+    show_default=True,
+    help="Requests a minute for each address.",
+)
 @click.option(
     "--instruction",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),

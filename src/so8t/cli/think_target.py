@@ -56,6 +56,7 @@ def target_of_run(run: Path | None, arm: str) -> Target:
     registration = read_registration(done[-1].result)
     model = registration.arms[Arm(arm.lower()).value].model
     lane = registration.engine.lane
+    context = registration.profile.context
     if lane == "embedded":
         path = Path(model.location)
         if not path.is_file() or file_digest(path) != model.digest:
@@ -63,18 +64,26 @@ def target_of_run(run: Path | None, arm: str) -> Target:
                 f"{path} is not the model that the run measured.",
                 hint="so8t run makes it again; --gguf serves any file",
             )
+        context = max(context, context_of_file(path))
     elif lane != "ollama":
         raise UsageError(f"a run of the {lane} engine has no model to serve.")
     url = config.get("engine", {}).get("url") if lane == "ollama" else None
-    return Target(lane, model, replace(registration.profile, slots=1), url)
+    return Target(lane, model, replace(registration.profile, slots=1, context=context), url)
 
 
 def target_of_file(path: Path) -> Target:
     """Return a GGUF file. Raises ModelError for one that is none."""
-    facts = inspect_gguf(path)
-    context = min(_SHIPPED_CONTEXT, facts.context_length or _SHIPPED_CONTEXT)
+    context = context_of_file(path)
     model = ServedModel(Arm.B, str(path), file_digest(path))
     return Target("embedded", model, LoadProfile(context=context))
+
+
+def context_of_file(path: Path) -> int:
+    """Return the tokens of context that a GGUF file is served with: its own, at most 4,096.
+
+    A run's measured context may be shorter than the instruction and a question need.
+    """
+    return min(_SHIPPED_CONTEXT, inspect_gguf(path).context_length or _SHIPPED_CONTEXT)
 
 
 def target_of_tag(tag: str, url: str) -> Target:

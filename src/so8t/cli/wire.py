@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,10 +41,20 @@ def read_config(
         key, sign, value = setting.partition("=")
         if not sign:
             raise UsageError(f"--set takes key=value, not {setting!r}.")
-        overrides[key] = value
+        overrides[key] = _list_or_text(value)
     if output is not None:
         overrides["output"] = str(output)
     return load_config(path or DEFAULT_CONFIG, overrides)
+
+
+def _list_or_text(value: str) -> Any:
+    """Read a list or a mapping, written as JSON; anything else is for the schema to read."""
+    if value.startswith(("[", "{")):
+        try:
+            return json.loads(value)
+        except ValueError:
+            raise UsageError(f"--set takes a list or mapping as JSON, not {value!r}.") from None
+    return value
 
 
 def _config_of_run(directory: Path) -> RunConfig:
@@ -88,6 +99,11 @@ def find_run(target: Path | None) -> Path:
         return runs[0]
     if target.is_dir():
         return target
+    if not target.exists():
+        raise UsageError(
+            f"there is no run and no config at {target}.",
+            hint="so8t ls shows the runs that there are",
+        )
     return run_directory(load_config(target))
 
 

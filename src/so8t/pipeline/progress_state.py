@@ -94,7 +94,7 @@ class Progress:
 
     def plain(self) -> dict[str, Any]:
         """Return it as JSON-ready data; the form has a number."""
-        found: dict[str, Any] = json.loads(json.dumps(asdict(self), default=str))
+        found: dict[str, Any] = json.loads(json.dumps(asdict(self), default=datetime.isoformat))
         return {"format": _FORMAT} | found
 
 

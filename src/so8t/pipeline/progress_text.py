@@ -61,10 +61,10 @@ def phase_line(phase: PhaseProgress, words: Words) -> str:
 
 def interruption_line(interruption: Interruption, words: Words) -> str:
     """Say when a run was interrupted, for how long, and what was done again."""
-    crashed = interruption.how == "crashed"
+    fixed = {"crashed": "progress.crashed", "Interrupted": "progress.asked"}.get(interruption.how)
     parts = [
         interruption.at.astimezone().strftime("%Y-%m-%d %H:%M:%S"),
-        words("progress.crashed") if crashed else words("progress.ended", how=interruption.how),
+        words(fixed) if fixed else words("progress.ended", how=interruption.how),
         words("progress.away", time=words.duration(interruption.away_seconds)),
     ]
     if interruption.reboot:

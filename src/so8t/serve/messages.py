@@ -71,6 +71,8 @@ def read_request(body: bytes) -> ThinkRequest:
         raise UsageError(f"the body is not JSON ({error.msg}, character {error.pos})") from None
     except ValueError as error:
         raise UsageError(f"the body is not JSON ({error})") from None
+    if not isinstance(plain, dict):
+        raise UsageError("the body must be a JSON object")
     try:
         return ThinkRequest.model_validate(plain)
     except ValidationError as error:
