@@ -290,3 +290,16 @@ def test_documented(compare, pair):
     options = [name for one in command.params for name in one.opts if name.startswith("--")]
     missing = [name for name in (*options, *compare(*pair)) if f"`{name}`" not in documented]
     assert missing == []
+
+
+def test_cola_is_compared_without_naming_a_metric(here, capsys, compare):
+    """Matthews correlation has no number for one item: agreement counts, and a person is told."""
+    for arm, right in (("a", 10), ("b", 30)):
+        lines = [lm_line(n, mcc=[n % 2, n % 2 if n < right else 1 - n % 2]) for n in range(40)]
+        jsonl(here / arm / "samples_cola_2026-11-23T10-00-00.000000.jsonl", lines)
+    found = compare("a", "b")
+    assert (found["mean"]["a"], found["mean"]["b"]) == (0.25, 0.75)
+    assert found["sources"]["a"]["metrics"] == ["acc,none"]
+    assert "agreement" in {note["kind"] for note in found["notes"]}
+    assert so8t(["compare", "a", "b"]) == 0
+    assert "mcc has no number for one item" in " ".join("".join(capsys.readouterr()).split())

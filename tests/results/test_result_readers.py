@@ -126,6 +126,26 @@ def test_lm_eval_metrics(tmp_path):
         scores(found, "f1")
 
 
+def test_lm_eval_pairs_of_labels(tmp_path):
+    """Of mcc or f1 alone, whether prediction and reference are equal counts, and that is said."""
+    folder = tmp_path / "b"
+    path = folder / "samples_cola_2026-11-23T10-00-00.000000.jsonl"
+    jsonl(path, [lm_line(0, mcc=[1, 1]), lm_line(1, mcc=[1, 0]), lm_line(2, mcc=[0, 0])])
+    for found in (read_results(str(folder)), read_results(str(path))):
+        chosen, _ = select(found, found, None, None)
+        assert chosen.names == ["acc,none"]
+        assert [chosen.score(item) for item in found.items] == [1.0, 0.0, 1.0]
+        assert [(note.kind, note.data["metric"]) for note in found.notes] == [("agreement", "mcc")]
+
+
+def test_lm_eval_pairs_beside_a_number(tmp_path):
+    """Where a task has its own acc (mrpc), that counts and nothing is made up."""
+    path = jsonl(tmp_path / "samples_mrpc.jsonl", [lm_line(0, acc=0.0, f1=[1, 1])])
+    found = read_results(str(path))
+    assert found.items[0].scores["acc,none"] == (0.0,)
+    assert not found.notes
+
+
 def test_lm_eval_without_metrics_field(tmp_path):
     """Files of older versions, without filter and metrics, are read by their number fields."""
     line = lm_line(0, acc=1.0)

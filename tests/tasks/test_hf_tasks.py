@@ -95,6 +95,57 @@ def test_the_published_sets_load_whole(
     assert score.grade is Grade.SCORED
 
 
+@pytest.mark.parametrize(("train", "shots"), [(False, 0), (True, 1)])
+def test_qqp_is_read_in_glues_layout(train: bool, shots: int, tmp_path: Path) -> None:
+    """Both questions and the label come from their columns, quotes as they stand."""
+    rows = [
+        (f'How "odd" is {n}?', f"Is {n} odd, or how odd?", n % 2)
+        for n in range(6)
+    ]  # fmt: skip
+    head = "id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate"
+    text = "\n".join([head, *(f"{n}\t1\t2\t{a}\t{b}\t{c}" for n, (a, b, c) in enumerate(rows))])
+    (tmp_path / "QQP").mkdir()
+    for name in ("dev.tsv", "train.tsv") if train else ("dev.tsv",):
+        (tmp_path / "QQP" / name).write_text(text + "\n", encoding="utf-8")
+    samples = load_hf_task("glue/qqp", data_dir=tmp_path, num_fewshot=shots)
+    assert [sample.id for sample in samples] == [f"qqp/{n}" for n in range(6)]
+    for sample, (first, second, label) in zip(samples, rows, strict=True):
+        assert sample.form is not None
+        context = sample.form.continuations[0].context or ""
+        own = f"Question 1: {first}\nQuestion 2: {second}\n"
+        assert own in context
+        assert context.count("Question 1:") == 1 + shots
+        assert [one.text.strip() for one in sample.form.continuations] == ["no", "yes"]
+        wanted = _measured(-1.0, -2.0) if label == 0 else _measured(-2.0, -1.0)
+        assert grade(sample, wanted).value == 1.0
+
+
+def test_a_label_of_qqp_outside_the_set_is_refused(tmp_path: Path) -> None:
+    """A label that is neither 0 nor 1 is refused with file and line."""
+    (tmp_path / "QQP").mkdir()
+    path = tmp_path / "QQP" / "dev.tsv"
+    head = "id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate"
+    path.write_text(f"{head}\n0\t1\t2\tA?\tB?\t1\n1\t1\t2\tA?\tB?\t3\n", encoding="utf-8")
+    with pytest.raises(DataError, match="0 to 1") as caught:
+        load_hf_task("glue/qqp", data_dir=tmp_path)
+    assert (caught.value.file, caught.value.line) == (str(path), 3)
+
+
+def test_mgsm_is_told_to_end_where_lm_eval_ends_it(tmp_path: Path) -> None:
+    """The texts at which an answer ends are those of lm-eval's own definition of the task."""
+    from so8t.tasks.hf import catalogue  # noqa: PLC0415 - lm-eval is looked for first
+
+    (tmp_path / "mgsm_ja.tsv").write_text(
+        "りんごが2個あります。何個ですか？\t2\n", encoding="utf-8"
+    )
+    (sample,) = load_hf_task("japanese/mgsm-ja", data_dir=tmp_path)
+    options = catalogue.definition("mgsm_direct_ja")["generation_kwargs"]
+    assert sample.form is not None
+    assert options["until"]
+    assert sample.form.stop == tuple(options["until"])
+    assert options["do_sample"] is False
+
+
 def test_a_limit_draws_with_the_seed(shared_data: Path) -> None:
     """A limited task is a random subset that the seed alone decides, not the first items."""
     folder = shared_data / "superglue"

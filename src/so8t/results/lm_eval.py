@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PATTERN = "samples_*.jsonl"
+#: Metrics of a whole task, for which an item holds [reference, prediction] and no number.
+_OF_LABELS = {"mcc", "f1"}
+_AGREEMENT = "acc"
 _NAME = re.compile(r"samples_(?P<task>.+?)(?:_(?P<date>\d{4}-\d\d-\d\dT[\d.\-:]+))?$")
 #: Fields of the document itself; where "metrics" is absent, other numbers are metrics.
 _NO_METRIC = {
@@ -40,7 +43,8 @@ def read_file(path: Path) -> Results:
         DataError: a line that is no sample, or one document twice under one filter.
 
     """
-    return Results(str(path), "lm_eval", _label(path), _read(path))
+    items, notes = _read(path)
+    return Results(str(path), "lm_eval", _label(path), items, tuple(notes))
 
 
 def read_directory(path: Path) -> Results:
@@ -71,18 +75,22 @@ def read_directory(path: Path) -> Results:
         newest = max(found, key=lambda file: file.name)
         if len(found) > 1:
             notes.append(Note("newest", {"task": task, "file": newest.name, "count": len(found)}))
-        items += _read(newest)
+        read, said = _read(newest)
+        items += read
+        notes += said
     return Results(str(path), "lm_eval", _label(files[0]), items, tuple(notes))
 
 
-def _read(path: Path) -> list[Item]:
+def _read(path: Path) -> tuple[list[Item], list[Note]]:
     task = _task_of(path)
     items: dict[str, Item] = {}
+    agreeing: set[str] = set()
     for place, line in json_objects(path):
         if "doc_id" not in line:
             raise place.error("no doc_id: this is no line of lm-eval's samples")
         name = as_text(line["doc_id"], "doc_id", place)
         found = _metrics(line, place)
+        agreeing |= _add_agreement(found)
         item = items.get(name)
         if item is None:
             items[name] = Item(name, task, found, place, _digest(line))
@@ -95,7 +103,36 @@ def _read(path: Path) -> list[Item]:
                 hint="was the same run appended to the file twice? keep one of them",
             )
         item.scores.update(found)
-    return list(items.values())
+    notes = [
+        Note("agreement", {"task": task, "metric": name, "chosen": _AGREEMENT})
+        for name in sorted(agreeing)
+    ]
+    return list(items.values()), notes
+
+
+def _add_agreement(found: dict[str, tuple[Any, ...]]) -> set[str]:
+    """Add whether reference and prediction are equal where nothing else scores the item.
+
+    Returns the metrics that this was made of.
+    """
+    used = set()
+    for name, (value,) in list(found.items()):
+        base, comma, filter_ = name.partition(",")
+        key = f"{_AGREEMENT}{comma}{filter_}"
+        if base in _OF_LABELS and key not in found and _is_pair(value):
+            reference, prediction = value
+            found[key] = (float(reference == prediction),)
+            used.add(base)
+    return used
+
+
+def _is_pair(value: Any) -> bool:
+    # Labels are whole numbers or words; fractions would be measurements, never just equal.
+    return (
+        isinstance(value, list)
+        and len(value) == 2  # noqa: PLR2004 - a pair
+        and all(isinstance(one, int | str) for one in value)
+    )
 
 
 def _metrics(line: dict[str, Any], place: Place) -> dict[str, tuple[Any, ...]]:
