@@ -12,12 +12,12 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from so8t.domain.language import is_japanese
 from so8t.errors import EngineError, UsageError
 from so8t.serve.desk import DeskFullError
 from so8t.serve.door import Rate
 from so8t.serve.messages import openapi, read_request
 from so8t.serve.service import NotLoggedError, Question
-from so8t.tasks.graders.text import is_japanese
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

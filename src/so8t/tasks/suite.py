@@ -16,12 +16,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from so8t.config.schema import DEFAULT_SUITE
 from so8t.domain.canonical import canonical_json
 from so8t.domain.exchange import Message
+from so8t.domain.language import is_japanese
 from so8t.domain.plan import print_of, repeated
 from so8t.domain.sample import Origin, Sample
 from so8t.errors import DataError, PrerequisiteError
 from so8t.tasks.graders import GRADERS, validate_grader
 from so8t.tasks.graders.registry import GraderOptions, nearest
-from so8t.tasks.graders.text import is_japanese
 from so8t.tasks.textfile import read_lines, read_text
 
 if TYPE_CHECKING:

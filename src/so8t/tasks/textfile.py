@@ -5,8 +5,8 @@ from __future__ import annotations
 import codecs
 from typing import TYPE_CHECKING
 
+from so8t.domain.language import is_japanese
 from so8t.errors import DataError, PrerequisiteError
-from so8t.tasks.graders.text import is_japanese
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,10 +9,11 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from so8t.domain.language import is_japanese
 from so8t.domain.sample import Score
 from so8t.errors import DataError
 from so8t.tasks.graders.spec import GraderSpec, require_reference
-from so8t.tasks.graders.text import boxed, is_japanese, labelled, nfkc, normalize
+from so8t.tasks.graders.text import boxed, labelled, nfkc, normalize
 
 _OPEN = r"[\s(\[{<「『【\"'`*_]*"
 _CLOSE = r"[)\]}>」』】\"'`*_]*"

@@ -96,11 +96,6 @@ def normalize(text: str, *, kana: bool = False) -> str:
     return fold_kana(text) if kana else text
 
 
-def is_japanese(text: str) -> bool:
-    """Whether the text has kana or kanji."""
-    return any("\u3040" <= char <= "\u30ff" or "\u4e00" <= char <= "\u9fff" for char in text)
-
-
 # What people and models write before an answer. The colon of the first form and the verb of the
 # second are what makes a label: "answer" alone is a word like any other.
 _LABEL_WORDS_EN = (

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from so8t.domain.canonical import canonical_json
 from so8t.domain.exchange import Continuation, Form, Message
+from so8t.domain.language import is_japanese
 from so8t.domain.sample import Origin, Sample
 from so8t.errors import DataError, PrerequisiteError, UsageError
 from so8t.tasks.benchmarks.base import LETTERS, lettered
 from so8t.tasks.graders.registry import LM_EVAL
-from so8t.tasks.graders.text import is_japanese
 from so8t.tasks.hf import catalogue
 from so8t.tasks.hf.local import expected_file, read_splits
 from so8t.tasks.hf.scoring import BINARY, item_score, process, trial
