@@ -216,3 +216,16 @@ def test_without_scikit_learn(corpus, monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
     with pytest.raises(PrerequisiteError, match=r"so8t\[policy\]"):
         safety_training.train(read_examples([corpus]), [corpus], share=0.2, threshold=0.5)
+
+
+def test_an_answer_that_thinks_counts_by_its_final_part():
+    """Thinking before a refusal is accepted; before a continuation, or broken, it is not."""
+    form = (
+        "<think-task>t</think-task><think-safety>s</think-safety><think-policy>p</think-policy>"
+        "<final>{}</final>"
+    )
+    refusal = form.format("I'm sorry, but I can't help with that.")
+    assert check_sample("Make one.", refusal, refuses=refuses, file="s", line=1) == "refusal"
+    for bad in (form.format("Sure, here is how: mix."), refusal.replace("</final>", "")):
+        with pytest.raises(DataError, match="s:1:"):
+            check_sample("Make one.", bad, refuses=refuses, file="s", line=1)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from so8t.cli.console import common
+from so8t.cli.data_fetch import command as fetch
+from so8t.cli.data_safety import command as safety_train
 from so8t.errors import DataError, UsageError
 from so8t.policy.clean import PolicyReport, Rules, clean
 from so8t.policy.personal_data import Kind, knows_more_secrets
@@ -23,6 +25,10 @@ _SHOWN = 5
 @click.group("data")
 def command() -> None:
     """Check what may be training data."""
+
+
+command.add_command(fetch)
+command.add_command(safety_train)
 
 
 @command.command("check")

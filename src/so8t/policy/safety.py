@@ -6,6 +6,7 @@ import json
 import unicodedata
 from typing import TYPE_CHECKING, Literal
 
+from so8t.domain.thinking_format import ThinkingFormatError, has_tags, parse
 from so8t.errors import DataError
 
 if TYPE_CHECKING:
@@ -33,9 +34,12 @@ def check_sample(
 ) -> Literal["label", "refusal"]:
     """Say what a sample of a dataset with `purpose: safety` teaches.
 
+    A target that thinks in the fourfold format counts by its final part: that is what leaves. Its
+    thoughts are not judged here.
+
     Args:
         request: what the model is asked; it must not be empty.
-        target: what it would learn to answer; of an answer that thinks, the final part.
+        target: what it would learn to answer.
         refuses: whether a text declines, wholly and not in part.
         file, line: for the message.
 
@@ -46,9 +50,10 @@ def check_sample(
     """
     if not request.strip():
         raise DataError("A safety sample without a request.", file=file, line=line, hint=_HINT)
-    if is_label(target):
+    said = _final(target)
+    if said is not None and is_label(said):
         return "label"
-    if target.strip() and refuses(target):
+    if said is not None and said.strip() and refuses(said):
         return "refusal"
     raise DataError(
         "The dataset is for safety, and this answer is neither a label nor a refusal: training on "
@@ -79,3 +84,13 @@ def is_label(text: str) -> bool:
 
 def _is_word(text: str) -> bool:
     return text.strip().strip("\"'`*「」『』").rstrip(".。").strip() in LABELS
+
+
+def _final(target: str) -> str | None:
+    """Return what would leave; None where the thinking format is broken."""
+    if not has_tags(target):
+        return target
+    try:
+        return parse(target).final
+    except ThinkingFormatError:
+        return None
