@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from conftest import absent
+from needs import absent
 from so8t.autostart import launchd, systemd, windows
 from so8t.autostart.protocol import Job, dry_run, resume_job
 from so8t.errors import PrerequisiteError

@@ -104,7 +104,7 @@ def test_a_gguf_file_is_served_and_its_log_verifies(served, tmp_path, capsys):
     connection = apsw.Connection(str(tmp_path / "log" / "audit.sqlite"))
     connection.execute("UPDATE request SET label = 'ALLOW'")
     connection.close()
-    assert run(["audit", "verify", "--json", *places]) == 1
+    assert run(["audit", "verify", "--json", *places]) == 11
     found = json.loads(capsys.readouterr().out)
     assert [finding["row"] for finding in found["findings"]] == [1]
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import absent
+from needs import absent
 
 STUB = Path(__file__).with_name("nvml_stub.c")
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from so8t.cli.console import common
+from so8t.errors import VerificationFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -110,7 +111,7 @@ def verify(console: Console, places: AuditPlaces) -> int:
         "is not as it was written" if findings else "is whole, and ends where it was witnessed"
     )
     console.line(f"{places.directory}: {count:,} rows; the log {verdict}.")
-    return 1 if findings else 0
+    return VerificationFailed.exit_code if findings else 0
 
 
 @command.command("token")
