@@ -370,7 +370,7 @@ class _Killer:
 
     def __call__(self, runner: Phase4BenchmarkRunner) -> None:
         while not self._ended.wait(0.05 + 0.5 * self._dice.random() ** 2):
-            for session in list(runner._sessions.values()):
+            for session in list(runner._loaded._sessions.values()):
                 if self.kills < self._most:
                     with suppress(ProcessLookupError):
                         os.kill(session.pid, signal.SIGKILL)

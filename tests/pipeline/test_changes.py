@@ -16,7 +16,7 @@ from so8t.errors import ConfigError, PrerequisiteError
 from so8t.journal.evidence import gather
 from so8t.journal.store import Journal
 from so8t.pipeline.changes import settle_settings, take_over
-from so8t.pipeline.phase4 import deadline_of
+from so8t.pipeline.looks import deadline_of
 
 
 def silent(_kind, **_detail):

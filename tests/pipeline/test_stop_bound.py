@@ -47,16 +47,16 @@ def test_after_the_grace_the_engine_is_ended_and_its_answers_are_asked_again(tmp
     stop, listener = StopRequest(grace=0.3), Listener()
     with prepared_journal(tmp_path, long, samples(QUESTIONS)) as journal:
         runner = endless_runner(tmp_path, journal, stop, listener, long)
-        read = runner._sample
+        read = runner._asker._sample
 
         def hang_at(position):
             if position == 3:
                 # Two answers are in flight or done; from now on the engine does nothing at all.
-                os.kill(runner._sessions[Arm.A].pid, signal.SIGSTOP)
+                os.kill(runner._loaded.session(Arm.A).pid, signal.SIGSTOP)
                 signal.raise_signal(signal.SIGTERM)
             return read(position)
 
-        runner._sample = hang_at
+        runner._asker._sample = hang_at
         began = time.monotonic()
         with stop.on_signals(), pytest.raises(Interrupted, match="SIGTERM"):
             runner.run()

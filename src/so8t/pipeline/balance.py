@@ -23,11 +23,9 @@ if TYPE_CHECKING:
     from so8t.domain.exchange import EngineReply
     from so8t.engines.memory_needs import Shape
     from so8t.journal.store import Journal
-    from so8t.pipeline.progress import StopRequest
+    from so8t.pipeline.progress import Note, StopRequest
     from so8t.resources.balancer import Adjustment, ResourceBalancer
     from so8t.resources.readings import Sample
-
-    Note = Callable[..., None]
 
 ADJUSTED = "resources_adjusted"
 OBSERVED = "resources_observed"

@@ -19,7 +19,7 @@ from so8t.pipeline.hf_results import write_hf_results
 from so8t.pipeline.judging import Judging, needs_judge
 from so8t.pipeline.ladder import longest_question
 from so8t.pipeline.phase4 import Phase4BenchmarkRunner
-from so8t.pipeline.progress import Reporter, Silent, StopRequest
+from so8t.pipeline.progress import Reporter, Silent, StopRequest, noting
 from so8t.pipeline.quantization import QUESTIONS
 from so8t.pipeline.register import register
 from so8t.pipeline.results import (
@@ -73,6 +73,7 @@ class CompleteAutomatedABPipeline:
         self._journal = journal
         self._engine = engine
         self._reporter = reporter or Silent()
+        self._note = noting(journal, self._reporter)
         self._stop = stop or StopRequest()
         self._balancer = balancer
         self._sources: dict[Arm, ResolvedSource] | None = None
@@ -358,10 +359,6 @@ class CompleteAutomatedABPipeline:
             stop=self._stop,
         ).run()
         return True
-
-    def _note(self, kind: str, **detail: Any) -> None:
-        self._journal.event(kind, **detail)
-        self._reporter.note(kind, **detail)
 
 
 def _summary(evidence: Evidence) -> Benchmarked:

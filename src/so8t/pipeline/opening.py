@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from so8t.errors import IncompleteError, Interrupted, SO8TError
 from so8t.journal.store import system_now
@@ -12,7 +12,7 @@ from so8t.notify.notifier import Notifier, channels_of
 from so8t.notify.pending import Pending
 from so8t.pipeline.attendance import Attendance, Outbox
 from so8t.pipeline.complete import CompleteAutomatedABPipeline
-from so8t.pipeline.progress import StopRequest
+from so8t.pipeline.progress import StopRequest, noting
 from so8t.pipeline.progress_log import ProgressLog
 from so8t.pipeline.registry import Registry
 from so8t.pipeline.rundir import open_run
@@ -31,18 +31,16 @@ if TYPE_CHECKING:
     from so8t.engines.protocol import Engine
     from so8t.journal.store import Journal
     from so8t.pipeline.complete import Lane
-    from so8t.pipeline.progress import Reporter, Words
-
-    Tell = Callable[..., None]
+    from so8t.pipeline.progress import Note, Reporter, Words
 
 
 @contextmanager
 def engine_for(
-    config: RunConfig, directory: Path, journal: Journal, tell: Tell
+    config: RunConfig, directory: Path, journal: Journal, note: Note
 ) -> Iterator[Engine]:
     """Give the engine that a config asks for; native code is loaded when a model is.
 
-    `tell` hears of what an engine notices (event kind, its data).
+    `note` hears of what an engine notices (event kind, its data).
     """
     if config.engine.kind == "embedded":
         from so8t.engines.embedded import EmbeddedEngine  # noqa: PLC0415 - only what is asked for
@@ -53,7 +51,7 @@ def engine_for(
     from so8t.pipeline.prompt_counts import prompt_counter  # noqa: PLC0415 - with that lane only
 
     def noticed(finding: Finding) -> None:
-        tell(finding.notice.value, message=finding.message, **finding.data)
+        note(finding.notice.value, message=finding.message, **finding.data)
         if finding.stop:
             raise IncompleteError(
                 f"{finding.message} The answers of A and B would not be comparable.",
@@ -113,12 +111,10 @@ def open_pipeline(
                 if not how:
                     attendance.note(kind)
 
-            def tell(kind: str, **detail: Any) -> None:
-                journal.event(kind, **detail)
-                attendance.note(kind, **detail)
-
             balancer = stack.enter_context(watched(config, journal))
-            engine = stack.enter_context(engine_for(config, directory, journal, tell))
+            engine = stack.enter_context(
+                engine_for(config, directory, journal, noting(journal, attendance))
+            )
             yield CompleteAutomatedABPipeline(
                 config,
                 directory,

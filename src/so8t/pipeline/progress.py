@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from so8t.domain.plan import Phase
+    from so8t.journal.store import Journal
+
+    #: Records an event (kind, its data) and tells of it.
+    Note = Callable[..., None]
 
 
 #: Seconds that answers in flight have after a stop was asked for.
@@ -59,6 +63,34 @@ class Silent:
 
     def note(self, kind: str, **detail: Any) -> None:
         """Say nothing."""
+
+
+class Tally:
+    """Counts answers for whoever listens."""
+
+    def __init__(self, reporter: Reporter, what: str, total: int, replayed: int = 0) -> None:
+        """Tell where the count begins."""
+        self._reporter, self._what = reporter, what
+        self._total, self._done, self._replayed = total, replayed, replayed
+        self._tell()
+
+    def advance(self) -> None:
+        """Count one more."""
+        self._done += 1
+        self._tell()
+
+    def _tell(self) -> None:
+        self._reporter.progress(self._what, self._done, self._total, self._replayed)
+
+
+def noting(journal: Journal, reporter: Reporter) -> Note:
+    """Return what records an event in the journal and then tells `reporter` of it."""
+
+    def note(kind: str, **detail: Any) -> None:
+        journal.event(kind, **detail)
+        reporter.note(kind, **detail)
+
+    return note
 
 
 class StopRequest:
