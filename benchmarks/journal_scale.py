@@ -42,7 +42,8 @@ from so8t.journal.evidence import freeze, gather
 from so8t.journal.restore import open_journal
 from so8t.journal.rows import GradedReply
 from so8t.journal.store import Journal, request_key, system_now
-from so8t.pipeline.phase4 import LOOKED, Phase4BenchmarkRunner
+from so8t.pipeline.looks import LOOKED
+from so8t.pipeline.phase4 import Phase4BenchmarkRunner
 from so8t.pipeline.planning import samples_in_block
 from so8t.pipeline.progress import Silent, StopRequest
 from so8t.pipeline.results import Registered, Registration

@@ -57,6 +57,11 @@ class SO8TError(Exception):
         self.saved = saved
         self.retryable = retryable
 
+    @property
+    def resumable(self) -> bool:
+        """Whether the same command, perhaps later, goes on where this one stopped."""
+        return self.exit_code == IncompleteError.exit_code
+
     def __str__(self) -> str:
         parts = [self.message]
         if self.saved:
@@ -192,3 +197,8 @@ class JournalNewerError(JournalError):
     """The journal was written by a newer version; it was not touched."""
 
     exit_code = 3
+
+
+def signal_exit_code(number: int) -> int:
+    """Return what a process ends with that a signal ended in order, as shells write it."""
+    return 128 + number

@@ -151,7 +151,7 @@ class AutoStartCompleteABPipeline:
     def _stopped(self, entry: Entry, error: SO8TError) -> int:
         """Say what stopped a run; what a restart cannot change blocks it until the next boot."""
         self._say("autostart.failed", run=entry.name, message=str(error))
-        if error.exit_code != _INCOMPLETE:
+        if not error.resumable:
             self._registry.mark(entry, "blocked", error.message, boot_id())
         return error.exit_code
 

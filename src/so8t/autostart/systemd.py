@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import getpass
 import os
+import signal
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from so8t.autostart.protocol import Job, Status, call
-from so8t.errors import PrerequisiteError
+from so8t.errors import (
+    GateFailed,
+    LeaseHeldError,
+    PrerequisiteError,
+    SO8TError,
+    UsageError,
+    signal_exit_code,
+)
 from so8t.system.files import write_atomic
 
 if TYPE_CHECKING:
@@ -20,7 +28,10 @@ UNIT = "so8t-autostart.service"
 _LOGON = "so8t-notify.desktop"
 _LINGER = Path("/var/lib/systemd/linger")
 #: Exit codes that another start cannot change: see docs/commands.md.
-NO_RESTART = (1, 2, 3, 5, 10)
+NO_RESTART = tuple(
+    kind.exit_code
+    for kind in (SO8TError, UsageError, PrerequisiteError, LeaseHeldError, GateFailed)
+)
 
 
 class SystemdAutoStart:
@@ -165,7 +176,7 @@ def unit(job: Job, *, user: str | None = None) -> str:
         "Restart=on-failure",
         "RestartSec=10",
         f"RestartPreventExitStatus={' '.join(map(str, NO_RESTART))}",
-        "SuccessExitStatus=130 143",
+        f"SuccessExitStatus={signal_exit_code(signal.SIGINT)} {signal_exit_code(signal.SIGTERM)}",
         "KillMode=mixed",
         "TimeoutStopSec=90",
         "",

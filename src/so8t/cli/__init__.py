@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 import importlib
+import signal
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 import so8t
-from so8t.errors import IncompleteError, Interrupted, PrerequisiteError, SO8TError
+from so8t.errors import IncompleteError, Interrupted, PrerequisiteError, SO8TError, signal_exit_code
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -91,12 +92,12 @@ def invoke(arguments: Sequence[str] | None = None) -> int:
     try:
         result: Any = app.main(args=arguments, prog_name="so8t", standalone_mode=False)
     except click.exceptions.Abort:
-        return 130
+        return signal_exit_code(signal.SIGINT)
     except click.ClickException as error:
         error.show()
         return error.exit_code
     except KeyboardInterrupt:
-        return 130
+        return signal_exit_code(signal.SIGINT)
     except (SO8TError, OSError) as caught:
         told = caught if isinstance(caught, SO8TError) else _of_storage(caught)
         if told is None:
@@ -105,6 +106,6 @@ def invoke(arguments: Sequence[str] | None = None) -> int:
 
         show_error(told)
         if isinstance(told, Interrupted) and told.signal is not None:
-            return 128 + told.signal
+            return signal_exit_code(told.signal)
         return told.exit_code
     return result if isinstance(result, int) else 0

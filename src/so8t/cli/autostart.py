@@ -14,7 +14,7 @@ from so8t.autostart.protocol import dry_run, resume_job
 from so8t.autostart.resume import AutoStartCompleteABPipeline
 from so8t.cli.console import common
 from so8t.cli.wire import find_run
-from so8t.errors import PrerequisiteError, UsageError
+from so8t.errors import IncompleteError, PrerequisiteError, UsageError
 from so8t.pipeline.registry import Registry
 from so8t.system.state import state_directory
 
@@ -161,7 +161,7 @@ def _resume(console: Console, pipeline: AutoStartCompleteABPipeline, *, dry: boo
         return code
     # Task Scheduler and launchd start again whatever did not end with 0; what a restart cannot
     # change is in the register by now.
-    return code if code == 4 else 0  # noqa: PLR2004 - incomplete, resumable
+    return code if code == IncompleteError.exit_code else 0
 
 
 def _forget(console: Console, registry: Registry, run: Path | None) -> int:

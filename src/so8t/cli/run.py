@@ -72,7 +72,7 @@ def _run(config: RunConfig, console: Console, lane: Lane) -> None:
     except SO8TError as error:
         if not existed and _removed(directory):
             raise  # refused before any work: no trace of a run is left
-        if error.saved is None and error.exit_code == 4:  # noqa: PLR2004 - incomplete, resumable
+        if error.saved is None and error.resumable:
             error.saved = _saved(run_directory(config), console)
             error.hint = error.hint or "the same command again goes on where this one stopped"
         raise

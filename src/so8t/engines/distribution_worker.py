@@ -7,22 +7,18 @@ file `out`. Anything unforeseen ends the process with its traceback on standard 
 
 from __future__ import annotations
 
-import os
 import threading
-import traceback
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 from so8t.engines.embedded_worker import LoadedModel
-from so8t.system.child import serve_messages
+from so8t.system.child import die_unforeseen, serve_messages
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     Reply = Callable[[dict[str, Any]], None]
-
-_EXIT_UNFORESEEN = 70  # EX_SOFTWARE
 
 
 def _row(model: LoadedModel, ids: list[int], vocabulary: int, forced: int) -> Any:
@@ -75,9 +71,7 @@ def _work(request: dict[str, Any], reply: Reply) -> None:
         answered = True
     finally:
         if not answered:
-            # The main thread waits for input and would keep a process that cannot answer alive.
-            traceback.print_exc()
-            os._exit(_EXIT_UNFORESEEN)
+            die_unforeseen()
 
 
 def handle(message: dict[str, Any], reply: Reply) -> None:

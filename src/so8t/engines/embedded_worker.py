@@ -20,18 +20,16 @@ from __future__ import annotations
 import hashlib
 import http.client
 import json
-import os
 import secrets
 import threading
 import time
-import traceback
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
 from so8t.domain.measured import Lane, first_token_choice, write_choice
 from so8t.engines.measuring import Measuring
-from so8t.system.child import serve_messages
+from so8t.system.child import die_unforeseen, serve_messages
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,7 +40,6 @@ _ERRORS_ONLY = 1
 _HTTP_OK = 200
 _CACHE_TYPES = {"f16": 1, "q8_0": 8}  # ggml's numbers
 _RENDER_SECONDS = 60.0
-_EXIT_UNFORESEEN = 70  # EX_SOFTWARE
 _FIRST_TOKENS = 20  # as many as Ollama tells, so that the lane is the same on both
 _CONSTRAINED_TOKENS = 16
 
@@ -296,8 +293,7 @@ def _or_die(work: Callable[[dict[str, Any], Reply], None], message: Any, reply: 
     try:
         work(message, reply)
     except BaseException:  # noqa: BLE001 - it ends the process: nothing is swallowed
-        traceback.print_exc()
-        os._exit(_EXIT_UNFORESEEN)
+        die_unforeseen()
 
 
 def main() -> NoReturn:

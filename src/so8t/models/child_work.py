@@ -8,13 +8,11 @@ error, which the parent shows.
 
 from __future__ import annotations
 
-import os
 import threading
-import traceback
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from so8t import errors
-from so8t.system.child import Child, serve_messages
+from so8t.system.child import Child, die_unforeseen, serve_messages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -96,9 +94,7 @@ def answer(reply: Reply, make: Callable[[], dict[str, Any]]) -> None:
         answered = True
     finally:
         if not answered:
-            # The main thread waits for input and would keep a process that cannot answer alive.
-            traceback.print_exc()
-            os._exit(1)
+            die_unforeseen()
 
 
 def rebuilt(message: Mapping[str, Any]) -> errors.SO8TError:

@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import threading
+import traceback
 from collections import deque
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, Self
 
@@ -34,6 +35,7 @@ _NICE = 5
 # What libraries say before they give up, in small letters.
 _STARVED = ("bad_alloc", "out of memory", "failed to allocate", "memoryerror", "cannot allocate")
 _PR_SET_PDEATHSIG = 1
+_EXIT_UNFORESEEN = 70  # EX_SOFTWARE of sysexits.h
 
 
 class ChildTimeoutError(EngineCrashed):
@@ -247,6 +249,15 @@ def serve_messages(handle: Callable[[dict[str, Any], Reply], None]) -> NoReturn:
         handle(message, reply)
     # Input ended: the parent is done with us or dead. Threads in native code must not hold us.
     os._exit(0)
+
+
+def die_unforeseen() -> NoReturn:
+    """End a child in which a thread met what nobody foresaw; the parent shows the traceback.
+
+    The main thread waits for input and would keep a process that cannot answer alive.
+    """
+    traceback.print_exc()
+    os._exit(_EXIT_UNFORESEEN)
 
 
 def _encode(message: Mapping[str, Any]) -> bytes:
