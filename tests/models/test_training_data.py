@@ -120,7 +120,7 @@ def test_bytes_that_are_no_text_are_refused_with_their_place(tmp_path):
     """A line in another encoding than UTF-8 is named, not guessed at."""
     path = tmp_path / "data.jsonl"
     path.write_bytes(json.dumps(chat("a", "b")).encode() + b"\n\x83\x65\n")
-    with pytest.raises(DataError, match=r"data\.jsonl:2: Byte 1 of the line is not UTF-8"):
+    with pytest.raises(DataError, match=r"data\.jsonl:2: Shift_JIS"):
         data.read_conversations([path])
 
 

@@ -18,6 +18,7 @@ from jinja2 import TemplateError
 
 from so8t.domain.thinking_format import FourfoldAnswer, ThinkingFormatError, has_tags, parse
 from so8t.errors import DataError, ModelError
+from so8t.system.jsonl import json_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -199,33 +200,7 @@ def pad(examples: Sequence[Example], pad_id: int) -> Batch:
 
 def _read(path: Path) -> Iterator[Conversation]:
     file = str(path)
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(
-            f"The training file cannot be read: {error.strerror}.",
-            file=file,
-            hint="check `finetune.data` in the config",
-        ) from error
-    for line, raw in enumerate(data.split(b"\n"), start=1):
-        if not raw.strip():
-            continue
-        try:
-            row = json.loads(raw.decode("utf-8-sig" if line == 1 else "utf-8"))
-        except UnicodeDecodeError as error:
-            raise DataError(
-                f"Byte {error.start + 1} of the line is not UTF-8.",
-                file=file,
-                line=line,
-                hint="save the file as UTF-8",
-            ) from error
-        except (ValueError, RecursionError) as error:
-            raise DataError(
-                f"The line is no JSON: {error}.",
-                file=file,
-                line=line,
-                hint=f"one JSON object a line: {_SHAPES}",
-            ) from error
+    for line, row in json_lines(path, shape=_SHAPES, missing="check `finetune.data` in the config"):
         messages = _messages(row, file, line)
         content = json.dumps(messages, ensure_ascii=False).encode()
         yield Conversation(messages, file, line, hashlib.sha256(content).hexdigest())

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from so8t.errors import DataError
 from so8t.policy.confidential import is_marked
 from so8t.policy.personal_data import Kind, find, knows_more_secrets, mask
+from so8t.system.jsonl import json_line, raw_lines
+from so8t.system.textfile import decode_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -138,41 +140,15 @@ def _refuse(
 
 def _documents(path: Path) -> Iterator[tuple[int, bytes, list[str]]]:
     """Yield (line, its bytes, the texts in it); an empty line has no text."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(
-            f"The file cannot be read: {error.strerror}.", file=str(path), hint="check its name"
-        ) from error
     if path.suffix.lower() != ".jsonl":
-        yield 1, data, [_text(data, path, 1)]
+        raw = b"\n".join(line for _, line in raw_lines(path, hint="check its name"))
+        yield 1, raw, [decode_line(raw, path, 1)]
         return
-    for line, raw in enumerate(data.split(b"\n"), start=1):
+    for line, raw in raw_lines(path, hint="check its name"):
         if raw.strip():
-            yield line, raw, list(_strings(_row(raw, path, line)))
+            yield line, raw, list(_strings(json_line(raw, path, line, hint="one object a line")))
         else:
             yield line, raw, []
-
-
-def _row(raw: bytes, path: Path, line: int) -> Any:
-    try:
-        return json.loads(_text(raw, path, line))
-    except (ValueError, RecursionError) as error:
-        raise DataError(
-            f"The line is no JSON: {error}.", file=str(path), line=line, hint="one object a line"
-        ) from error
-
-
-def _text(raw: bytes, path: Path, line: int) -> str:
-    try:
-        return raw.decode("utf-8-sig" if line == 1 else "utf-8")
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"Byte {error.start + 1} is not UTF-8.",
-            file=str(path),
-            line=line,
-            hint="save the file as UTF-8",
-        ) from error
 
 
 def _strings(value: Any) -> Iterator[str]:
@@ -188,7 +164,7 @@ def _strings(value: Any) -> Iterator[str]:
 
 def _masked(path: Path, raw: bytes) -> bytes:
     if path.suffix.lower() != ".jsonl":
-        return mask(_text(raw, path, 1))[0].encode()
+        return mask(decode_line(raw, path, 1))[0].encode()
     row = _mask_strings(json.loads(raw.decode("utf-8-sig")))
     return json.dumps(row, ensure_ascii=False).encode("utf-8", "surrogatepass")
 

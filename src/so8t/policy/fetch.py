@@ -27,6 +27,8 @@ from so8t.policy.download import DownloadError, Limits, Reply, download
 from so8t.policy.licence import stated_licence
 from so8t.policy.manifest import Entry, Manifest
 from so8t.system.files import write_atomic
+from so8t.system.jsonl import raw_lines
+from so8t.system.textfile import decode_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -130,17 +132,9 @@ def read_urls(path: Path) -> list[str]:
 
     An address that stands twice is given once. Raises DataError with the line.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"Byte {error.start + 1} is not UTF-8.", file=str(path), hint="save it as UTF-8"
-        ) from error
-    except OSError as error:
-        raise DataError(f"It cannot be read: {error.strerror}.", file=str(path)) from error
     found: dict[str, None] = {}
-    for number, line in enumerate(lines, start=1):
-        text = line.strip()
+    for number, raw in raw_lines(path, hint="check its name"):
+        text = decode_line(raw, path, number).strip()
         if not text or text.startswith("#"):
             continue
         try:

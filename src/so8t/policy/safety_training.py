@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from so8t.domain.language import is_japanese
 from so8t.errors import DataError, PrerequisiteError
 from so8t.policy.safety_classifier import LARGEST, SMALLEST, USE, SafetyClassifier, ngrams, plain
 from so8t.system.files import file_digest
+from so8t.system.jsonl import json_lines
 from so8t.verdict import wilson_interval
 
 if TYPE_CHECKING:
@@ -261,22 +261,7 @@ def fit(training: Sequence[Example], threshold: float) -> SafetyClassifier:
 
 def _read(path: Path) -> Iterator[Example]:
     file = str(path)
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"The file cannot be read: {error.strerror}.", file=file) from error
-    for line, raw in enumerate(data.split(b"\n"), start=1):
-        if not raw.strip():
-            continue
-        try:
-            row = json.loads(raw.decode("utf-8-sig" if line == 1 else "utf-8"))
-        except (ValueError, RecursionError) as error:
-            raise DataError(
-                f"The line is no JSON in UTF-8: {error}.",
-                file=file,
-                line=line,
-                hint=f"one JSON object a line: {_SHAPE}",
-            ) from error
+    for line, row in json_lines(path, shape=_SHAPE):
         text = row.get("text") if isinstance(row, dict) else None
         label = row.get("label") if isinstance(row, dict) else None
         if not isinstance(text, str) or not text.strip() or label not in (HARMFUL, HARMLESS):

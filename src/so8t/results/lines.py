@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import codecs
 import json
 from typing import TYPE_CHECKING, Any
 
-from so8t.errors import DataError, PrerequisiteError
+from so8t.errors import PrerequisiteError
 from so8t.results.items import Place, shown
+from so8t.system.textfile import decode_line, refuse_nul
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def text_lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -35,25 +33,9 @@ def text_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _decode(raw: bytes, path: Path, number: int) -> str:
-    if number == 1:
-        if raw.startswith(_UTF16):
-            raise DataError("UTF-16", file=str(path), line=1, hint="save the file as UTF-8")
-        raw = raw.removeprefix(codecs.BOM_UTF8)
-    if b"\0" in raw:
-        raise DataError(
-            "a NUL byte: this is no text file, or one that a crash has cut",
-            file=str(path),
-            line=number,
-        )
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"not UTF-8: {error.reason} at byte {error.start} of the line",
-            file=str(path),
-            line=number,
-            hint="save the file as UTF-8",
-        ) from error
+    text = decode_line(raw, path, number)
+    refuse_nul(raw, path, number)
+    return text
 
 
 def json_objects(path: Path) -> Iterator[tuple[Place, dict[str, Any]]]:

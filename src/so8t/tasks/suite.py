@@ -20,9 +20,9 @@ from so8t.domain.language import is_japanese
 from so8t.domain.plan import print_of, repeated
 from so8t.domain.sample import Origin, Sample
 from so8t.errors import DataError, PrerequisiteError
+from so8t.system.textfile import read_lines, read_text
 from so8t.tasks.graders import GRADERS, validate_grader
 from so8t.tasks.graders.registry import GraderOptions, nearest
-from so8t.tasks.textfile import read_lines, read_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

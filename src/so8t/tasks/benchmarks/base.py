@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from so8t.domain.exchange import Message
 from so8t.domain.sample import Origin, Sample
 from so8t.errors import DataError, PrerequisiteError, UsageError
+from so8t.system.textfile import read_text
 from so8t.tasks.graders import validate_grader
 from so8t.tasks.graders.text import normalize
-from so8t.tasks.textfile import read_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -266,7 +266,7 @@ def jsonl_rows(path: Path) -> Iterator[Row]:
             continue
         try:
             value = json.loads(content)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(f"no JSON: {error}", file=str(path), line=line) from error
         if not isinstance(value, dict):
             raise DataError("a row is a JSON object", file=str(path), line=line)
@@ -318,6 +318,9 @@ def json_file(path: Path) -> Any:
         return json.loads(read_text(path, what="data", allow_bom=True))
     except json.JSONDecodeError as error:
         raise DataError(f"no JSON: {error.msg}", file=str(path), line=error.lineno) from error
+    except (ValueError, RecursionError) as error:
+        # Numbers of thousands of digits, brackets nested without end.
+        raise DataError(f"no JSON that can be read: {error}", file=str(path)) from error
 
 
 # Prompts --------------------------------------------------------------------------------------

@@ -6,8 +6,8 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from so8t.errors import DataError
+from so8t.system.textfile import read_text
 from so8t.tasks.benchmarks.base import LETTERS, Benchmark, Item, json_file
-from so8t.tasks.textfile import read_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,6 +7,7 @@ import xml.etree.ElementTree as ET
 from typing import TYPE_CHECKING
 
 from so8t.errors import DataError
+from so8t.system.textfile import read_text
 from so8t.tasks.benchmarks.base import (
     Benchmark,
     Item,
@@ -16,7 +17,6 @@ from so8t.tasks.benchmarks.base import (
     jsonl_rows,
     table_rows,
 )
-from so8t.tasks.textfile import read_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,14 +7,14 @@ splits are read as they are.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from so8t.errors import DataError, PrerequisiteError
-from so8t.tasks.benchmarks.base import Row, jsonl_rows, table_rows
+from so8t.errors import PrerequisiteError
+from so8t.system.textfile import read_text
+from so8t.tasks.benchmarks.base import Row, json_file, jsonl_rows, table_rows
 from so8t.tasks.hf import rows
 
 if TYPE_CHECKING:
@@ -241,11 +241,8 @@ def _generic(path: Path) -> Rows:
     elif path.suffix in {".csv", ".tsv"}:
         for row in table_rows(path, delimiter="," if path.suffix == ".csv" else "\t"):
             yield row.values
-    elif path.suffix == ".json" and path.read_text(encoding="utf-8-sig").lstrip()[:1] == "[":
-        try:
-            values = json.loads(path.read_text(encoding="utf-8-sig"))
-        except ValueError as error:
-            raise DataError(f"no JSON: {error}", file=str(path)) from error
+    elif path.suffix == ".json" and _is_list(path):
+        values = json_file(path)
         for number, value in enumerate(values, start=1):
             if not isinstance(value, dict):
                 Row({}, path, number).fail("a row is a JSON object")
@@ -253,3 +250,7 @@ def _generic(path: Path) -> Rows:
     else:
         for row in jsonl_rows(path):
             yield row.values
+
+
+def _is_list(path: Path) -> bool:
+    return read_text(path, what="data", allow_bom=True).lstrip().startswith("[")

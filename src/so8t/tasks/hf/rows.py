@@ -6,8 +6,8 @@ import xml.etree.ElementTree as ET
 from typing import TYPE_CHECKING, Any
 
 from so8t.errors import DataError
+from so8t.system.textfile import read_text
 from so8t.tasks.benchmarks.base import Row, json_file, jsonl_rows, table_rows
-from so8t.tasks.textfile import read_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _CHUNK = 1 << 20
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def read_text(path: Path, *, what: str, allow_bom: bool = False) -> str:
@@ -27,30 +28,17 @@ def read_text(path: Path, *, what: str, allow_bom: bool = False) -> str:
 
     """
     data = _read_bytes(path, what)
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+    if data.startswith(_UTF16):
         raise _encoding(path, 1, "UTF-16", "utf-16")
     if data.startswith(codecs.BOM_UTF8):
         if not allow_bom:
             raise _encoding(path, 1, "UTF-8 with a byte order mark", "utf-8-sig")
         data = data[len(codecs.BOM_UTF8) :]
-    if (at := data.find(b"\0")) >= 0:
-        raise DataError(
-            "a NUL byte: this is no text file, or one that a crash has cut",
-            file=str(path),
-            line=_line(data, at),
-        )
+    refuse_nul(data, path, 1)
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
-        line = _line(data, error.start)
-        if _is_shift_jis(data):
-            raise _encoding(path, line, "Shift_JIS", "cp932") from error
-        raise DataError(
-            f"not UTF-8: {error.reason} at byte {error.start}",
-            file=str(path),
-            line=line,
-            hint="save the file as UTF-8",
-        ) from error
+        raise _no_utf8(path, 1, error) from error
     if not text.strip():
         raise DataError(f"the {what} is empty", file=str(path), line=1)
     return text.replace("\r\n", "\n").replace("\r", "\n")
@@ -76,6 +64,32 @@ def read_lines(path: Path, *, what: str) -> Iterator[str]:
                 yield line.removesuffix("\n")
     except UnicodeDecodeError as error:
         raise DataError(f"the {what} was changed while it was read", file=str(path)) from error
+
+
+def decode_line(raw: bytes, path: Path, line: int) -> str:
+    """Decode a line (numbered from 1) of a UTF-8 file that is read line by line.
+
+    A byte order mark before the first is dropped: whoever reads so takes data of any program.
+    Raises DataError with the line, and the encoding where it can be told.
+    """
+    if line == 1:
+        if raw.startswith(_UTF16):
+            raise _encoding(path, line, "UTF-16", "utf-16")
+        raw = raw.removeprefix(codecs.BOM_UTF8)
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise _no_utf8(path, line, error) from error
+
+
+def refuse_nul(data: bytes, path: Path, first: int) -> None:
+    """Raise DataError with the line when a NUL byte is in `data`, which begins at line `first`."""
+    if (at := data.find(b"\0")) >= 0:
+        raise DataError(
+            "a NUL byte: this is no text file, or one that a crash has cut",
+            file=str(path),
+            line=first + data.count(b"\n", 0, at),
+        )
 
 
 def _is_plain_text(path: Path) -> bool:
@@ -108,8 +122,18 @@ def _read_bytes(path: Path, what: str) -> bytes:
         raise PrerequisiteError(f"the {what} cannot be read: {path}: {error.strerror}") from error
 
 
-def _line(data: bytes, at: int) -> int:
-    return data.count(b"\n", 0, at) + 1
+def _no_utf8(path: Path, first: int, error: UnicodeDecodeError) -> DataError:
+    """Say what bytes are that are no UTF-8; the line numbered `first` begins with them."""
+    line = first + error.object.count(b"\n", 0, error.start)
+    if _is_shift_jis(error.object):
+        return _encoding(path, line, "Shift_JIS", "cp932")
+    start = error.object.rfind(b"\n", 0, error.start) + 1
+    return DataError(
+        f"not UTF-8: {error.reason} at byte {error.start - start + 1} of the line",
+        file=str(path),
+        line=line,
+        hint="save the file as UTF-8",
+    )
 
 
 def _is_shift_jis(data: bytes) -> bool:
