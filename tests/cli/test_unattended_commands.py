@@ -87,6 +87,19 @@ def test_status_as_json_has_a_numbered_form(capsys, begun):
     assert progress["per_second"] is progress["eta_seconds"] is progress["prompt_tokens"] is None
 
 
+def test_what_stopped_names_the_command_that_goes_on(capsys, begun):
+    """status (also as JSON) and watch of a stopped run end with the command to type next."""
+    command = f"so8t run {begun}"
+    assert f"next: {command}" in so8t(capsys, "status", str(begun))[1].splitlines()
+    assert json.loads(so8t(capsys, "status", str(begun), "--json")[1])["next"] == command
+    assert so8t(capsys, "watch", str(begun))[1].splitlines()[-1] == f"next: {command}"
+    asked = RunConfig.model_validate(CONFIG)
+    Registry(begun.parents[1] / "state").start(asked, begun, "llm", system_now())
+    assert f"{command} --lane llm" in so8t(capsys, "status", str(begun))[1]
+    with Lease(begun, now=system_now()):
+        assert f"next: so8t watch {begun}" in so8t(capsys, "status", str(begun))[1]
+
+
 def test_what_waits_is_told_and_stays_until_it_was_heard(capsys, here):
     """Without a device the queue stays; the words are told all the same."""
     assert "nothing is waiting" in so8t(capsys, "notify")[1]

@@ -40,6 +40,13 @@ def test_the_languages_have_the_same_keys():
     assert set(WORDS["en"]) == set(WORDS["ja"])
 
 
+def test_no_words_hide_others():
+    """Each key stands once: of two, JSON keeps the last, and says the wrong thing for the first."""
+    for file in FILES.values():
+        pairs = json.loads(file.read_text("utf-8"), object_pairs_hook=list)
+        assert len(pairs) == len(dict(pairs))
+
+
 def test_the_languages_take_the_same_values():
     """A figure that one language shows is shown by the other."""
     unequal = [

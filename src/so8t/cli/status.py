@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 import click
 
 from so8t.cli.console import common
+from so8t.cli.next_step import next_command
 from so8t.cli.wire import read_journal
 from so8t.journal.lease import holder_of
 from so8t.pipeline.progress_state import read_progress
 from so8t.pipeline.progress_text import interruption_line, phase_line, summary_lines
+from so8t.report.html import FILE_NAME
 from so8t.report.query import load_view, summary
 from so8t.report.words import verdict_sentence
 
@@ -28,6 +30,7 @@ def command(console: Console, run: Path | None) -> None:
         view = load_view(journal)
         holder = holder_of(directory)
         progress = read_progress(journal, held=holder is not None)
+    following = next_command(progress, directory)
     console.data(
         summary(view)
         | {
@@ -37,6 +40,7 @@ def command(console: Console, run: Path | None) -> None:
             "answers_planned": progress.planned,
             "holder": holder,
             "progress": progress.plain(),
+            "next": following,
         }
     )
     console.line(str(directory), style="bold")
@@ -49,3 +53,7 @@ def command(console: Console, run: Path | None) -> None:
     if holder is not None:
         console.line(console.text("cli.held", **{key: str(value) for key, value in holder.items()}))
     console.line(verdict_sentence(view, console.text))
+    if progress.state == "complete" and (directory / FILE_NAME).exists():
+        console.line(console.text("cli.report_at", path=directory / FILE_NAME))
+    if following is not None:
+        console.line(console.text("cli.next", command=following))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from so8t.cli.console import common
+from so8t.cli.next_step import next_command
 from so8t.cli.wire import find_run
 from so8t.journal.lease import holder_of
 from so8t.journal.store import Journal
@@ -41,9 +42,12 @@ def command(console: Console, run: Path | None, *, every: float | None) -> None:
             took = time.monotonic() - began
             show(_lines(directory, progress, console), progress.plain())
             if progress.state != "running":
-                return
+                break
             # A journal of a million answers takes seconds to sum up; the run needs the processor.
             time.sleep(max(wait, 10 * took))
+    following = next_command(progress, directory)
+    if following is not None:
+        console.line(console.text("cli.next", command=following))
 
 
 def _read(directory: Path) -> Progress:

@@ -118,7 +118,7 @@ class Attendance:
     def done(self) -> None:
         """Notify of the verdict."""
         outcome = self._outcome()
-        said = self._words(f"outcome.{outcome}") if outcome else self._words("progress.asked")
+        said = self._words(f"outcome.{outcome}") if outcome else self._words("progress.all_asked")
         self._notify("done", {"outcome": said}, outcome=outcome)
         self._log.entry(held=False)
 
