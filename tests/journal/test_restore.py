@@ -15,7 +15,7 @@ from so8t.errors import IncompleteError, JournalDamagedError, JournalError
 from so8t.journal.backup import KEPT, backups
 from so8t.journal.chain import check_witness
 from so8t.journal.chained import FILE_NAME, SUSPECT_NAME, WITNESS_NAME
-from so8t.journal.restore import CHECKED, RESTORED, open_journal
+from so8t.journal.restore import _AT_ONCE, CHECKED, RESTORED, open_journal
 from so8t.journal.store import Journal
 
 COUNT = 12
@@ -195,15 +195,29 @@ def test_without_a_good_backup_nothing_is_touched(directory):
     assert files(directory) == before
 
 
-def test_after_an_unclean_stop_every_row_is_verified_once(directory):
-    """The check is recorded, and not due again until the next unclean stop."""
-    for _ in range(2):
-        with Journal(directory, now=Clock()) as journal:
-            journal.event("session_started", pid=1)
-        for _ in range(2):
-            opened(directory)
+def test_every_start_verifies_every_row(directory):
+    """A row changed long ago, while nothing was at work, is found before anything rests on it."""
+    with Journal(directory, now=Clock()) as journal:
+        journal.event("session_started", pid=1)
+        journal.event("session_ended", how="finished")
+        journal._connection.execute("UPDATE answer SET text = 'x' WHERE position = 3")
+    restored, _, _ = opened(directory)
+    assert "changed after it was written" in restored.reason
     with Journal(directory, readonly=True) as journal:
-        assert len(journal.events(CHECKED)) == 2
+        assert journal.events(CHECKED) == []
+    assert opened(directory)[0] is None
+    with Journal(directory, readonly=True) as journal:
+        assert len(journal.events(CHECKED)) == 1
+
+
+def test_a_large_journal_is_verified_at_once_where_nothing_is_left_to_ask(tmp_path):
+    """What a finished run shows next is its report, so the check must not come after it."""
+    with small_journal(tmp_path, [sample(n) for n in range(_AT_ONCE + 1)]) as journal:
+        journal.phase_step(Phase.BENCHMARK, 1, "started", "in", {})
+        journal.phase_step(Phase.BENCHMARK, 1, "done", "in", {})
+        journal._connection.execute("UPDATE sample SET body = '{}' WHERE position = 3")
+    restored, _, _ = opened(tmp_path)
+    assert "changed after it was written" in restored.reason
 
 
 def test_a_large_journal_is_verified_beside_the_run(directory):

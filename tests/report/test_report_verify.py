@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from random import Random
 
 import apsw
 import jsonschema
@@ -202,6 +203,45 @@ def test_the_command_names_what_is_wrong_and_exits_11(capsys, copy):
     checks = {check["name"]: check["result"] for check in json.loads(captured.out)["checks"]}
     assert checks["chain"] == checks["scores"] == "fail"
     assert "chain" in captured.err
+
+
+def test_readers_of_damaged_rows_say_what_to_type(capsys, copy):
+    """Whatever byte is wrong: status and report read on, or name damage and the command for it."""
+    random, path = Random(1), copy / FILE_NAME
+    whole, named = path.read_bytes(), 0
+    for _ in range(8):
+        spoilt = bytearray(whole)
+        spoilt[random.randrange(len(whole))] ^= 255
+        path.write_bytes(spoilt)
+        for command in ("status", "report"):
+            code, said = run([command, str(copy)]), capsys.readouterr().err
+            assert code in (0, 1, 3), said
+            if code == 1:
+                assert f"so8t run {copy} goes back to its newest good backup" in said
+                named += 1
+    assert named > 3
+
+
+def test_the_command_of_the_hint_mends_the_run(capsys, honest, tmp_path):
+    """A row changed in a finished run: report refuses with a command, which restores and ends."""
+    directory = tmp_path / "honest"
+    shutil.copytree(honest, directory)
+    change(directory, "UPDATE answer SET text = 'better' WHERE position = 3 AND arm = 'b'")
+    assert run(["report", str(directory)]) == 1
+    assert f"so8t run {directory}" in capsys.readouterr().err
+    assert run(["run", str(directory), "--lang", "en"]) == 0
+    assert "the journal was damaged (row " in capsys.readouterr().err
+    assert found(directory) == set()
+
+
+def test_a_run_whose_journal_is_gone_goes_on_from_its_backup(capsys, honest, tmp_path):
+    """The directory alone is enough: the newest good backup says what was asked for."""
+    directory = tmp_path / "honest"
+    shutil.copytree(honest, directory)
+    (directory / FILE_NAME).write_bytes(b"garbage" * 1000)
+    assert run(["run", str(directory), "--lang", "en"]) == 0
+    capsys.readouterr()
+    assert found(directory) == set()
 
 
 def test_a_run_under_way_can_be_verified(copy, partial, tmp_path):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from so8t.cli.console import common
+from so8t.cli.next_step import command_line
 from so8t.cli.wire import read_journal
 from so8t.errors import VerificationFailed
 
@@ -46,7 +47,8 @@ def command(console: Console, run: Path | None) -> int:
         names = ", ".join(dict.fromkeys(finding.name for finding in failed))
         raise VerificationFailed(
             f"{directory} is not what was recorded: {names}.",
-            hint="so8t run on it goes back to the newest good backup where the journal is damaged; "
-            "so8t report writes the report anew",
+            hint=f"{command_line('run', str(directory))} goes back to the newest good backup where "
+            "the journal is damaged, and makes files anew that were changed; "
+            f"{command_line('report', str(directory))} writes the report anew",
         )
     return 0

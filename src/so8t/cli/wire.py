@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from so8t.config.load import load_config
 from so8t.config.schema import RunConfig
 from so8t.errors import PrerequisiteError, UsageError
+from so8t.journal.restore import recorded_run
 from so8t.journal.store import Journal
 from so8t.pipeline import opening
 from so8t.pipeline.registry import Registry
@@ -61,8 +62,7 @@ def _config_of_run(directory: Path) -> RunConfig:
     registered = Registry(state_directory()).find(directory)
     if registered is not None:
         return registered.run_config()
-    with Journal(directory, readonly=True) as journal:
-        run = journal.run
+    run = recorded_run(directory)
     place = directory.resolve()
     if run is None or run.name != place.name:
         raise PrerequisiteError(

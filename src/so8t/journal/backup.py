@@ -8,6 +8,7 @@ damaged backup is known as one before anything rests on it.
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,14 +39,19 @@ class Backup:
         """Verify bytes, structure and chain. Raises JournalDamagedError with what is wrong."""
         if file_digest(self.path) != self.digest:
             raise JournalDamagedError(f"{self.path} was changed after it was written.")
-        # `immutable`: nothing is to be made beside a backup by looking at it.
+        with self.connected() as connection:
+            if verify_chain(connection) != self.head:
+                raise JournalDamagedError(f"{self.path} is not the backup that was witnessed.")
+
+    @contextmanager
+    def connected(self) -> Iterator[apsw.Connection]:
+        """Open it for reading; nothing is made beside a backup by looking at it."""
         connection = apsw.Connection(
             f"{self.path.absolute().as_uri()}?immutable=1",
             flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI,
         )
         try:
-            if verify_chain(connection) != self.head:
-                raise JournalDamagedError(f"{self.path} is not the backup that was witnessed.")
+            yield connection
         finally:
             connection.close()
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 GENESIS = "so8t-journal-v1"
-#: What reading raises where a file's structure or a text in it is destroyed.
-UNREADABLE = (apsw.CorruptError, apsw.NotADBError, UnicodeDecodeError)
+#: What reading raises where a file's structure, its schema or a text in it is destroyed.
+UNREADABLE = (apsw.CorruptError, apsw.NotADBError, apsw.SQLError, UnicodeDecodeError)
 
 
 def link(previous: str, table: str, values: Sequence[Any]) -> str:
@@ -152,8 +152,7 @@ def check_witness(path: Path, connection: apsw.Connection) -> Head | None:
     if witness.seq > head.seq:
         raise JournalDamagedError(
             f"the journal has {head.seq} rows, but {witness.seq} were witnessed in {path}: "
-            f"{witness.seq - head.seq} committed rows are lost.",
-            hint="check the disk; so8t run restores the newest backup where there is one",
+            f"{witness.seq - head.seq} committed rows are lost."
         )
     if chain_at(connection, witness.seq) != witness.chain:
         raise JournalDamagedError(

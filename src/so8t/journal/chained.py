@@ -32,6 +32,7 @@ from so8t.system.files import write_atomic
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+    from types import TracebackType
 
 FILE_NAME = "journal.sqlite"
 WITNESS_NAME = "journal.witness"
@@ -40,6 +41,9 @@ SUSPECT_NAME = "journal.suspect"
 _WITNESS_EVERY = 256
 _CHECKPOINT_MILLISECONDS = 500
 _STORAGE_FAILED = (apsw.IOError, apsw.ReadOnlyError, apsw.CantOpenError, apsw.CorruptError)
+
+# What reading raises at rows that are not what was written.
+_STUMBLED = (*UNREADABLE, ValueError, KeyError, TypeError, IndexError)
 
 _INSERT = {
     table: f"INSERT INTO {table} ({', '.join(columns)}, chain) "  # noqa: S608 - our own names
@@ -67,7 +71,11 @@ class ChainedFile:
         self._readonly = readonly
         if not readonly:
             directory.mkdir(parents=True, exist_ok=True)
-        self._connection = connect(self.path, readonly=readonly, vfs=vfs)
+        try:
+            self._connection = connect(self.path, readonly=readonly, vfs=vfs)
+        except JournalDamagedError as error:
+            self._hint(error, readable=False)
+            raise
         self._inode = self.path.stat().st_ino
         self._broken: str | None = None
         try:
@@ -78,9 +86,12 @@ class ChainedFile:
                 follow(self._connection, witness)
         except UNREADABLE as error:
             self._connection.close()
-            raise JournalDamagedError(f"{self.path} is damaged: {error}") from error
-        except JournalError:
+            damage = JournalDamagedError(f"{self.path} is damaged: {error}")
+            self._hint(damage, readable=False)
+            raise damage from error
+        except JournalError as error:
             self._connection.close()
+            self._hint(error)
             raise
         self._head = read_head(self._connection)
         self._witnessed = self._head.seq
@@ -104,7 +115,25 @@ class ChainedFile:
 
     def verify(self) -> Head:
         """Recompute the whole chain. Raises JournalDamagedError naming the first wrong row."""
+        try:
+            return self._verified()
+        except JournalDamagedError as error:
+            self._hint(error)
+            raise
+
+    def _verified(self) -> Head:
         return verify_chain(self._connection)
+
+    def _hint(self, error: JournalError, *, readable: bool = True) -> None:
+        """Say what a person can type against damage; `verify` needs a file that can be opened."""
+        if not isinstance(error, JournalDamagedError):
+            return
+        if next(backups(self.directory), None) is not None:
+            error.hint = f"so8t run {self.directory} goes back to its newest good backup"
+        elif readable:
+            error.hint = "there is no backup: so8t run --fresh ... starts anew, this run is kept"
+        if readable:
+            error.hint = f"so8t verify {self.directory} says all that is wrong; {error.hint}"
 
     def check_beside(self, when_whole: Callable[[], None]) -> None:
         """Verify every row in another process while this one goes on.
@@ -206,8 +235,18 @@ class ChainedFile:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close it; a reader that stumbled over a row that was changed says so."""
+        try:
+            if self._readonly and isinstance(error, _STUMBLED):
+                self.verify()  # where every row is what was written, the error is another one
+        finally:
+            self.close()
 
     def _is_open(self) -> bool:
         try:

@@ -18,18 +18,21 @@ from typing import TYPE_CHECKING, Any
 
 import apsw
 
-from so8t.errors import JournalDamagedError
+from so8t.domain.plan import Phase
+from so8t.errors import JournalDamagedError, PrerequisiteError
 from so8t.journal.backup import Backup, backups
-from so8t.journal.chain import Head, chain_at, read_head, read_witness, write_witness
+from so8t.journal.chain import UNREADABLE, Head, chain_at, read_head, read_witness, write_witness
 from so8t.journal.chained import FILE_NAME, SUSPECT_NAME, WITNESS_NAME
 from so8t.journal.check import damage_in
-from so8t.journal.store import Journal
+from so8t.journal.store import Journal, run_in
 from so8t.system.files import atomic_file, write_atomic
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
     from pathlib import Path
+
+    from so8t.journal.rows import RunRecord
 
 #: The event that says what was lost; and the one that says that every row was recomputed.
 RESTORED = "journal_restored"
@@ -67,7 +70,7 @@ def open_journal(
 ) -> tuple[Journal, Restored | None]:
     """Open the journal in `directory` for writing; restore it where it is damaged.
 
-    After a stop that nobody ordered every row is verified: at once where that is quick, else
+    Every row is verified: at once where that is quick or where nothing is left to ask, else
     beside the run, which then ends resumable when something is found.
 
     Raises JournalDamagedError where there is no good state to go back to, else as `Journal`.
@@ -75,8 +78,7 @@ def open_journal(
     try:
         _look_closer(directory)
         journal = Journal(directory, now=now)
-        if _unverified(journal):
-            _verify_soon(journal, now)
+        _verify_soon(journal, now)
     except JournalDamagedError as error:
         _restore(directory, error)
         journal = Journal(directory, now=now)
@@ -95,24 +97,13 @@ def _look_closer(directory: Path) -> None:
         raise JournalDamagedError(damage)
 
 
-def _unverified(journal: Journal) -> bool:
-    """Whether a session ended without saying so, and not every row was verified since."""
-    unclean = checked = 0
-    open_since = 0
-    for event in journal.events():
-        if event.kind == "session_started":
-            unclean = open_since or unclean
-            open_since = event.seq
-        elif event.kind == "session_ended":
-            open_since = 0
-        elif event.kind == CHECKED:
-            checked = event.seq
-    return max(unclean, open_since) > checked
-
-
 def _verify_soon(journal: Journal, now: Callable[[], datetime]) -> None:
     rows = journal.head.seq
-    if rows > _AT_ONCE:
+    if not rows:
+        return
+    last = journal.phase(Phase.BENCHMARK)
+    at_work = last is None or last.state != "done"
+    if rows > _AT_ONCE and at_work:
         journal.check_beside(lambda: journal.event(CHECKED, rows=rows))
         return
     began = now()
@@ -122,6 +113,24 @@ def _verify_soon(journal: Journal, now: Callable[[], datetime]) -> None:
         journal.abandon()
         raise
     journal.event(CHECKED, rows=rows, seconds=(now() - began).total_seconds())
+
+
+def recorded_run(directory: Path) -> RunRecord | None:
+    """Return what the run in `directory` asks for, None where it holds none yet.
+
+    Where the journal is gone or damaged, its newest good backup says it.
+
+    Raises JournalDamagedError, PrerequisiteError where there is no good backup either.
+    """
+    try:
+        with Journal(directory, readonly=True, check=False) as journal:
+            return journal.run
+    except (JournalDamagedError, PrerequisiteError, ValueError, *UNREADABLE):
+        good = _newest_good(directory)
+        if good is None:
+            raise
+    with good.connected() as connection:
+        return run_in(connection)
 
 
 # --- the restore -------------------------------------------------------------------------------

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
     from pathlib import Path
 
+    import apsw
+
     from so8t.domain.sample import Origin
     from so8t.journal.chain import Head
 
@@ -42,6 +44,29 @@ CONFIG_CHANGED = "config_changed"
 #: A sample as the text that is kept of it.
 SAMPLE = TypeAdapter(Sample)
 _RUN = "run_id, name, created, version, config, config_digest"
+
+
+def run_in(connection: apsw.Connection) -> RunRecord | None:
+    """Read what a journal or a backup of one asks for; None where it holds no run yet."""
+    row = connection.execute(f"SELECT {_RUN} FROM run").fetchone()  # noqa: S608 - our own names
+    if row is None:
+        return None
+    run_id, name, created, version, config, config_digest = row
+    asked = json.loads(config)
+    for event in events_in(connection, CONFIG_CHANGED)[-1:]:
+        asked, config_digest = event.data["config"], digest_of(event.data["config"])
+    return RunRecord(run_id, name, created, version, asked, config_digest)
+
+
+def events_in(connection: apsw.Connection, kind: str | None = None) -> list[EventRecord]:
+    """Read the events of a journal or a backup of one in order, of one kind or all."""
+    return [
+        EventRecord(seq, datetime.fromisoformat(at), found, json.loads(data))
+        for seq, at, found, data in connection.execute(
+            "SELECT seq, at, kind, data FROM event WHERE ? IN (kind, '') ORDER BY seq",
+            (kind or "",),
+        )
+    ]
 
 
 class Journal(AnswerRows):
@@ -85,14 +110,7 @@ class Journal(AnswerRows):
     @property
     def run(self) -> RunRecord | None:
         """What is asked for, or None in a journal that holds no run yet."""
-        row = self._connection.execute(f"SELECT {_RUN} FROM run").fetchone()  # noqa: S608 - our own names
-        if row is None:
-            return None
-        run_id, name, created, version, config, config_digest = row
-        asked = json.loads(config)
-        for event in self.events(CONFIG_CHANGED)[-1:]:
-            asked, config_digest = event.data["config"], digest_of(event.data["config"])
-        return RunRecord(run_id, name, created, version, asked, config_digest)
+        return run_in(self._connection)
 
     def reconfigure(self, config: dict[str, Any], changed: Sequence[str]) -> None:
         """Record that `config` is asked for from now on, and the keys in which it differs."""
@@ -109,13 +127,7 @@ class Journal(AnswerRows):
 
     def events(self, kind: str | None = None) -> list[EventRecord]:
         """Events in order, of one kind or all."""
-        return [
-            EventRecord(seq, datetime.fromisoformat(at), found, json.loads(data))
-            for seq, at, found, data in self._connection.execute(
-                "SELECT seq, at, kind, data FROM event WHERE ? IN (kind, '') ORDER BY seq",
-                (kind or "",),
-            )
-        ]
+        return events_in(self._connection, kind)
 
     def phase_step(
         self, phase: Phase, attempt: int, state: str, inputs: str, result: dict[str, Any]
@@ -254,12 +266,9 @@ class Journal(AnswerRows):
         )
         return datetime.fromisoformat(newest) if newest else None
 
-    def verify(self) -> Head:
-        """Recompute the whole chain, the run's own record included.
-
-        Raises JournalDamagedError naming the first row that is wrong.
-        """
-        head = super().verify()
+    def _verified(self) -> Head:
+        # The run's own record is no link of the chain, so it is compared beside it.
+        head = super()._verified()
         try:
             row = self._connection.execute(f"SELECT {_RUN} FROM run").fetchone()  # noqa: S608 - our own names
         except UNREADABLE as error:
