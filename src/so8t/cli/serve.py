@@ -123,7 +123,7 @@ def command(
 
 
 def _token(file: Path | None, host: str) -> bytes | None:
-    from so8t.serve.door import is_loopback  # noqa: PLC0415 - as above
+    from so8t.system.address import is_loopback  # noqa: PLC0415 - only when it serves
     from so8t.system.secret_file import read_secret  # noqa: PLC0415
 
     token = read_secret(file) if file else os.environ.get(_TOKEN, "").encode() or None

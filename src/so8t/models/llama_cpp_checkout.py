@@ -18,9 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from so8t.errors import ModelError, PrerequisiteError
 from so8t.models.gguf_check import inspect_gguf
-from so8t.models.quantize import ConversionResult, tokenizer_digest
-from so8t.system.files import atomic_file, file_digest
-from so8t.system.gguf import read_header
+from so8t.models.quantize import ConversionResult, adopt_gguf
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,20 +79,9 @@ def convert_with_checkout(
                 "requirements.txt), or update the checkout if the architecture is newer",
             )
         inspect_gguf(made)
-        header = read_header(made)
-        with atomic_file(out) as temporary:
-            made.replace(temporary)
-    return ConversionResult(
-        path=out,
-        size=out.stat().st_size,
-        digest=file_digest(out),
-        tensor_count=len(header.tensors),
-        quantization=quantization,
-        seconds=time.monotonic() - began,
-        fallbacks=(),
-        tokenizer_digest=tokenizer_digest(header.raw),
-        converter=f"llama.cpp {SCRIPT} {_commit(checkout)}",
-    )
+        return adopt_gguf(
+            made, out, quantization, began, converter=f"llama.cpp {SCRIPT} {_commit(checkout)}"
+        )
 
 
 def _run(command: Sequence[str], checkout: Path) -> subprocess.CompletedProcess[str]:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from so8t.system.gguf import GGUFHeader, TensorEntry
+    from so8t.system.gguf import TensorEntry
 
 Quantization = Literal["f32", "f16", "bf16", "q8_0", "q5_0", "q4_0"]
 
@@ -269,7 +269,7 @@ def quantize_gguf(
             hint="start from an f16, bf16 or f32 GGUF, or from the Hugging Face model",
         )
     if quantization in K_QUANTS:
-        return _llama_quantize(source, out, quantization, header, began)
+        return _llama_quantize(source, out, quantization, tokenizer_digest(header.raw), began)
     check_quantization(quantization)
     writer = GGUFWriter()
     writer.add_raw(header.raw)
@@ -334,7 +334,7 @@ def llama_quantize_program(quantization: str) -> str:
 
 
 def _llama_quantize(
-    source: Path, out: Path, quantization: str, header: GGUFHeader, began: float
+    source: Path, out: Path, quantization: str, tokenizer: str, began: float
 ) -> ConversionResult:
     program = llama_quantize_program(quantization)
     # It names its outputs itself in some versions, so it works in a directory of its own.
@@ -354,16 +354,35 @@ def _llama_quantize(
                 f"llama-quantize ended with exit code {done.returncode}:\n{tail}",
                 hint="K-quants need rows that divide by 256; small models take q8_0",
             )
-        result = read_header(made)
-        with atomic_file(out) as temporary:
-            made.replace(temporary)
+        return adopt_gguf(made, out, quantization, began, tokenizer=tokenizer)
+
+
+def adopt_gguf(
+    made: Path,
+    out: Path,
+    quantization: str,
+    began: float,
+    *,
+    tokenizer: str | None = None,
+    converter: str = "so8t",
+) -> ConversionResult:
+    """Put a GGUF that another program wrote under its final name, whole or not at all.
+
+    `began` is when that program was started, by the monotonic clock. `tokenizer` is the digest of
+    the source's tokenizer, where the file was made from another GGUF. Raises ModelError for a file
+    that is no GGUF.
+    """
+    header = read_header(made)
+    with atomic_file(out) as temporary:
+        made.replace(temporary)
     return ConversionResult(
         path=out,
         size=out.stat().st_size,
         digest=file_digest(out),
-        tensor_count=len(result.tensors),
+        tensor_count=len(header.tensors),
         quantization=quantization,
         seconds=time.monotonic() - began,
         fallbacks=(),
-        tokenizer_digest=tokenizer_digest(header.raw),
+        tokenizer_digest=tokenizer or tokenizer_digest(header.raw),
+        converter=converter,
     )

@@ -6,7 +6,6 @@ Here every operation of a connection gets what is left of the whole request's ti
 
 from __future__ import annotations
 
-import ipaddress
 import time
 import urllib.request
 from collections.abc import Mapping
@@ -16,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import httpcore2
 import httpx2
+
+from so8t.system.address import is_loopback
 
 if TYPE_CHECKING:
     import ssl
@@ -101,12 +102,7 @@ def download(
 
 def is_this_machine(host: str) -> bool:
     """Whether a host is the loopback interface by its name."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return host.endswith(".localhost") or is_loopback(host)
 
 
 @cache

@@ -6,7 +6,6 @@ Nothing here waits without bound, and nothing here retries on its own except wha
 
 from __future__ import annotations
 
-import ipaddress
 import threading
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
@@ -34,6 +33,7 @@ from so8t.engines.ollama.records import (
 )
 from so8t.engines.ollama.timing import Timing
 from so8t.errors import UsageError
+from so8t.system import address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -72,13 +72,7 @@ def server_url(text: str) -> str:
 
 def is_loopback(url: str) -> bool:
     """Whether the server is on this machine."""
-    host = urlsplit(url).hostname or ""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return address.is_loopback(urlsplit(url).hostname or "")
 
 
 class OllamaClient:
