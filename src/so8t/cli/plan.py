@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from so8t.cli.console import common, size
-from so8t.cli.wire import read_config
+from so8t.cli.wire import with_config
 from so8t.pipeline import data_policy, leaks, planning, truncation
 from so8t.pipeline.estimate import estimate_memory, estimate_time
 from so8t.verdict.power import minimal_detectable_difference
 
 if TYPE_CHECKING:
     from so8t.cli.console import Console
+    from so8t.config.schema import RunConfig
     from so8t.pipeline.estimate import MemoryEstimate
 
 _NAMED = 3
@@ -23,35 +23,30 @@ _DISCORDANCES = (0.1, 0.2, 0.4)
 
 
 @click.command("plan")
-@click.argument("config", type=click.Path(path_type=Path), required=False)
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override a key.")
-@click.option("--output", type=click.Path(path_type=Path), help="Where run directories are made.")
+@with_config
 @common
-def command(
-    console: Console, config: Path | None, settings: tuple[str, ...], output: Path | None
-) -> None:
+def command(console: Console, config: RunConfig) -> None:
     """Show what `so8t run CONFIG` will do, without doing it."""
-    asked = read_config(config, settings, output)
-    samples = planning.collect_samples(asked)
-    sources = planning.resolve_sources(asked)
-    needed = planning.needs(asked, sources, len(samples))
-    memory = estimate_memory(asked, sources)
-    time = estimate_time(asked, sources, samples)
-    alpha = asked.verdict.alpha
+    samples = planning.collect_samples(config)
+    sources = planning.resolve_sources(config)
+    needed = planning.needs(config, sources, len(samples))
+    memory = estimate_memory(config, sources)
+    time = estimate_time(config, sources, samples)
+    alpha = config.verdict.alpha
     detectable = {
         str(share): minimal_detectable_difference(len(samples), share, alpha=alpha)
         for share in _DISCORDANCES
     }
-    cut = truncation.in_earlier_runs(asked, samples, asked.output)
-    crowded = truncation.without_room(asked, samples)
+    cut = truncation.in_earlier_runs(config, samples, config.output)
+    crowded = truncation.without_room(config, samples)
     plan: dict[str, Any] = {
         "samples": len(samples),
         "categories": dict(sorted(Counter(sample.category for sample in samples).items())),
         "tasks": dict(sorted(Counter(sample.task for sample in samples).items())),
-        "repeats": asked.benchmark.repeats,
-        "calls": 2 * len(samples) * asked.benchmark.repeats
-        + 2 * min(asked.benchmark.noise_floor, len(samples)),
-        "samples_in_block": planning.samples_in_block(asked, len(samples)),
+        "repeats": config.benchmark.repeats,
+        "calls": 2 * len(samples) * config.benchmark.repeats
+        + 2 * min(config.benchmark.noise_floor, len(samples)),
+        "samples_in_block": planning.samples_in_block(config, len(samples)),
         "disk_needed": needed.disk,
         "disk_free": needed.free,
         "memory_needed": memory.needed,
@@ -66,9 +61,9 @@ def command(
         "truncated_before": {"answers": cut.answers, "truncated": cut.truncated},
         "questions_without_room": len(crowded),
     }
-    if asked.b.finetune is not None:
-        plan["policy"] = data_policy.inspect(asked.b.finetune).facts()
-        plan["leaks"] = leaks.facts(asked.b.finetune, leaks.check(asked.b.finetune, samples))
+    if config.b.finetune is not None:
+        plan["policy"] = data_policy.inspect(config.b.finetune).facts()
+        plan["leaks"] = leaks.facts(config.b.finetune, leaks.check(config.b.finetune, samples))
     console.data(plan)
     text = console.text
     for name, count in plan["categories"].items():
@@ -92,7 +87,7 @@ def command(
         console.line(
             text("cli.plan.context_short", count=len(crowded), names=names), style="yellow"
         )
-    training = asked.b.finetune
+    training = config.b.finetune
     if training is not None:
         most = training.max_seconds
         limit = text("cli.plan.no_limit") if most is None else text.duration(most)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import shutil
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from so8t.cli.console import common
 from so8t.cli.gate import check_gate, fail_if_option
-from so8t.cli.wire import open_pipeline, read_config
+from so8t.cli.wire import open_pipeline, with_config
 from so8t.errors import LeaseHeldError, SO8TError
 from so8t.journal.chained import FILE_NAME
 from so8t.journal.evidence import repeats_of
@@ -24,15 +23,15 @@ from so8t.report.result_files import write_results
 from so8t.report.words import verdict_sentence
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from so8t.cli.console import Console
     from so8t.config.schema import RunConfig
     from so8t.pipeline.complete import Lane
 
 
 @click.command("run")
-@click.argument("config", type=click.Path(path_type=Path), required=False)
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override a key.")
-@click.option("--output", type=click.Path(path_type=Path), help="Where run directories are made.")
+@with_config
 @click.option("--fresh", is_flag=True, help="Set an earlier run of this name aside and start anew.")
 @click.option(
     "--lane",
@@ -44,21 +43,18 @@ if TYPE_CHECKING:
 @common
 def command(
     console: Console,
-    config: Path | None,
-    settings: tuple[str, ...],
-    output: Path | None,
+    config: RunConfig,
     *,
     fresh: bool,
     lane: Lane,
     fail_if: tuple[str, ...],
 ) -> int:
     """Run CONFIG (default: so8t.yaml), or go on with it where it stopped."""
-    asked = read_config(config, settings, output)
-    if fresh and run_directory(asked).exists():
-        console.message("cli.set_aside", directory=set_aside(run_directory(asked)))
+    if fresh and run_directory(config).exists():
+        console.message("cli.set_aside", directory=set_aside(run_directory(config)))
     started = time.monotonic()
-    _run(asked, console, lane)
-    return show_result(run_directory(asked), console, fail_if, time.monotonic() - started)
+    _run(config, console, lane)
+    return show_result(run_directory(config), console, fail_if, time.monotonic() - started)
 
 
 def _run(config: RunConfig, console: Console, lane: Lane) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
 
 from so8t.config.load import load_config
 from so8t.config.schema import RunConfig
@@ -18,12 +21,30 @@ from so8t.pipeline.rundir import find_runs, run_directory
 from so8t.system.state import state_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from so8t.cli.console import Console
     from so8t.pipeline.complete import CompleteAutomatedABPipeline, Lane
 
 DEFAULT_CONFIG = Path("so8t.yaml")
+R = TypeVar("R")
+
+
+def with_config(function: Callable[..., R]) -> Callable[..., R]:
+    """Give a command that works on a run CONFIG, --set and --output, read as one `config`."""
+
+    @click.argument("config", type=click.Path(path_type=Path), required=False)
+    @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override a key.")
+    @click.option(
+        "--output", type=click.Path(path_type=Path), help="Where run directories are made."
+    )
+    @wraps(function)
+    def wrapper(
+        *, config: Path | None, settings: tuple[str, ...], output: Path | None, **values: Any
+    ) -> R:
+        return function(config=read_config(config, settings, output), **values)
+
+    return wrapper
 
 
 def read_config(

@@ -25,7 +25,7 @@ from so8t.journal.chain import (
     write_witness,
 )
 from so8t.journal.check import BackgroundCheck
-from so8t.journal.connect import BUSY_MILLISECONDS, connect
+from so8t.journal.connect import BUSY_MILLISECONDS, connect, is_open
 from so8t.journal.migrations import CHAINED
 from so8t.system.files import write_atomic
 
@@ -227,7 +227,7 @@ class ChainedFile:
             # Unfinished, it stays due: the next start begins it again.
             self._check.close()
             self._check = None
-        writable = not self._readonly and self._broken is None and self._is_open()
+        writable = not self._readonly and self._broken is None and is_open(self._connection)
         if writable and self._in_place():
             self.witness()
         self._connection.close()
@@ -247,13 +247,6 @@ class ChainedFile:
                 self.verify()  # where every row is what was written, the error is another one
         finally:
             self.close()
-
-    def _is_open(self) -> bool:
-        try:
-            self._connection.db_filename("main")
-        except apsw.ConnectionClosedError:
-            return False
-        return True
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

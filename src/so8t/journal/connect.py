@@ -77,6 +77,15 @@ def connect(
     return connection
 
 
+def is_open(connection: apsw.Connection) -> bool:
+    """Whether a connection was not closed yet."""
+    try:
+        connection.db_filename("main")
+    except apsw.ConnectionClosedError:
+        return False
+    return True
+
+
 def _cannot_change(path: Path) -> bool:
     """Whether a journal lies where nothing can be written, all of it in its one file.
 

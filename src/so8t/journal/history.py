@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import apsw
 
 from so8t.journal.chained import FILE_NAME
-from so8t.journal.connect import connect
+from so8t.journal.connect import connect, is_open
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -90,16 +90,9 @@ class ResourceHistory:
 
     def close(self) -> None:
         """Commit what waits and close. Safe to call twice."""
-        if self._is_open():
+        if is_open(self._connection):
             self.write()
             self._connection.close()
-
-    def _is_open(self) -> bool:
-        try:
-            self._connection.db_filename("main")
-        except apsw.ConnectionClosedError:
-            return False
-        return True
 
     def __enter__(self) -> Self:
         return self
