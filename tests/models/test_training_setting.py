@@ -192,7 +192,7 @@ def test_out_of_memory_takes_the_next_smaller_setting(tmp_path, train):
     changes = [data for kind, data in events if kind == "training_setting"]
     assert changes
     for data in changes:
-        assert data["reason"] == "out of memory"
+        assert data["reason"] == "out_of_memory"
         assert data["after"] == smaller(TrainingSetting(**data["before"])).asdict()
     assert changes[0]["before"]["micro_batch"] == 128
     assert result.setting == changes[-1]["after"]

@@ -131,6 +131,18 @@ def test_a_pause_gives_the_memory_back_and_the_run_comes_back(journal, machine, 
     assert reasons[:2] == ["memory_critical", "resumed"]
 
 
+def test_a_level_lowered_before_the_first_question_is_told_with_the_first(journal, balancer):
+    """Whoever trained before has taken the steps: the benchmark still says why it asks so few."""
+    balancer._sensors.memory = 0.945
+    while balancer.adjust_resources() is None:
+        pass
+    assert balancer.take_adjustments()
+    runner(journal, ScriptedEngine(lambda _request: "yes"), balancer=balancer, slots=8).run()
+    first = kinds(journal, ADJUSTED)[0]
+    assert first["reason"].startswith("memory")
+    assert first["after"] < first["before"] == 8
+
+
 def test_a_stop_is_heard_in_a_pause(journal, machine, balancer):
     """Who stops a paused run does not wait for the pause to end."""
     machine.memory = 0.99

@@ -15,7 +15,7 @@ from so8t.config.schema import Resources
 from so8t.journal.store import Journal
 from so8t.models.training_setting import TrainingControl, TrainingSetting
 from so8t.pipeline.killing import outcome
-from so8t.pipeline.training_balance import TrainingBalance, pass_on
+from so8t.pipeline.training_balance import ASKED, TrainingBalance, pass_on
 from so8t.resources.balancer import Adjustment, ResourceBalancer
 from so8t.resources.readings import Sample
 
@@ -26,14 +26,16 @@ if TYPE_CHECKING:
 class Recording:
     """Plays recorded shares of memory in use, five seconds apart; the last one for ever."""
 
-    def __init__(self, *memory: float) -> None:
-        self.memory, self.taken = memory, 0
+    def __init__(self, *memory: float, cpu_others: float = 0.0) -> None:
+        self.memory, self.cpu_others, self.taken = memory, cpu_others, 0
 
     def read(self, level: int | None = None) -> Sample:
         share = self.memory[min(self.taken, len(self.memory) - 1)]
         self.taken += 1
         at = 5.0 * self.taken
-        return Sample(at=at, monotonic=at, level=level, memory=share)
+        return Sample(
+            at=at, monotonic=at, level=level, memory=share, cpu_others=self.cpu_others
+        )
 
     def close(self) -> None:
         """Nothing is held."""
@@ -54,8 +56,8 @@ def test_full_memory_shrinks_pauses_and_restores_a_training():
     assert seen[1].micro_batch < 8
     assert any(setting.paused for setting in seen)
     assert seen[-1] == full
-    assert {kind for kind, _ in told} == {"resources_adjusted"}
-    assert all(data["reason"] for _, data in told)
+    assert {kind for kind, _ in told} == {ASKED}
+    assert all(data["reason"] and data["before"] != data["after"] for _, data in told)
 
 
 def test_work_of_others_leaves_a_training_as_it_is():
@@ -69,6 +71,21 @@ def test_work_of_others_leaves_a_training_as_it_is():
     assert control.setting.paused
     pass_on(Adjustment("resumed", 0, 1, 0, sample), control)
     assert control.setting == full
+
+
+def test_where_nothing_changes_nothing_is_told():
+    """Others at work while B is trained: no event speaks of answers, which are not in flight."""
+    told = []
+    busy = Recording(0.3, cpu_others=0.9)
+    balancer = ResourceBalancer(Resources(), sensors=busy, most=8)
+    control = TrainingControl(TrainingSetting(micro_batch=8))
+    balance = TrainingBalance(balancer, control, lambda kind, **data: told.append((kind, data)))
+    for _ in range(20):
+        balancer.adjust_resources()
+        balance.follow()
+    assert balancer.level == 1
+    assert balancer.lowered_by.reason == "others_work"  # for the benchmark, which will say so
+    assert told == []
 
 
 def checkpoints(config: Path) -> int:

@@ -17,6 +17,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
+from so8t.report.setting_words import setting_words, variant_of
 from so8t.report.text import Text, resolve_language
 
 if TYPE_CHECKING:
@@ -182,13 +183,14 @@ class ConsoleReporter:
 
     def note(self, kind: str, **detail: Any) -> None:
         """Tell of an event."""
-        if f"cli.note.{kind}" in self._console.text:
-            shown = self._console.text.shown(detail)
+        key = f"cli.note.{variant_of(kind, detail)}"
+        if key in self._console.text:
+            shown = self._console.text.shown(setting_words(detail, self._console.text))
             if "arm" in detail:
                 shown["arm"] = str(detail["arm"]).upper()
             if "phase" in detail:
                 shown["phase"] = self._console.text(f"cli.phase.{detail['phase']}")
-            self._console.message(f"cli.note.{kind}", **shown)
+            self._console.message(key, **shown)
         else:
             # What an engine notices comes with a sentence of its own.
             self._console.message("cli.note.other", kind=kind, message=detail.get("message", ""))

@@ -309,7 +309,7 @@ class _Jobs:
                 self._note(
                     "training_setting",
                     {
-                        "reason": "out of memory",
+                        "reason": "out_of_memory",
                         "detail": error.message,
                         "before": before.asdict(),
                         "after": after.asdict(),

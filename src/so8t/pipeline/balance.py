@@ -84,10 +84,10 @@ class Balancing:
         self._told_fault = False
         if balancer is not None:
             # Steps from before there was anything to answer moved nothing but the level.
-            earlier = balancer.take_adjustments()
+            balancer.take_adjustments()
             balancer.fit(most=profile.slots, squeezes=len(self._profiles) - 1, squeeze=0)
-            if earlier and self.level < profile.slots:
-                self._adjusted(earlier[-1], profile.slots, self.level)
+            if (lowered := balancer.lowered_by) is not None:
+                self._adjusted(lowered, profile.slots, self.level)
 
     @property
     def profile(self) -> LoadProfile:

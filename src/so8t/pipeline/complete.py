@@ -177,7 +177,7 @@ class CompleteAutomatedABPipeline:
         """Return what is called twice a second while B is trained."""
         if self._balancer is None:
             return self._stop.check
-        balance = TrainingBalance(self._balancer, control, self._note)
+        balance = TrainingBalance(self._balancer, control, self._journal.event)
 
         def attend() -> None:
             balance.follow()

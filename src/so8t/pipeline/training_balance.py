@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from so8t.pipeline.balance import ADJUSTED, seen
+from so8t.pipeline.balance import seen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,29 +19,39 @@ if TYPE_CHECKING:
     from so8t.models.training_setting import TrainingControl
     from so8t.resources.balancer import Adjustment, ResourceBalancer
 
+#: What the balancer asked a training for, and why; `training_setting` follows once it is done.
+ASKED = "training_setting_asked"
+
 
 class TrainingBalance:
     """Follows the balancer while B is trained; `follow` is called twice a second."""
 
     def __init__(
-        self, balancer: ResourceBalancer, control: TrainingControl, note: Callable[..., None]
+        self, balancer: ResourceBalancer, control: TrainingControl, record: Callable[..., None]
     ) -> None:
+        """`record(kind, **data)` keeps what was asked for; the training tells what it did."""
         self._balancer = balancer
         self._control = control
-        self._note = note
+        self._record = record
 
     def follow(self) -> None:
-        """Record the steps that the balancer took since the last call, and pass them on."""
+        """Pass on the steps that the balancer took since the last call, and record what they ask.
+
+        A step that asks for nothing here (others' work, a level that no answer is in flight at)
+        leaves no trace: nothing changes.
+        """
         for step in self._balancer.take_adjustments():
-            self._note(
-                ADJUSTED,
-                reason=step.reason,
-                before=step.before,
-                after=step.after,
-                squeeze=step.squeeze,
-                seen=seen(step.sample),
-            )
+            before = self._control.setting
             pass_on(step, self._control)
+            after = self._control.setting
+            if after != before:
+                self._record(
+                    ASKED,
+                    reason=step.reason,
+                    before=before.asdict(),
+                    after=after.asdict(),
+                    seen=seen(step.sample),
+                )
 
 
 def pass_on(step: Adjustment, control: TrainingControl) -> None:

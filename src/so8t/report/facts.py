@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ruamel.yaml import YAML
 
 from so8t.domain.canonical import canonical_json
+from so8t.report.setting_words import setting_words, variant_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +44,7 @@ def training_facts(view: View, text: Text) -> list[tuple[str, str]]:
         return ", ".join(map(text.number, value)) if value else None
 
     def setting(value: Any) -> str:
-        checkpointing = text("training.on" if value["gradient_checkpointing"] else "training.off")
+        checkpointing = text("profile.on" if value["gradient_checkpointing"] else "profile.off")
         return text("training.setting_words", **value | {"checkpointing": checkpointing})
 
     def search(value: Any) -> str:
@@ -212,19 +213,10 @@ def calibration_rows(view: View, text: Text) -> list[dict[str, Any]]:
 
 def event_words(event: Occurrence, text: Text) -> str:
     """Say what happened; an event that has no words of its own is shown as it was recorded."""
-    key = f"event.{event.kind}"
+    key = f"event.{variant_of(event.kind, event.data)}"
     if key not in text:
         return f"{event.kind} {canonical_json(event.data)}"
-    data = dict(event.data)
-    before, after = data.get("before"), data.get("after")
-    if isinstance(before, dict) and isinstance(after, dict):
-        # Of two ways to load a model, what differs.
-        changed = [name for name in after if before.get(name) != after[name]]
-        data |= {
-            "before": {name: str(before.get(name) or text("unknown")) for name in changed},
-            "after": {name: after[name] for name in changed},
-        }
-    values = text.shown(data)
+    values = text.shown(setting_words(event.data, text))
     if "arm" in values:
         values["arm"] = str(values["arm"]).upper()
     if event.data.get("phases_lost"):

@@ -56,6 +56,7 @@ _QUIET = {
     CHECKED,
     "suites_read",
     "judgement",
+    "training_setting_asked",
     "resources_summary",
     "looked",
     "longest_question",

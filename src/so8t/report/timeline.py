@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     Scale = Callable[[float], float]
 
-#: The event of a step, as the pipeline records it.
-_STEP = "resources_adjusted"
+#: The events of a step, as the pipeline records them: in the benchmark, in a training.
+_STEPS = {"resources_adjusted", "training_setting"}
 _SERIES = ("cpu", "cpu_own", "memory", "gpu", "gpu_memory")
 _HEIGHT, _TOP, _BOTTOM, _LEFT, _RIGHT = 230, 14, 52, 46, 14
 _MOST_SPOKEN = 20
@@ -30,7 +30,7 @@ def timelines(view: View, text: Text) -> list[Markup]:
     """Draw the machine's load in both layouts; nothing where fewer than two points are known."""
     if len(view.resources) < 2:  # noqa: PLR2004 - a line needs two points
         return []
-    steps = [event.at for event in view.occurrences if event.kind == _STEP]
+    steps = [event.at for event in view.occurrences if event.kind in _STEPS]
     return [_timeline(view.resources, steps, text, layout) for layout in (WIDE, NARROW)]
 
 

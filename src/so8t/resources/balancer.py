@@ -93,6 +93,7 @@ class ResourceBalancer:
         self._keep = keep
         self._samples: deque[Sample] = deque(maxlen=_REMEMBERED)
         self._adjustments: deque[Adjustment] = deque()
+        self._lowered: Adjustment | None = None
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
@@ -137,6 +138,12 @@ class ResourceBalancer:
         return self._state.level
 
     @property
+    def lowered_by(self) -> Adjustment | None:
+        """The newest step down; None at the highest level."""
+        with self._lock:
+            return self._lowered if self._state.level < self._limits.most else None
+
+    @property
     def squeeze(self) -> int:
         """Which of the smaller ways to load the models is wanted; 0 for none."""
         return self._state.squeeze
@@ -170,6 +177,8 @@ class ResourceBalancer:
                 sample,
             )
             self._adjustments.append(step)
+            if step.after < step.before:
+                self._lowered = step
             return step
 
     def take_adjustments(self) -> list[Adjustment]:
