@@ -23,6 +23,7 @@ from so8t.examples import CONFIGS, DEMO
 from so8t.journal.lease import Lease
 from so8t.journal.store import Journal, system_now
 from so8t.pipeline.planning import Needs, check_disk
+from so8t.verdict.power import minimal_detectable_difference
 
 QUICKSTART = DEMO.parent
 
@@ -223,6 +224,16 @@ def test_validate_and_plan_say_what_will_happen(capsys, here):
     assert plan["both_fit"] is True
     assert plan["memory_needed"] < plan["memory_both"] <= 2 * plan["memory_needed"]
     assert set(plan["detectable_difference"]) == {"0.1", "0.2", "0.4"}
+    code, out, _ = so8t(capsys, "plan", str(config))
+    assert plan["detectable_difference"]["0.1"] is None
+    fewest = plan["fewest_questions"]["0.1"]
+    assert minimal_detectable_difference(fewest, 0.1) is not None
+    assert minimal_detectable_difference(fewest - 1, 0.1) is None
+    assert (
+        f"12 questions are too few to find any difference in 8 of 10 runs: ask at least {fewest}"
+        in out
+    )
+    assert "up to 1 step, however long they take (b.finetune.max_seconds" in out
     assert not (here / "runs").exists()
 
 

@@ -33,9 +33,7 @@ class Recording:
         share = self.memory[min(self.taken, len(self.memory) - 1)]
         self.taken += 1
         at = 5.0 * self.taken
-        return Sample(
-            at=at, monotonic=at, level=level, memory=share, cpu_others=self.cpu_others
-        )
+        return Sample(at=at, monotonic=at, level=level, memory=share, cpu_others=self.cpu_others)
 
     def close(self) -> None:
         """Nothing is held."""

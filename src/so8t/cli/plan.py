@@ -11,7 +11,7 @@ from so8t.cli.console import common, size
 from so8t.cli.wire import with_config
 from so8t.pipeline import data_policy, leaks, planning, truncation
 from so8t.pipeline.estimate import estimate_memory, estimate_time
-from so8t.verdict.power import minimal_detectable_difference
+from so8t.verdict.power import minimal_detectable_difference, needed_items
 
 if TYPE_CHECKING:
     from so8t.cli.console import Console
@@ -34,9 +34,11 @@ def command(console: Console, config: RunConfig) -> None:
     time = estimate_time(config, sources, samples)
     alpha = config.verdict.alpha
     detectable = {
-        str(share): minimal_detectable_difference(len(samples), share, alpha=alpha)
+        share: minimal_detectable_difference(len(samples), share, alpha=alpha)
         for share in _DISCORDANCES
     }
+    # Fewer questions find no difference at all, not even one of all that the models disagree on.
+    fewest = {share: needed_items(share, share, alpha=alpha) for share in _DISCORDANCES}
     cut = truncation.in_earlier_runs(config, samples, config.output)
     crowded = truncation.without_room(config, samples)
     plan: dict[str, Any] = {
@@ -57,7 +59,8 @@ def command(console: Console, config: RunConfig) -> None:
         "seconds_low": time.low,
         "seconds_high": time.high,
         "seconds_basis": time.basis,
-        "detectable_difference": detectable,
+        "detectable_difference": {str(share): found for share, found in detectable.items()},
+        "fewest_questions": {str(share): count for share, count in fewest.items()},
         "truncated_before": {"answers": cut.answers, "truncated": cut.truncated},
         "questions_without_room": len(crowded),
     }
@@ -67,7 +70,7 @@ def command(console: Console, config: RunConfig) -> None:
     console.data(plan)
     text = console.text
     for name, count in plan["categories"].items():
-        console.line(f"  {name}: {count}")
+        console.line(text("cli.plan.category", name=text.known("category", name), count=count))
     console.line(text("cli.plan.calls", samples=len(samples), calls=plan["calls"]))
     console.line(text("cli.plan.disk", needed=size(needed.disk), free=size(needed.free)))
     _say_memory(console, memory)
@@ -89,16 +92,22 @@ def command(console: Console, config: RunConfig) -> None:
         )
     training = config.b.finetune
     if training is not None:
-        most = training.max_seconds
-        limit = text("cli.plan.no_limit") if most is None else text.duration(most)
-        console.line(text("cli.plan.without_training", steps=training.steps, limit=limit))
-        found = text("training.leaks_found", **plan["leaks"])
-        console.line(f"{text('training.leaks')}: {found}")
-        found = text("training.policy_found", **plan["policy"])
-        console.line(f"{text('training.policy')}: {found}")
+        limit = training.max_seconds
+        console.line(
+            text("cli.plan.training", steps=training.steps)
+            if limit is None
+            else text("cli.plan.training_limited", steps=training.steps, limit=text.duration(limit))
+        )
+        for name in ("leaks", "policy"):
+            found = text(f"training.{name}_found", **plan[name])
+            console.line(text("cli.plan.found", what=text(f"training.{name}"), found=found))
     for share, difference in detectable.items():
-        shown = text("cli.plan.out_of_reach") if difference is None else f"{difference:.1%}"
-        console.line(text("cli.plan.detectable", share=f"{float(share):.0%}", difference=shown))
+        shown = f"{share:.0%}"
+        console.line(
+            text("cli.plan.too_few", share=shown, samples=len(samples), needed=fewest[share])
+            if difference is None
+            else text("cli.plan.detectable", share=shown, difference=f"{difference:.1%}")
+        )
 
 
 def _say_memory(console: Console, memory: MemoryEstimate) -> None:
