@@ -17,6 +17,7 @@ import psutil
 import pytest
 from tiny_gguf import TEMPLATE, write_tiny_gguf
 
+from processes import gone
 from so8t.domain.exchange import (
     Arm,
     Decoding,
@@ -40,19 +41,6 @@ def _ask(model, requests, profile=ONE_SLOT):
 
 def _texts(replies):
     return {reply.key: (reply.status, reply.text) for reply in replies}
-
-
-def _gone(pid, within=5.0):
-    """Whether the process ended in time; a zombie is at its end."""
-    until = time.monotonic() + within
-    while time.monotonic() < until:
-        try:
-            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
-                return True
-        except psutil.NoSuchProcess:
-            return True
-        time.sleep(0.02)
-    return False
 
 
 # Answers
@@ -301,7 +289,7 @@ def test_a_hung_child_is_ended_at_the_deadline(endless_model, question):
         assert 2 <= len(received) < 9
         assert "deadline" in error.message
         assert time.monotonic() - started < 5
-        assert _gone(session.pid)
+        assert gone(session.pid)
 
 
 def test_a_load_that_hangs_is_ended(tiny_model):
@@ -354,7 +342,7 @@ for _ in s.serve(q() for _ in iter(int, 1)):
         parent.kill()
         parent.wait()
         parent.stdout.close()
-    assert _gone(pid)
+    assert gone(pid)
 
 
 @LINUX

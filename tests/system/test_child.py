@@ -10,9 +10,9 @@ import threading
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 
+from processes import gone
 from so8t.errors import EngineCrashed
 from so8t.system.child import Child, ChildTimeoutError
 
@@ -25,18 +25,6 @@ LINUX = pytest.mark.skipif(sys.platform != "linux", reason="real-time signals, P
 def child():
     with Child("child_under_test", environment=HERE) as child:
         yield child
-
-
-def _gone(pid, within=5.0):
-    until = time.monotonic() + within
-    while time.monotonic() < until:
-        try:
-            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
-                return True
-        except psutil.NoSuchProcess:
-            return True
-        time.sleep(0.02)
-    return False
 
 
 def test_messages_come_back_as_they_went(child):
@@ -121,7 +109,7 @@ def test_a_stopped_child_blocks_nobody(child):
         child.receive(timeout=0.1)
     child.close(grace=0.3)
     assert time.monotonic() - started < 5
-    assert _gone(child.pid)
+    assert gone(child.pid)
 
 
 @POSIX
@@ -131,7 +119,7 @@ def test_close_ends_a_child_that_ignores_everything(child):
     child.receive(timeout=20)
     child.send({"op": "sleep", "seconds": 60})
     child.close(grace=0.3)
-    assert _gone(child.pid)
+    assert gone(child.pid)
 
 
 def test_close_twice_and_after_kill(child):
@@ -139,7 +127,7 @@ def test_close_twice_and_after_kill(child):
     child.kill()
     child.close()
     child.close()
-    assert _gone(child.pid)
+    assert gone(child.pid)
     assert child._process.stdout.closed
     assert child._process.stderr.closed
 
@@ -185,13 +173,13 @@ def _orphan(message):
 
 def test_an_idle_child_dies_with_its_parent():
     """The end of input ends a child that waits for messages, on every platform."""
-    assert _gone(_orphan({"op": "echo"}))
+    assert gone(_orphan({"op": "echo"}))
 
 
 @LINUX
 def test_a_busy_child_dies_with_its_parent():
     """On Linux also a child that is busy, and reads nothing, ends with its parent."""
-    assert _gone(_orphan({"op": "sleep", "seconds": 60}))
+    assert gone(_orphan({"op": "sleep", "seconds": 60}))
 
 
 @LINUX

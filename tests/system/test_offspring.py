@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
+from processes import gone
 from so8t.system import offspring
 
 if TYPE_CHECKING:
@@ -41,14 +42,6 @@ def family(place: Path, child: str = SLEEPS) -> tuple[subprocess.Popen, psutil.P
     return parent, psutil.Process(int(parent.stdout.readline()))
 
 
-def gone(process: psutil.Process) -> bool:
-    for _ in range(100):
-        if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
-            return True
-        time.sleep(0.05)
-    return False
-
-
 @posix
 @pytest.mark.parametrize("child", [SLEEPS, STUBBORN])
 def test_a_child_that_outlives_its_killed_parent_is_ended_by_the_next_start(
@@ -65,7 +58,7 @@ def test_a_child_that_outlives_its_killed_parent_is_ended_by_the_next_start(
     parent.stdout.close()
     assert orphan.is_running()
     assert offspring.end_orphans(tmp_path) == [orphan.pid]
-    assert gone(orphan)
+    assert gone(orphan.pid)
     assert offspring.end_orphans(tmp_path) == []
 
 
@@ -99,7 +92,7 @@ def test_a_job_object_takes_the_children_along(tmp_path):
     child = psutil.Process(int(parent.stdout.readline()))
     parent.kill()
     parent.wait()
-    assert gone(child)
+    assert gone(child.pid)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there the job object does it")

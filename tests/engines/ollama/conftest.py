@@ -3,26 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from ollama_lane import FAST
 
-from so8t.domain.exchange import Arm, Message, ServedModel
+from so8t.domain.exchange import Arm, ServedModel
+from so8t.engines.ollama import OllamaEngine
 from so8t.engines.ollama.client import OllamaClient
 from so8t.engines.ollama.fake import FakeOllama
-from so8t.engines.ollama.timing import Deadlines, Retries, Timing
-
-FAST = Timing(
-    answer=Deadlines(connect=1.0, first_byte=0.8, between=0.5, whole=1.5),
-    # A sound server answers these at once, but a busy machine may take its time.
-    quick=Deadlines(connect=1.0, first_byte=3.0, between=3.0, whole=4.0),
-    load=Deadlines(connect=1.0, first_byte=1.0, between=1.0, whole=1.2),
-    probe=Deadlines(connect=1.0, first_byte=0.8, between=0.8, whole=1.0),
-    create=Deadlines(connect=1.0, first_byte=2.0, between=2.0, whole=5.0),
-    upload=Deadlines(connect=1.0, first_byte=2.0, between=0.8, whole=5.0),
-    restart=1.5,
-    unload=1.0,
-    poll=0.02,
-    retries=Retries(attempts=3, busy_seconds=1.2, wait_initial=0.01, wait_max=0.05, jitter=0.01),
-)
-HELLO = (Message("user", "hello"),)
 
 
 def pytest_configure(config):
@@ -63,3 +49,24 @@ def served(fake):
         return ServedModel(arm, name, fake.store.find(name).digest)
 
     return make
+
+
+@pytest.fixture
+def engine_of(fake):
+    """Make engines for the fake server; they are closed at the end. `heard` holds findings."""
+    made = []
+
+    def make(**options):
+        options.setdefault("timing", FAST)
+        made.append(OllamaEngine(fake.url, **options))
+        return made[-1]
+
+    yield make
+    for engine in made:
+        engine.close()
+
+
+@pytest.fixture
+def heard():
+    """Findings, for `on_finding=heard.append`."""
+    return []

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
+from ollama_lane import FAST, HELLO
 from wire import WireServer, recordings, sending, wire_pieces
 
-from conftest import FAST, HELLO
 from so8t.domain.exchange import (
     Continuation,
     Decoding,

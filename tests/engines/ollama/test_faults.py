@@ -11,6 +11,7 @@ import time
 from itertools import count
 
 import pytest
+from ollama_lane import FAST, HELLO, question
 from wire import (
     DONE,
     GOOD_ANSWER,
@@ -23,15 +24,14 @@ from wire import (
     json_response,
     plain_response,
     read_request,
+    replying,
     reset,
     said,
     sending,
 )
 
-from conftest import FAST, HELLO
 from so8t.domain.exchange import (
     Arm,
-    Decoding,
     EngineRequest,
     LoadProfile,
     ServedModel,
@@ -106,31 +106,17 @@ class Ollama(WireServer):
         connection.sendall(reply)
 
 
-def chatting(pieces, *, pause=0.0, then=None):
-    """Script for a chat whose request has been read already."""
-
-    def script(connection):
-        for piece in pieces:
-            connection.sendall(piece)
-            if pause:
-                time.sleep(pause)
-        if then is not None:
-            then(connection)
-
-    return script
-
-
 def serve_one(*chats):
     """Ask one question of a session on such a server; return the reply, tries and seconds."""
     with Ollama(*chats) as server:
         engine = OllamaEngine(server.url, timing=FAST)
         session = engine.open(ServedModel(Arm.A, "m", DIGEST), LoadProfile())
         began = time.monotonic()
-        (reply,) = session.serve([EngineRequest("k", HELLO, Decoding(max_tokens=8))])
+        (reply,) = session.serve([question()])
         return reply, server.asked, time.monotonic() - began
 
 
-CHAT_GOOD = chatting(GOOD_ANSWER)
+CHAT_GOOD = replying(GOOD_ANSWER)
 
 # One client call each: (script, fault, retryable)
 TORN = [STREAM_HEAD, chunk(said("ye")), b'40\r\n{"model":"m","mess']
@@ -314,13 +300,13 @@ def test_a_server_that_does_not_read(client_of, tmp_path):
 
 # What a session makes of a fault: a retry that heals, or a failed reply with its reason.
 HEALED = {
-    "reset in the middle of a line": chatting(TORN, then=reset),
-    "end without done": chatting([STREAM_HEAD, chunk(said("no")), STREAM_END]),
+    "reset in the middle of a line": replying(TORN, then=reset),
+    "end without done": replying([STREAM_HEAD, chunk(said("no")), STREAM_END]),
     "accepts and never answers": hold,
-    "stops after the first line": chatting([STREAM_HEAD, chunk(said("n"))], then=hold),
-    "503": chatting([json_response({"error": "server busy, please try again."}, 503)]),
-    "500 crash text": chatting([plain_response(b"panic: runtime error", 500)]),
-    "crash in the middle": chatting(
+    "stops after the first line": replying([STREAM_HEAD, chunk(said("n"))], then=hold),
+    "503": replying([json_response({"error": "server busy, please try again."}, 503)]),
+    "500 crash text": replying([plain_response(b"panic: runtime error", 500)]),
+    "crash in the middle": replying(
         [
             STREAM_HEAD,
             chunk(said("no")),
@@ -344,9 +330,9 @@ FAILED = {
     "crash in the middle": (HEALED["crash in the middle"], "unexpected EOF", 3),
     "reset in the middle of a line": (HEALED["reset in the middle of a line"], "broke", 3),
     "500 crash text": (HEALED["500 crash text"], "panic: runtime error", 3),
-    "JSON that is no object": (chatting([json_response([1])]), "no object", 1),
+    "JSON that is no object": (replying([json_response([1])]), "no object", 1),
     "too long a prompt": (
-        chatting(
+        replying(
             [
                 json_response(
                     {
@@ -361,12 +347,12 @@ FAILED = {
         1,
     ),
     "wrong option type": (
-        chatting([json_response({"error": 'option "stop" must be of type array'}, 500)]),
+        replying([json_response({"error": 'option "stop" must be of type array'}, 500)]),
         "must be of type",
         1,
     ),
     "repetition": (
-        chatting([STREAM_HEAD, *[chunk(said("q"))] * 31, STREAM_END]),
+        replying([STREAM_HEAD, *[chunk(said("q"))] * 31, STREAM_END]),
         "31 equal tokens in a row",
         1,
     ),

@@ -11,11 +11,11 @@ import sys
 import textwrap
 import time
 
-import psutil
 import pytest
+from ollama_lane import FAST
 from wire import closed_port
 
-from conftest import FAST
+from processes import alive
 from so8t.engines.ollama import ManagedServer, OllamaClient, server_environment
 from so8t.errors import EngineError, PrerequisiteError
 
@@ -58,13 +58,6 @@ def patient():
     return replace(FAST, restart=20.0)
 
 
-def _alive(pid):
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
 def _managed(tmp_path, program, timing, port=None, grace=10.0):
     url = f"http://127.0.0.1:{port or closed_port()}"
     state = tmp_path / "state"
@@ -82,9 +75,9 @@ def test_it_is_started_with_the_right_environment_and_stopped_with_its_runners(
         told = json.loads(seen.read_text())
         assert told["OLLAMA_NUM_PARALLEL"] == "3"
         assert (told["OLLAMA_NO_CLOUD"], told["LLAMA_ARG_CACHE_RAM"]) == ("1", "0")
-        assert _alive(told["runner"])
-    assert not _alive(told["pid"])
-    assert not _alive(told["runner"])
+        assert alive(told["runner"])
+    assert not alive(told["pid"])
+    assert not alive(told["runner"])
 
 
 def test_runners_of_a_killed_server_end_too(tmp_path, program, seen, patient):
@@ -93,12 +86,12 @@ def test_runners_of_a_killed_server_end_too(tmp_path, program, seen, patient):
         told = json.loads(seen.read_text())
         os.kill(told["pid"], signal.SIGKILL)
         time.sleep(0.1)
-        assert _alive(told["runner"])
+        assert alive(told["runner"])
         server.restart()
         again = json.loads(seen.read_text())
         assert again["pid"] != told["pid"]
-        assert not _alive(told["runner"])
-    assert not _alive(again["runner"])
+        assert not alive(told["runner"])
+    assert not alive(again["runner"])
 
 
 def test_a_runner_that_does_not_listen_is_killed(tmp_path, program, seen, patient):
@@ -110,8 +103,8 @@ def test_a_runner_that_does_not_listen_is_killed(tmp_path, program, seen, patien
     with _managed(tmp_path, program, patient, grace=1.0):
         told = json.loads(seen.read_text())
         time.sleep(1.0)  # the runner is a Python that has to get to its first line
-    assert not _alive(told["runner"])
-    assert not _alive(told["pid"])
+    assert not alive(told["runner"])
+    assert not alive(told["pid"])
 
 
 def test_the_next_run_takes_over_what_a_killed_run_left(tmp_path, program, seen, patient):
@@ -128,11 +121,11 @@ def test_the_next_run_takes_over_what_a_killed_run_left(tmp_path, program, seen,
     command = [sys.executable, "-c", code, str(tmp_path / "state"), str(port), str(program)]
     assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
     told = json.loads(seen.read_text())
-    assert _alive(told["pid"])
+    assert alive(told["pid"])
     with _managed(tmp_path, program, patient, port) as server:
         assert server.managed
-    assert not _alive(told["pid"])
-    assert not _alive(told["runner"])
+    assert not alive(told["pid"])
+    assert not alive(told["runner"])
 
 
 def test_a_server_that_runs_already_is_left_alone(tmp_path, fake):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
+from ollama_lane import FAST
 from wire import WireServer, json_response, read_request
 
-from conftest import FAST
 from so8t.domain.exchange import Message
 from so8t.engines.ollama import (
     OllamaClient,

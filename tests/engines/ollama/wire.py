@@ -134,9 +134,19 @@ def hold(connection):
 
 def sending(pieces, *, pause=0.0, then=None):
     """Script: read the request, send the pieces, then close, or do `then`."""
+    reply = replying(pieces, pause=pause, then=then)
 
     def script(connection):
         read_request(connection)
+        reply(connection)
+
+    return script
+
+
+def replying(pieces, *, pause=0.0, then=None):
+    """Script: as `sending`, for a request that has been read already."""
+
+    def script(connection):
         for piece in pieces:
             connection.sendall(piece)
             if pause:
