@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from fractions import Fraction
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from so8t.errors import DataError
+from so8t.tasks.graders import numerals
 from so8t.tasks.graders.number import NumberGrader, answer_number, single_number
 
 # reference, reply, is it right
@@ -264,3 +266,15 @@ def test_decimals_are_exact(value: object) -> None:
         number = single_number(text)
         assert number is not None, text
         assert number.value == Fraction(str(value)), text
+
+
+@given(st.text(st.characters(max_codepoint=127)) | st.text("minus 12.$**__{}\\frac^-="))
+def test_rules_are_left_out_only_where_they_cannot_match(text):
+    """Preparing a text gives what all rewriting rules one after another give."""
+    expected = text
+    for pattern, replacement in (*numerals._LATEX, *numerals._TYPESET):
+        expected = pattern.sub(replacement, expected)
+    expected = unicodedata.normalize("NFKC", expected)
+    for pattern, replacement, _ in numerals._AFTER_NFKC:
+        expected = pattern.sub(replacement, expected)
+    assert numerals.prepare(text) == expected

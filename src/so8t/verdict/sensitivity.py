@@ -132,6 +132,8 @@ def missing_cases(
         return decide_pairs(Paired(a, b), n_total, settings, cluster_sizes=cluster_sizes)
 
     primary = decide_pairs(pairs, n_total, settings, cluster_sizes=cluster_sizes)
+    if not (lost_a.any() or lost_b.any()):
+        return Sensitivity(primary, best=primary, worst=primary)
     return Sensitivity(primary, best=case(0.0, 1.0), worst=case(1.0, 0.0))
 
 
@@ -165,15 +167,15 @@ def truncated_cases(
     cut_a = _shares("truncated_a", truncated_a, pairs)
     cut_b = _shares("truncated_b", truncated_b, pairs)
 
-    def case(a_gets: float | None, b_gets: float | None) -> Verdict:
-        a, b = pairs.scores_a, pairs.scores_b
-        if a_gets is not None and b_gets is not None:
-            # What is missing stays missing; what was cut is replaced.
-            a = _instead(a, cut_a, a_gets)
-            b = _instead(b, cut_b, b_gets)
+    def case(a_gets: float, b_gets: float) -> Verdict:
+        # What is missing stays missing; what was cut is replaced.
+        a, b = _instead(pairs.scores_a, cut_a, a_gets), _instead(pairs.scores_b, cut_b, b_gets)
         return decide_pairs(Paired(a, b), n_total, settings, cluster_sizes=cluster_sizes)
 
-    return Sensitivity(case(None, None), best=case(0.0, 1.0), worst=case(1.0, 0.0))
+    primary = decide_pairs(pairs, n_total, settings, cluster_sizes=cluster_sizes)
+    if not (cut_a.any() or cut_b.any()):
+        return Sensitivity(primary, best=primary, worst=primary)
+    return Sensitivity(primary, best=case(0.0, 1.0), worst=case(1.0, 0.0))
 
 
 def valid_only(

@@ -70,12 +70,14 @@ class NumberGrader(GraderSpec):
 
     def _equal(self, given: Number, right: Number) -> bool:
         """Compare the values; 25 % against a number without the sign may be 25 or 0.25."""
-        room = max(Fraction(self.tolerance), Fraction(self.relative_tolerance) * abs(right.value))
         pairs = [(given.value, right.value)]
         if given.percent and not right.percent:
             pairs.append((given.value / 100, right.value))
         elif right.percent and not given.percent:
             pairs.append((given.value, right.value / 100))
+        if not (self.tolerance or self.relative_tolerance):
+            return any(one == other for one, other in pairs)
+        room = max(Fraction(self.tolerance), Fraction(self.relative_tolerance) * abs(right.value))
         return any(abs(one - other) <= room for one, other in pairs)
 
 

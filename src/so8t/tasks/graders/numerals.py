@@ -42,8 +42,8 @@ class Number:
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
 _VULGAR = "¼½¾⅐⅑⅒⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"
 
-_REWRITES: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
-    # LaTeX, down to the characters that it prints
+# Each of these needs a backslash or a brace: LaTeX, down to the characters that it prints.
+_LATEX: list[tuple[re.Pattern[str], str]] = [
     (re.compile(r"\\[dtc]?frac\s*\{([^{}]{1,60})\}\s*\{([^{}]{1,60})\}"), r" \1/\2"),
     (re.compile(r"\\[dtc]?frac\s*(\d)\s*(\d)"), r" \1/\2"),
     (re.compile(r"\\(?:text|mathrm|mathbf|textbf|mbox)\s*\{([^{}]{0,200})\}"), r" \1"),
@@ -53,6 +53,9 @@ _REWRITES: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = 
     (re.compile(r"\\(?:times|cdot)(?![a-z])"), "×"),
     (re.compile(r"\\(?:approx|simeq)(?![a-z])"), "≈"),
     (re.compile(r"\^\{(-?\d{1,4})\}"), r"^\1"),
+]
+# Each of these needs a character beyond ASCII.
+_TYPESET: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
     # superscripts are exponents, not digits; NFKC would make 25 of 2⁵
     (re.compile(r"⁻?[⁰¹²³⁴-⁹]+"), lambda match: "^" + match[0].translate(_SUPERSCRIPTS)),
     (re.compile(r"[①-⑳⑴-⒇]"), " "),
@@ -60,26 +63,33 @@ _REWRITES: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = 
     # the spaces that typesetters put between thousands
     (re.compile(r"(?<=\d)[\u00a0\u2009\u202f](?=\d{3}(?!\d))"), ","),
 ]
-_REWRITES_AFTER_NFKC: list[tuple[re.Pattern[str], str]] = [
-    (re.compile("\u2044"), "/"),
-    (re.compile(r"(?<=\d)\*\*(?=\d)"), "^"),
-    (re.compile(r"\*\*|__"), ""),
-    (re.compile("[\u2212\u2012\u2010\u2011]|\u2013(?=[\\d.])"), "-"),
-    (re.compile(r"[▲△](?=[\d$¥])"), "-"),
-    (re.compile(r"(?<![A-Za-z])(?:minus|negative)\s+(?=[\d$.])", re.IGNORECASE), "-"),
-    (re.compile(r"マイナス(?=[\d〇一二三四五六七八九十百千])"), "-"),
-    (re.compile(r"(?<==)[ \t]{0,3}-[ \t]{1,3}(?=\d)"), " -"),
-    (re.compile(r"\b(USD|JPY|EUR|GBP|US|Rs\.?)(?=\d)"), r"\1 "),
+# In order; the last of a rule says whether a text in ASCII can match it.
+_AFTER_NFKC: list[tuple[re.Pattern[str], str, bool]] = [
+    (re.compile("\u2044"), "/", False),
+    (re.compile(r"(?<=\d)\*\*(?=\d)"), "^", True),
+    (re.compile(r"\*\*|__"), "", True),
+    (re.compile("[\u2212\u2012\u2010\u2011]|\u2013(?=[\\d.])"), "-", False),
+    (re.compile(r"[▲△](?=[\d$¥])"), "-", False),
+    (re.compile(r"(?<![A-Za-z])(?:minus|negative)\s+(?=[\d$.])", re.IGNORECASE), "-", True),
+    (re.compile(r"マイナス(?=[\d〇一二三四五六七八九十百千])"), "-", False),
+    (re.compile(r"(?<==)[ \t]{0,3}-[ \t]{1,3}(?=\d)"), " -", True),
+    (re.compile(r"\b(USD|JPY|EUR|GBP|US|Rs\.?)(?=\d)"), r"\1 ", True),
 ]
 
 
 def prepare(text: str) -> str:
     """Bring LaTeX, superscripts, full-width digits and the many minus signs to one form."""
-    for pattern, replacement in _REWRITES:
-        text = pattern.sub(replacement, text)
-    text = nfkc(text)
-    for pattern, plain in _REWRITES_AFTER_NFKC:
-        text = pattern.sub(plain, text)
+    if "\\" in text or "{" in text:
+        for pattern, printed in _LATEX:
+            text = pattern.sub(printed, text)
+    if not text.isascii():
+        for pattern, replacement in _TYPESET:
+            text = pattern.sub(replacement, text)
+        text = nfkc(text)
+    simple = text.isascii()
+    for pattern, plain, in_ascii in _AFTER_NFKC:
+        if in_ascii or not simple:
+            text = pattern.sub(plain, text)
     return text
 
 
@@ -218,7 +228,9 @@ def _sum(one: Fraction | None, part: int, other: Fraction | None, small: int) ->
 
 
 def _arabic(text: str) -> Fraction:
-    return Fraction(text.replace(",", ""))
+    plain = text.replace(",", "")
+    # Fraction reads any text by a pattern, which takes longer than all else here.
+    return Fraction(int(plain)) if plain.isdecimal() else Fraction(plain)
 
 
 def _atom(text: str) -> Fraction | None:
