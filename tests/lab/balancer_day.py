@@ -6,8 +6,8 @@ One day is 17,280 samples of 5 s. Other people start programs that fill memory a
 hold the models and something more for each answer in flight, and give it back only when an answer
 has ended. What is over 100 % of memory is an out-of-memory kill: a fixed level is dead from then
 on, and the policy must have none. Nothing here is measured: it is a model of a machine, to
-compare rules with each other under the same circumstances. The policy was tuned on the days 0 to 11:
-what it is worth is seen on others (`--first 1000`).
+compare rules with each other under the same circumstances. The policy was tuned on the days 0 to
+11; what it is worth is seen on others (`--first 1000`).
 """
 
 from __future__ import annotations
