@@ -19,12 +19,14 @@ from typing import Any
 
 from so8t.models.gguf_convert import convert
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "models"))
 
-import hf_models as hf
 import parity
-from test_gguf_convert import CHATS, FAMILIES, build, real_tokenizer
 from tokenizers import Tokenizer
+
+import hf_models as hf
+from hf_directories import CHATS, FAMILIES, build, real_tokenizer
 
 
 def row(

@@ -30,7 +30,7 @@ from so8t.models.gguf_convert import convert
 _MIB = 1 << 20
 _BLOCK = 32  # values in a q8_0 block
 _TEMPLATE = 96  # tokens around a question, and the answer
-_TESTS = Path(__file__).resolve().parents[1] / "tests" / "engines"
+_TESTS = Path(__file__).resolve().parents[1] / "tests"
 
 
 def write_models(directory: Path) -> dict[str, Path]:

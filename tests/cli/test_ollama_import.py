@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
 
 import pytest
 from tokenizers import Tokenizer
 
+from hf_directories import plain
 from so8t.cli import invoke as run
 from so8t.domain.plan import Phase
 from so8t.engines.ollama.fake import FakeOllama
 from so8t.journal.store import Journal
 
-MODELS = Path(__file__).parents[1] / "models"
-
 
 @pytest.fixture
 def neox(tmp_path):
     """A directory of an architecture that is not built in."""
-    sys.path.insert(0, str(MODELS))
-    try:
-        from test_gguf_convert import plain  # noqa: PLC0415 - the models' tests have their own place
-    finally:
-        sys.path.remove(str(MODELS))
     plain(tmp_path / "neox", architectures=["GPTNeoXForCausalLM"])
     template = (tmp_path / "neox" / "chat_template.jinja").read_text("utf-8")
     (tmp_path / "neox" / "chat_template.jinja").unlink()

@@ -9,7 +9,6 @@ import re
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import apsw
 import pytest
@@ -20,9 +19,6 @@ from so8t.domain.exchange import Arm, Decoding, EngineRequest, LoadProfile, Serv
 from so8t.engines.embedded import EmbeddedEngine
 from so8t.engines.ollama.fake import FakeOllama
 from so8t.serve.prompt import Form, conversation
-
-sys.path.append(str(Path(__file__).parent.parent / "engines"))
-
 from tiny_gguf import TRAINED_CONTEXT, write_tiny_gguf
 
 QUERY = "where is marker-q3w9?"

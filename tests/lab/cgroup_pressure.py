@@ -141,7 +141,7 @@ def within(made: Group, command: list[str], cwd: Path) -> subprocess.CompletedPr
 
 def prepare(directory: Path) -> Path:
     """Write the model (6 MB, but with 8 kB of KV cache a token), the questions and the config."""
-    sys.path.insert(0, str(ROOT / "tests" / "engines"))
+    sys.path.insert(0, str(ROOT / "tests"))
     import tiny_gguf  # noqa: PLC0415 - the tests' own model, in other sizes
 
     tiny_gguf.WIDTH, tiny_gguf.HIDDEN, tiny_gguf.HEADS, tiny_gguf.LAYERS = 128, 256, 4, 16

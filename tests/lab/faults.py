@@ -25,12 +25,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "pipeline"))
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "engines"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import apsw
 import psutil
 from scripted_run import config, prepared_journal, registration, samples
-from tiny_gguf import write_tiny_gguf
 from workload import (
     QUESTIONS,
     Row,
@@ -51,6 +50,7 @@ from so8t.journal.store import Journal, system_now
 from so8t.pipeline.killing import outcome as run_outcome
 from so8t.pipeline.phase4 import Phase4BenchmarkRunner
 from so8t.pipeline.progress import Silent, StopRequest
+from tiny_gguf import write_tiny_gguf
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

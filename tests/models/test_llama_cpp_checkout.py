@@ -9,8 +9,8 @@ import stat
 import sys
 
 import pytest
-from test_gguf_convert import plain
 
+from hf_directories import plain
 from so8t.errors import ModelError, PrerequisiteError, UnsupportedModelError
 from so8t.models.gguf_check import inspect_gguf
 from so8t.models.gguf_convert import convert

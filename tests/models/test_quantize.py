@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from test_gguf_convert import plain, write_safetensors
 
+from hf_directories import plain, write_safetensors
 from so8t.errors import ModelError, PrerequisiteError
 from so8t.models.gguf_convert import convert
 from so8t.models.quantize import choose_type, encode, quantize_gguf

@@ -11,8 +11,8 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
-from test_gguf_convert import plain
 
+from hf_directories import plain
 from so8t.config.schema import Source
 from so8t.errors import ModelError, PrerequisiteError
 from so8t.models.gguf_convert import convert

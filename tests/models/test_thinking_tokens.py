@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 
-import hf_models as hf
 import numpy as np
 import parity
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from test_gguf_convert import TOKENIZERS
 from test_training_data import write
 from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+import hf_models as hf
+from hf_directories import TOKENIZERS
 from so8t.domain.thinking_format import TAGS, FourfoldAnswer
 from so8t.errors import DataError, ModelError
 from so8t.models import training_data as data

@@ -7,7 +7,6 @@ import signal
 import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from scripted_run import Listener, config, prepared_journal, registration, samples
@@ -17,9 +16,6 @@ from so8t.engines.embedded import EmbeddedEngine
 from so8t.errors import Interrupted
 from so8t.pipeline.phase4 import Phase4BenchmarkRunner
 from so8t.pipeline.progress import StopRequest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "engines"))
-
 from tiny_gguf import write_tiny_gguf
 
 QUESTIONS = 6
