@@ -162,6 +162,26 @@ def test_the_door(server, serve):
     assert guarded.send("GET", "/healthz")[0] == 200
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code", "allow"),
+    [
+        ("GET", "/", 404, "path", None),
+        ("GET", f"/{MARKER}", 404, "path", None),
+        ("POST", "/think/", 404, "path", None),
+        ("GET", "/think", 405, "method", "POST"),
+        ("POST", "/healthz", 405, "method", "GET, HEAD"),
+    ],
+)
+def test_what_is_not_there_is_said_as_json(server, method, path, status, code, allow):
+    """No such path, or not with this method: the error form of all others, nothing repeated."""
+    found, headers, said = server.send(method, path)
+    assert (found, said["error"]["code"]) == (status, code)
+    assert headers["Content-Type"] == "application/json"
+    given = headers.get("Allow")
+    assert (given and sorted(given.split(", "))) == (allow and allow.split(", "))
+    assert MARKER not in json.dumps(said)
+
+
 def test_more_than_may_wait_are_told_to_come_back(serve):
     """One is answered, two wait, the rest hear 429 at once; those that wait get their answers."""
     server = serve(limits={**FAST, "waiting": 2})

@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
@@ -54,8 +55,11 @@ def make_app(service: ThinkService, door: Door) -> ASGIApp:
             Route("/healthz", endpoint.healthz, methods=["GET"]),
             Route("/metrics", endpoint.metrics, methods=["GET"]),
             Route("/openapi.json", endpoint.openapi, methods=["GET"]),
-        ]
+        ],
+        exception_handlers={404: endpoint.unknown, 405: endpoint.unknown},
     )
+    # A path with a slash too many is another path: a redirect would name this server's address.
+    app.router.redirect_slashes = False
     return _Doorkeeper(app, door, service)
 
 
@@ -137,6 +141,19 @@ class _Endpoint:
 
     async def openapi(self, _request: Request) -> Response:
         return JSONResponse(self._openapi)
+
+    async def unknown(self, _request: Request, error: Exception) -> Response:
+        """Say that a path is not there, or not with this method; what was asked is not repeated."""
+        assert isinstance(error, HTTPException)  # noqa: S101 - registered for these alone
+        code, message = {
+            404: (
+                "path",
+                "there is no such path; /openapi.json describes what there is",
+            ),
+            405: ("method", "this path takes another method; Allow names it"),
+        }[error.status_code]
+        self._service.metrics.rejected(code)
+        return _told(TurnedAwayError(error.status_code, code, message, **(error.headers or {})))
 
     async def _question(self, request: Request) -> Question:
         client = request.client.host if request.client else ""

@@ -121,6 +121,7 @@ def openapi(limits: Limits) -> dict[str, Any]:
         "400": turned_away("Not JSON in UTF-8."),
         "401": turned_away("The bearer token is missing or wrong."),
         "403": turned_away("Another site's page, or a host name that is not this server's."),
+        "405": turned_away("Another method than this path takes; Allow names it."),
         "408": turned_away(f"The body took longer than {limits.body_time:g} s."),
         "413": turned_away(f"More than {limits.body} bytes."),
         "415": turned_away("Not application/json."),
