@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
+import re
 
 import peft
+import pytest
 import torch
-from tiny_run import ENVIRONMENT, QUICKSTART, command, run_directory
+from tiny_run import QUICKSTART, run, run_directory
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from so8t.domain.plan import Phase
@@ -16,8 +17,10 @@ from so8t.journal.store import Journal
 from so8t.system.files import file_digest
 
 
-def test_adapter_thinking_packing_and_leaks_go_through_a_run(tmp_path):
-    """From base plus adapter and fourfold data to a verdict, with every part in the journal."""
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """The config of a run of base plus adapter and fourfold data, which has ended."""
+    tmp_path = tmp_path_factory.mktemp("made")
     torch.manual_seed(1)
     adapted = peft.get_peft_model(
         AutoModelForCausalLM.from_pretrained(QUICKSTART / "base"),
@@ -41,7 +44,7 @@ name: tiny
 a: {{source: {{hf: {json.dumps(str(QUICKSTART / "base"))}, adapter: adapter}}}}
 b:
   label: thinks in parts
-  finetune: {{data: [train.jsonl], steps: 2, batch_size: 8, threads: 1, packing: true,
+  finetune: {{data: [train.jsonl], steps: 2, batch_size: 8, threads: 1, packing: true, pet: true,
               held_out: 0.2, max_length: 128}}
 engine: {{slots: 1, threads: 1, context: 256}}
 generation: {{max_tokens: 8}}
@@ -50,10 +53,14 @@ verdict: {{stop: full}}
 """,
         "utf-8",
     )
-    done = subprocess.run(
-        command(config), capture_output=True, text=True, check=False, env=ENVIRONMENT, timeout=600
-    )
+    done = run(config)
     assert done.returncode == 0, done.stderr
+    return config
+
+
+def test_adapter_thinking_packing_and_leaks_go_through_a_run(made):
+    """To a verdict, with every part in the journal and in the report."""
+    tmp_path, config = made.parent, made
     with Journal(run_directory(config), readonly=True) as journal:
         a, b = (journal.phase(phase).result for phase in (Phase.PREPARE_A, Phase.PREPARE_B))
     weights = tmp_path / "adapter" / "adapter_model.safetensors"
@@ -77,3 +84,28 @@ verdict: {{stop: full}}
     assert a["source"]["adapter_digest"] in card
     report = (run_directory(config) / "report.html").read_text("utf-8")
     assert "1 of 60 lines" in report
+    assert training["packing"] is True
+    assert training["pet"] == [0.01, 0.05]  # of two steps, the second is beyond 20 %
+    assert "several conversations in one row" in report
+    assert "PET: weight 0.01, 0.05 in turn" in re.sub(r"<[^>]+>\s*<[^>]+>", ": ", report)
+
+
+def test_the_merged_weights_go_and_come_back_where_they_are_needed(made):
+    """Once B is made nothing is left of them; a damaged A is made again from base and adapter."""
+    artifacts = run_directory(made) / "artifacts"
+
+    def files():
+        return sorted(path.name for path in (artifacts / "a").iterdir())
+
+    assert files() == ["model-q8_0.gguf"]
+    before = (artifacts / "a" / "model-q8_0.gguf").read_bytes()
+    # As a kill in the middle of the removal leaves it, and as a damaged disk leaves A.
+    (artifacts / "a" / "with-adapter").mkdir()
+    (artifacts / "a" / "with-adapter" / "config.json").write_text("{}", "utf-8")
+    (artifacts / "a" / "model-q8_0.gguf").write_bytes(b"damaged")
+    again = run(made)
+    assert again.returncode == 0, again.stderr
+    assert "phase 1 (prepare A) done" in again.stderr
+    assert "phase 2 (prepare B) skipped" in again.stderr
+    assert (artifacts / "a" / "model-q8_0.gguf").read_bytes() == before
+    assert files() == ["model-q8_0.gguf"]

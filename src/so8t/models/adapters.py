@@ -12,6 +12,7 @@ import importlib.util
 import json
 import math
 import re
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -105,6 +106,16 @@ def read_adapter(directory: Path, base: Path) -> Adapter:
     )
 
 
+def discard_merge(out: Path) -> None:
+    """Remove what `merge_in_child` wrote to `out`; where it is wanted again, it is made again.
+
+    The record goes first: what a kill in between leaves is not taken for a whole one.
+    """
+    _record_of(out).unlink(missing_ok=True)
+    if out.exists():
+        shutil.rmtree(out)
+
+
 def merge_in_child(base: Path, adapter: Path, out: Path, inputs: str) -> dict[str, Any]:
     """Write the base with the adapter in its weights to the directory `out`; return the facts.
 
@@ -113,7 +124,7 @@ def merge_in_child(base: Path, adapter: Path, out: Path, inputs: str) -> dict[st
     difference of a logit between the adapter beside the weights and in them). Raises ModelError
     for an adapter that does not fit, TrainingError when the child does not survive.
     """
-    record = out.with_name(f"{out.name}.json")
+    record = _record_of(out)
     facts = _made_before(record, out, inputs)
     if facts is not None:
         return facts
@@ -123,6 +134,10 @@ def merge_in_child(base: Path, adapter: Path, out: Path, inputs: str) -> dict[st
     made = {"inputs": inputs, "digest": tree_digest(out), "facts": facts}
     write_atomic(record, json.dumps(made, indent=2) + "\n")
     return facts
+
+
+def _record_of(out: Path) -> Path:
+    return out.with_name(f"{out.name}.json")
 
 
 def _made_before(record: Path, out: Path, inputs: str) -> dict[str, Any] | None:

@@ -94,6 +94,8 @@ class FinetuneResult:
             only, see `so8t.models.so8.RotationCheck`.
         rank, largest_update: lora and qlora only; the largest Frobenius norm of an update.
         search: what the search found, see `so8t.models.search.Found`; None without one.
+        packing: whether several conversations were laid into one row.
+        pet: the weights that the penalty PET had, in the order of the steps; None without it.
 
     """
 
@@ -129,6 +131,8 @@ class FinetuneResult:
     rank: int | None = None
     largest_update: float | None = None
     search: dict[str, Any] | None = None
+    packing: bool = False
+    pet: list[float] | None = None
 
     def asdict(self) -> dict[str, Any]:
         """Return the fields as plain data."""

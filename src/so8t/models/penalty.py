@@ -20,6 +20,11 @@ def weight_at(step: int, steps: int) -> float:
     return next(weight for begins, weight in reversed(PHASES) if step >= begins * steps)
 
 
+def weights(done: int, steps: int) -> list[float]:
+    """Return the weights that the penalty had in the first `done` of `steps` steps, in order."""
+    return list(dict.fromkeys(weight_at(step, steps) for step in range(done)))
+
+
 def triples(segments: torch.Tensor) -> torch.Tensor:
     """Mark three tokens in a row of one example: (batch, length) to (batch, length - 2)."""
     return (segments[:, 2:] == segments[:, :-2]) & (segments[:, 2:] > 0)

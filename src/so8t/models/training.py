@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from so8t.errors import TrainingDiverged
-from so8t.models import training_methods
+from so8t.models import penalty, training_methods
 from so8t.models.finetune import FinetuneResult, thread_count
 from so8t.models.training_loop import Loop, RestartNeeded
 from so8t.models.training_model import (
@@ -104,6 +104,8 @@ def _train(
             data_digests={str(path): file_digest(path) for path in settings.data},
             threads=thread_count(settings),
             torch_version=torch.__version__,
+            packing=settings.packing,
+            pet=penalty.weights(course.step, settings.steps) if settings.pet else None,
             **facts,
         )
 

@@ -134,11 +134,14 @@ class CompleteAutomatedABPipeline:
                 self._progress,
             )
 
-        return self._prepared(Phase.PREPARE_A, inputs, work)
+        done = self._prepared(Phase.PREPARE_A, inputs, work)
+        if self._config.b.finetune is None:  # else phase 2 trains on what the adapter was merged to
+            prepare.forget_merge(self._artifacts / "a", done)
+        return done
 
     def run_phase2(self) -> Prepared:
         """Make B: fine-tune A and make the result servable, or make B's own source servable."""
-        self._first(Phase.PREPARE_A, self.run_phase1)
+        a = self._first(Phase.PREPARE_A, self.run_phase1)
         sources = self._resolved()
         inputs = prepare.inputs_b(self._config, sources[Arm.A], sources.get(Arm.B))
 
@@ -170,7 +173,10 @@ class CompleteAutomatedABPipeline:
             )
 
         done = self._prepared(Phase.PREPARE_B, inputs, work)
-        prepare.forget_training(self._artifacts / "b")  # not before the phase is recorded as done
+        # Not before the phase is recorded as done.
+        prepare.forget_training(self._artifacts / "b")
+        prepare.forget_merge(self._artifacts / "b", done)
+        prepare.forget_merge(self._artifacts / "a", a)
         return done
 
     def _attendant(self, control: TrainingControl) -> Callable[[], None]:

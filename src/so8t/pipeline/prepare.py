@@ -11,7 +11,7 @@ import so8t
 from so8t.domain.canonical import digest_of
 from so8t.domain.exchange import Arm
 from so8t.errors import UnsupportedModelError
-from so8t.models.adapters import merge_in_child
+from so8t.models.adapters import discard_merge, merge_in_child
 from so8t.models.finetune import finetune_in_child, remove_checkpoints
 from so8t.models.gguf_check import inspect_gguf
 from so8t.models.model_card import NAME, model_card
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 
 # Types whose own error is that of F16 or less: there is nothing to compare.
+_WITH_ADAPTER = "with-adapter"
 _EXACT = ("f32", "f16", "bf16")
 
 
@@ -140,10 +141,20 @@ def with_adapter(
     if source.adapter is None:
         return source, {}
     tell("merging", 0, 1)
-    out = directory / "with-adapter"
+    out = directory / _WITH_ADAPTER
     facts = merge_in_child(source.path, Path(source.adapter), out, source.digest)
     tell("merging", 1, 1)
     return replace(source, location=str(out)), facts
+
+
+def forget_merge(directory: Path, *made: Prepared) -> None:
+    """Remove the weights with an adapter in them, once all that is made of them is recorded.
+
+    They stay where a server imports that very directory. A phase that is done again merges again.
+    """
+    out = directory / _WITH_ADAPTER
+    if not any(one.location == str(out) for one in made):
+        discard_merge(out)
 
 
 def finetune(

@@ -27,6 +27,24 @@ _PLAIN_FROM, _PLAIN_BELOW = 1e-3, 1e6
 def training_facts(view: View, text: Text) -> list[tuple[str, str]]:
     """Return the figures of the fine-tuning that made B, those that were measured."""
     found = view.training or {}
+    shown = [
+        (text(f"training.{name}"), words)
+        for name, write in _training_writers(text).items()
+        if found.get(name) is not None and (words := write(found[name])) is not None
+    ]
+    checks = {"leaks": "training.leaks_found", "policy": "training.policy_found"}
+    shown += [
+        (text(f"training.{name}"), text(words, **found[name]))
+        for name, words in checks.items()
+        if name in found
+    ]
+    if found.get("stopped_by") == "max_seconds":
+        shown.append((text("training.stopped_by"), text("training.max_seconds")))
+    return shown
+
+
+def _training_writers(text: Text) -> dict[str, Callable[[Any], str | None]]:
+    """Return how each figure of a training is written, in the order of the report."""
 
     def whole(value: Any) -> str:
         return text.number(value)
@@ -51,12 +69,21 @@ def training_facts(view: View, text: Text) -> list[tuple[str, str]]:
         words = {"loss": loss(value["held_out_loss"]), "at_config": value["at_config"]}
         return text("training.search_words", **text.shown(value | words))
 
-    writers: dict[str, Callable[[Any], str | None]] = {
+    def packing(value: Any) -> str | None:
+        return text("training.packing_words") if value else None
+
+    def pet(value: Any) -> str | None:
+        weights = ", ".join(f"{one:g}" for one in value)
+        return text("training.pet_words", weights=weights) if weights else None
+
+    return {
         "method": str,
         "steps_done": whole,
         "resumed_from": steps,
         "search": search,
         "setting": setting,
+        "packing": packing,
+        "pet": pet,
         "training_seconds": text.duration,
         "conversations": whole,
         "tokens": whole,
@@ -73,20 +100,6 @@ def training_facts(view: View, text: Text) -> list[tuple[str, str]]:
         "merge_error": small,
         "rounding_error": small,
     }
-    shown = [
-        (text(f"training.{name}"), words)
-        for name, write in writers.items()
-        if found.get(name) is not None and (words := write(found[name])) is not None
-    ]
-    checks = {"leaks": "training.leaks_found", "policy": "training.policy_found"}
-    shown += [
-        (text(f"training.{name}"), text(words, **found[name]))
-        for name, words in checks.items()
-        if name in found
-    ]
-    if found.get("stopped_by") == "max_seconds":
-        shown.append((text("training.stopped_by"), text("training.max_seconds")))
-    return shown
 
 
 def training_about(view: View, text: Text) -> str:
