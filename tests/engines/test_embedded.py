@@ -15,7 +15,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tiny_gguf import TEMPLATE, write_tiny_gguf
 
 from processes import gone
 from so8t.domain.exchange import (
@@ -29,6 +28,7 @@ from so8t.domain.exchange import (
 )
 from so8t.engines.embedded import Deadlines, EmbeddedEngine
 from so8t.errors import EngineCrashed, ModelError
+from tiny_gguf import TEMPLATE, write_tiny_gguf
 
 ONE_SLOT = LoadProfile(slots=1, context=512, threads=1)
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="signals and /proc as Linux has them")
