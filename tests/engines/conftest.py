@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from tiny_gguf import write_tiny_gguf
 
 from so8t.domain.exchange import Arm, Decoding, EngineRequest, Message, ServedModel
+from tiny_gguf import write_tiny_gguf
 
 
 @pytest.fixture(scope="session")

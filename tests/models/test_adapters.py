@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 
-import hf_models as hf
 import parity
 import peft
 import pytest
@@ -14,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM
 
+import hf_models as hf
 from so8t.config.schema import Source
 from so8t.errors import ModelError
 from so8t.models.adapter_worker import merge

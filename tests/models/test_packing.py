@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hf_models as hf
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import hf_models as hf
 from so8t.errors import ModelError
 from so8t.models import packing
 from so8t.models import training_data as data

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 
-import hf_models as hf
 import parity
 import pytest
 
+import hf_models as hf
 from so8t.models.gguf_check import inspect_gguf
 from so8t.models.gguf_convert import convert
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 
-import hf_models as hf
 import pytest
 import torch
 from safetensors.torch import load_file
 from test_training_data import write
 from transformers import AutoModelForCausalLM
 
+import hf_models as hf
 from so8t.config.schema import Finetune
 from so8t.domain.thinking_format import TAGS, FourfoldAnswer
 from so8t.examples import quickstart
