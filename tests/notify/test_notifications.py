@@ -6,6 +6,7 @@ import io
 import json
 import os
 import stat
+import subprocess
 import sys
 import threading
 import time
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from processes import alive, gone
 from so8t.config.schema import Notify
 from so8t.journal.store import system_now
 from so8t.notify.channels import (
@@ -134,7 +136,7 @@ def test_the_persons_command_gets_the_facts_and_no_shell(tmp_path):
     """Arguments as they are, facts in the environment, hostile text unharmed."""
     tell = f'printf "%s|%s|%s" "$1" "$SO8T_TEXT" "$SO8T_OCCASION" > {tmp_path}/out'
     script = program(tmp_path / "tell", tell)
-    send(Command([str(script), "$HOME; x"]), told(text=HOSTILE.replace("\udcff", "")))
+    send(Command([str(script), "$HOME; x"], 30), told(text=HOSTILE.replace("\udcff", "")))
     first, text, occasion = (tmp_path / "out").read_text().split("|")
     assert (first, occasion) == ("$HOME; x", "done")
     assert text == HOSTILE.replace("\udcff", "").replace("\0", "")
@@ -155,6 +157,26 @@ def test_a_command_that_fails_is_an_event_and_no_more(arguments, why):
     (undelivered,) = send(Command(arguments, seconds=0.3)).undelivered()
     assert why in undelivered.message
     assert time.monotonic() - began < 20
+
+
+@posix
+def test_a_command_that_outlives_the_run_is_ended_when_its_time_is_over(tmp_path):
+    """The end of a run waits for no command; its whole group has the rest of its limit, no more."""
+    group = f"echo $$ > {tmp_path}/leader; sleep 61 & echo $! > {tmp_path}/child; wait"
+    script = program(tmp_path / "tell", f"trap '' TERM\n{group}")
+    run = f"""\
+from so8t.notify.channels import Command, Notification
+from so8t.notify.notifier import Notifier
+notifier = Notifier([Command([{str(script)!r}], 2.0)], linger=1.2)
+notifier.send(Notification("done", "run", "title", "text", {{}}))
+notifier.close()
+print(notifier.undelivered()[0].message)
+"""
+    said = subprocess.run([sys.executable, "-c", run], check=True, capture_output=True, text=True)
+    assert said.stdout == "still on its way when the run ended.\n"
+    pids = [int((tmp_path / name).read_text()) for name in ("leader", "child")]
+    assert all(alive(pid) for pid in pids)
+    assert all(gone(pid, within=30) for pid in pids)
 
 
 # --- webhook -------------------------------------------------------------------------------------
@@ -249,7 +271,8 @@ def test_a_webhook_that_hangs_delays_nothing(serve):
     assert len(hung.received) <= 1  # it is still at the first
     notifier.close()
     assert time.monotonic() - began < 50  # the hung one alone would take a minute
-    undelivered = [one for one in notifier.undelivered() if one.message == "not delivered in time."]
+    late = {"still on its way when the run ended.", "not delivered in time."}
+    undelivered = [one for one in notifier.undelivered() if one.message in late]
     assert len(undelivered) >= 3
 
 

@@ -386,6 +386,12 @@ class Notify(_Strict):
         description="a program with its arguments, run without a shell; the facts are in "
         "environment variables SO8T_*",
     )
+    command_timeout: float = Field(
+        default=60.0,
+        gt=0,
+        le=3600,
+        description="seconds that `command` has; then its process group is ended, SIGTERM first",
+    )
 
 
 class Thresholds(_Strict):

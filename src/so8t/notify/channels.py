@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from so8t.errors import SO8TError
+from so8t.notify import limited
 from so8t.notify.sounds import sound_file
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 _TAIL = 300
 _SECONDS = 15.0
-_COMMAND_SECONDS = 60.0
 _PLAYERS = ("pw-play", "paplay", "aplay")
 
 
@@ -209,7 +208,7 @@ class Command:
 
     name = "command"
 
-    def __init__(self, arguments: Sequence[str], seconds: float = _COMMAND_SECONDS) -> None:
+    def __init__(self, arguments: Sequence[str], seconds: float) -> None:
         self._arguments, self._seconds = list(arguments), seconds
 
     def deliver(self, notification: Notification) -> None:
@@ -228,14 +227,18 @@ def _texts(notification: Notification) -> dict[str, str]:
 def run_limited(
     arguments: Sequence[str], seconds: float, environment: Mapping[str, str] | None = None
 ) -> None:
-    """Run a program for at most `seconds`; then it is ended with everything that it started.
+    """Run a program for at most `seconds`; then it is ended with its process group.
+
+    The limit holds too when this process ends first: another one keeps the time.
 
     Raises UndeliveredError.
     """
+    keeper = [sys.executable, "-I", "-S", limited.__file__, f"{seconds:g}"]
+    began = time.monotonic()
     with tempfile.TemporaryFile() as errors:
         try:
             process = subprocess.Popen(
-                arguments,
+                [*keeper, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=errors,
@@ -244,23 +247,13 @@ def run_limited(
             )
         except (OSError, ValueError) as error:
             raise UndeliveredError(f"{arguments[0]} could not be started: {error}") from error
-        try:
-            code = process.wait(timeout=seconds)
-        except subprocess.TimeoutExpired:
-            _end(process)
-            raise UndeliveredError(
-                f"{arguments[0]} took longer than {seconds:g} s and was ended."
-            ) from None
-        if code != 0:
-            errors.seek(0)
-            said = errors.read().decode(errors="replace").strip()[-_TAIL:]
-            raise UndeliveredError(f"{arguments[0]} ended with {code}. {said}".strip())
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    if sys.platform == "win32":
-        process.kill()
-    else:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+        code = process.wait()
+        if code == 0:
+            return
+        errors.seek(0)
+        said = errors.read().decode(errors="replace").strip()[-_TAIL:]
+    if code == limited.ENDED and time.monotonic() - began >= seconds:
+        raise UndeliveredError(f"{arguments[0]} took longer than {seconds:g} s and was ended.")
+    if code == limited.NOT_STARTED:
+        raise UndeliveredError(f"{arguments[0]} could not be started: {said}")
+    raise UndeliveredError(f"{arguments[0]} ended with {code}. {said}".strip())

@@ -53,7 +53,7 @@ def channels_of(config: Notify, state: Path) -> list[Channel]:
     if config.webhook is not None:
         found.append(Web(config.webhook.url, config.webhook.timeout))
     if config.command is not None:
-        found.append(Command(config.command))
+        found.append(Command(config.command, config.command_timeout))
     return found
 
 
@@ -82,7 +82,10 @@ class Notifier:
         return found
 
     def close(self) -> None:
-        """Wait a few seconds for what is on its way; what takes longer counts as undelivered."""
+        """Wait a few seconds for what is on its way; what takes longer counts as undelivered.
+
+        A program that is still at work then has the rest of its own time limit.
+        """
         until = time.monotonic() + self._linger
         for worker in self._workers:
             worker.close(max(0.0, until - time.monotonic()))
@@ -117,7 +120,9 @@ class _Worker:
         self._queue.put(None)
         self._thread.join(seconds)
         if self._thread.is_alive():
-            left = [self._on_its_way] if self._on_its_way is not None else []
+            left = []
+            if (sent := self._on_its_way) is not None:
+                self._failed(self._channel.name, sent, "still on its way when the run ended.")
             while not self._queue.empty():
                 waiting = self._queue.get()
                 if waiting is not None:
