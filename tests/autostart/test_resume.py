@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from excerpts import excerpt
 from so8t.autostart.resume import AutoStartCompleteABPipeline
 from so8t.autostart.waiting import Limits, clock_is_sane, removed, wait_for
 from so8t.cli import invoke as cli
@@ -73,8 +74,7 @@ class Boot:
 def config(directory: Path, name: str = "one", **changes) -> RunConfig:
     """A real run without training: the quickstart's base against itself, a few questions."""
     directory.mkdir(parents=True, exist_ok=True)
-    lines = (DEMO.parent / "suite.jsonl").read_text(encoding="utf-8").splitlines()[:12]
-    (directory / "suite.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    excerpt(directory, "suite.jsonl", 12)
     source = {"source": {"hf": str(DEMO.parent / "base")}}
     asked = {
         "name": name,

@@ -12,9 +12,10 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from commands import so8t
 
+from excerpts import excerpt
 from so8t.cli import COMMANDS, _of_storage
-from so8t.cli import invoke as run
 from so8t.cli.run import _removed
 from so8t.cli.wire import read_config
 from so8t.config.load import load_config
@@ -36,18 +37,10 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
-def so8t(capsys, *arguments: str) -> tuple[int, str, str]:
-    """Run a command in this process: exit code, standard output, standard error."""
-    code = run(list(arguments))
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
-
-
-def excerpt(directory: Path) -> Path:
+def small_config(directory: Path) -> Path:
     """Write a runnable config with a few of the quickstart's questions."""
-    for name, lines in (("suite.jsonl", 12), ("train.jsonl", 100)):
-        text = (QUICKSTART / name).read_text(encoding="utf-8").splitlines()[:lines]
-        (directory / name).write_text("\n".join(text) + "\n", encoding="utf-8")
+    excerpt(directory, "suite.jsonl", 12)
+    excerpt(directory, "train.jsonl", 100)
     config = directory / "so8t.yaml"
     config.write_text(
         f"""\
@@ -173,7 +166,7 @@ def test_init_writes_a_config_once(capsys, here):
 )
 def test_bad_input_is_refused_before_any_work(capsys, here, command, damage, code, words):
     """What would stop the run later stops it at once, names the place, and leaves no journal."""
-    config = excerpt(here)
+    config = small_config(here)
     damage(here)
     found, _, err = so8t(capsys, command, str(config))
     assert found == code, err
@@ -203,7 +196,7 @@ def to_gguf(directory: Path, content: bytes) -> None:
 def test_a_k_quant_without_its_tool_is_refused_before_any_work(capsys, here, monkeypatch):
     """q4_k_m needs llama-quantize: exit code 3 and how to get it, from validate, plan and run."""
     monkeypatch.setenv("PATH", str(here))
-    config = excerpt(here)
+    config = small_config(here)
     for command in ("validate", "plan", "run"):
         code, _, err = so8t(capsys, command, str(config), "--set", "b.quantization=q4_k_m")
         assert code == 3
@@ -212,7 +205,7 @@ def test_a_k_quant_without_its_tool_is_refused_before_any_work(capsys, here, mon
 
 def test_validate_and_plan_say_what_will_happen(capsys, here):
     """Counts, disk, memory, time and the smallest difference that can be found."""
-    config = excerpt(here)
+    config = small_config(here)
     code, out, _ = so8t(capsys, "validate", str(config), "--json")
     assert (code, json.loads(out)["samples"]) == (0, 12)
     code, out, _ = so8t(capsys, "plan", str(config), "--json")
@@ -239,7 +232,7 @@ def test_validate_and_plan_say_what_will_happen(capsys, here):
 
 def test_a_disk_that_is_too_small_is_found_before_the_work(here):
     """The need is compared with what is free where the run will be."""
-    config = excerpt(here)
+    config = small_config(here)
     with pytest.raises(PrerequisiteError, match=r"needs about 5\.0 GB"):
         check_disk(Needs(disk=5_000_000_000, free=1_000_000), load_config(config).output)
 
@@ -262,7 +255,7 @@ def test_ls_of_an_empty_directory(capsys):
 
 def test_a_run_from_start_to_gate(capsys, here):
     """run, status, ls, report, retry, --fresh and --fail-if on one small real run."""
-    config = excerpt(here)
+    config = small_config(here)
     code, out, err = so8t(capsys, "run", str(config), "--json")
     assert code == 0, err
     result = json.loads(out)
@@ -319,7 +312,7 @@ def test_no_color_and_pipes_get_plain_text(here):
 
 def test_fresh_does_not_take_a_run_from_the_process_that_holds_it(capsys, here):
     """While somebody works in the directory, --fresh exits 5 and nothing is moved."""
-    config = excerpt(here)
+    config = small_config(here)
     directory = here / "runs" / "small"
     directory.mkdir(parents=True)
     with Lease(directory, now=system_now()):
@@ -353,7 +346,7 @@ def test_a_full_or_read_only_disk_is_an_error_with_a_hint():
 
 def test_an_unknown_exploratory_name_is_refused(capsys, here):
     """A typo would silently change which claims are corrected."""
-    config = excerpt(here)
+    config = small_config(here)
     text = config.read_text(encoding="utf-8") + "verdict: {exploratory: [mathematic]}\n"
     config.write_text(text, encoding="utf-8")
     code, _, err = so8t(capsys, "validate", str(config))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from commands import write_suite
 from tokenizers import Tokenizer
 
 from hf_directories import plain
@@ -27,12 +28,7 @@ def neox(tmp_path):
 
 
 def config(directory, engine):
-    lines = [
-        {"id": str(n), "category": "letters", "prompt": f"{n}?", "grader": "exact",
-         "reference": "abc"}
-        for n in range(16)
-    ]  # fmt: skip
-    (directory / "suite.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
+    write_suite(directory, 16)
     path = directory / "so8t.yaml"
     path.write_text(
         f"""\

@@ -7,9 +7,10 @@ import os
 import re
 
 import pytest
+from commands import so8t, write_suite
 from tokenizers import Tokenizer
 
-from so8t.cli import invoke as run
+from excerpts import excerpt
 from so8t.domain.exchange import Arm
 from so8t.domain.measured import Lane, read_measured
 from so8t.engines.ollama import OllamaClient
@@ -30,12 +31,7 @@ def fake(tmp_path, monkeypatch):
 
 
 def write_config(directory, server, a="cyc", b="rep"):
-    lines = [
-        {"id": str(n), "category": "letters", "prompt": f"{n}: say the alphabet", "grader": "exact",
-         "reference": "abc"}
-        for n in range(40)
-    ]  # fmt: skip
-    (directory / "suite.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
+    write_suite(directory, 40)
     path = directory / "so8t.yaml"
     path.write_text(
         f"""\
@@ -53,15 +49,13 @@ verdict: {{stop: full}}
 
 def write_training_config(directory, url):
     """A from weights, B fine-tuned from it, both registered with the server as GGUF files."""
-    base = DEMO.parent
-    for name, lines in (("suite.jsonl", 16), ("train.jsonl", 100)):
-        text = (base / name).read_text(encoding="utf-8").splitlines()[:lines]
-        (directory / name).write_text("\n".join(text), encoding="utf-8")
+    excerpt(directory, "suite.jsonl", 16)
+    excerpt(directory, "train.jsonl", 100)
     path = directory / "so8t.yaml"
     path.write_text(
         f"""\
 name: so8t-live
-a: {{source: {{hf: {json.dumps(str(base / "base"))}}}}}
+a: {{source: {{hf: {json.dumps(str(DEMO.parent / "base"))}}}}}
 b: {{finetune: {{data: [train.jsonl], steps: 1, threads: 1}}}}
 engine: {{kind: ollama, url: "{url}", slots: 1, context: 256, overwrite: true}}
 generation: {{max_tokens: 8}}
@@ -91,12 +85,6 @@ def whole_pipeline(capsys, directory, url):
     assert len(modelfiles) == 2
     code, _, err = so8t(capsys, "run", str(config))
     assert (code, err.count("skipped")) == (0, 4)
-
-
-def so8t(capsys, *arguments):
-    code = run(list(arguments))
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
 
 
 def test_models_made_here_are_registered_and_benchmarked(capsys, tmp_path, fake):

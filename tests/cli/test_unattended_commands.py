@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from commands import so8t
 
-from so8t.cli import invoke as run
 from so8t.config.schema import RunConfig
 from so8t.domain.plan import Phase
 from so8t.journal.lease import Lease
@@ -49,12 +49,6 @@ def begun(here):
         journal.phase_step(Phase.PREPARE_A, 1, "done", "in", {"phase_seconds": 61.0})
         journal.phase_step(Phase.PREPARE_B, 1, "started", "in", {})
     return directory
-
-
-def so8t(capsys, *arguments: str) -> tuple[int, str, str]:
-    code = run(list(arguments))
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
 
 
 def test_watch_prints_plain_lines_and_ends_when_nothing_is_at_work(capsys, begun):

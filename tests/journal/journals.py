@@ -4,20 +4,14 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+from so8t.config.schema import Verdict
 from so8t.domain.exchange import Arm, EngineReply, Message, Status
 from so8t.domain.sample import Origin, Sample, Score
 from so8t.journal.evidence import freeze
 from so8t.journal.rows import GradedReply
 from so8t.journal.store import Journal, request_key
 
-VERDICT = {
-    "alpha": 0.05,
-    "margin": None,
-    "scope": "population",
-    "stop": "full",
-    "average": "micro",
-    "exploratory": [],
-}
+VERDICT = Verdict(stop="full").model_dump(mode="json")
 
 
 class Clock:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from so8t.config.schema import Verdict
 from so8t.domain.exchange import Arm, EngineReply, Message, Status
 from so8t.domain.plan import Phase
 from so8t.domain.sample import Origin, Sample
@@ -23,14 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 QUESTIONS = 40
-VERDICT = {
-    "alpha": 0.05,
-    "margin": None,
-    "scope": "population",
-    "stop": "full",
-    "average": "micro",
-    "exploratory": [],
-}
+VERDICT = Verdict(stop="full").model_dump(mode="json")
 
 
 @dataclass

@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from excerpts import excerpt
 from so8t.config.schema import Finetune
 from so8t.errors import DataError, ModelError, TrainingError
 from so8t.examples import quickstart
@@ -20,10 +21,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="module")
 def train(tmp_path_factory):
     """A fifth of the quickstart's conversations."""
-    path = tmp_path_factory.mktemp("data") / "train.jsonl"
-    lines = quickstart.paths().train.read_text(encoding="utf-8").splitlines(keepends=True)
-    path.write_text("".join(lines[:600]), encoding="utf-8")
-    return path
+    return excerpt(tmp_path_factory.mktemp("data"), "train.jsonl", 600)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from excerpts import excerpt
 from so8t.config.schema import Finetune
 from so8t.errors import Interrupted, TrainingDiverged
 from so8t.examples import quickstart
@@ -44,10 +45,7 @@ print(json.dumps({"result": result.asdict(), "events": events}))
 @pytest.fixture(scope="module")
 def train(tmp_path_factory):
     """Some of the quickstart's conversations."""
-    path = tmp_path_factory.mktemp("data") / "train.jsonl"
-    lines = quickstart.paths().train.read_text(encoding="utf-8").splitlines(keepends=True)
-    path.write_text("".join(lines[:160]), encoding="utf-8")
-    return path
+    return excerpt(tmp_path_factory.mktemp("data"), "train.jsonl", 160)
 
 
 def settings(train, **changes):

@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from excerpts import excerpt
 from so8t.config.schema import Finetune
 from so8t.errors import PrerequisiteError, TrainingMemoryError
 from so8t.examples import quickstart
@@ -31,10 +32,7 @@ BASE = quickstart.paths().base
 @pytest.fixture(scope="module")
 def train(tmp_path_factory):
     """Some of the quickstart's conversations."""
-    path = tmp_path_factory.mktemp("data") / "train.jsonl"
-    lines = quickstart.paths().train.read_text(encoding="utf-8").splitlines(keepends=True)
-    path.write_text("".join(lines[:160]), encoding="utf-8")
-    return path
+    return excerpt(tmp_path_factory.mktemp("data"), "train.jsonl", 160)
 
 
 def settings(train, **changes):

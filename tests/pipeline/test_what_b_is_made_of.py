@@ -11,6 +11,7 @@ import torch
 from tiny_run import QUICKSTART, run, run_directory
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from excerpts import excerpt
 from so8t.domain.plan import Phase
 from so8t.domain.thinking_format import TAGS
 from so8t.journal.store import Journal
@@ -30,8 +31,7 @@ def made(tmp_path_factory):
         if "lora_" in name:
             value.data = 0.1 * torch.randn_like(value)
     adapted.save_pretrained(tmp_path / "adapter")
-    suite = (QUICKSTART / "suite.jsonl").read_text("utf-8").splitlines()[:16]
-    (tmp_path / "suite.jsonl").write_text("\n".join(suite) + "\n", "utf-8")
+    suite = excerpt(tmp_path, "suite.jsonl", 16).read_text("utf-8").splitlines()
     thinking = {"task": "a", "safety": "b", "policy": "c"}
     asked = [f"question {n}" for n in range(60)]
     asked[7] = json.loads(suite[0])["prompt"]
