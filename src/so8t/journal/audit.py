@@ -20,6 +20,7 @@ from so8t.domain.canonical import canonical_json
 from so8t.errors import IncompleteError, JournalDamagedError, JournalError
 from so8t.journal.chain import Head
 from so8t.journal.connect import Form, connect
+from so8t.journal.moved import MOST, Stray, same, written_as
 from so8t.system.files import write_atomic
 
 if TYPE_CHECKING:
@@ -142,9 +143,7 @@ class AuditLog:
         head = Head(rows[-1][0], rows[-1][-1]) if rows else Head(0, _GENESIS)
         witness = read_witness(self.witness)
         previous = rows[0][-1] if len(rows) > 1 else _GENESIS
-        fits = not rows or hmac.compare_digest(
-            _link(self._key, previous, rows[-1][:-1]), head.chain
-        )
+        fits = not rows or same(_link(self._key, previous, rows[-1][:-1]), head.chain)
         seen = witness is None or witness == head or witness.seq < head.seq
         if not (fits and seen):
             raise JournalDamagedError(
@@ -235,30 +234,70 @@ def verify_audit(
     try:
         structure = connection.execute("PRAGMA integrity_check(1)").fetchone()
         found = [] if structure == ("ok",) else [Finding(None, f"the file is damaged: {structure}")]
-        rows: list[tuple[int, str]] = []
-        found += _check_rows(connection, key, rows)
-    except apsw.Error as error:
+        links, strays, gaps = _follow(connection, key)
+    except (apsw.Error, UnicodeDecodeError) as error:
         raise JournalDamagedError(f"{directory / FILE_NAME} cannot be read: {error}") from error
     finally:
         connection.close()
-    found += _check_witness(witness or directory / WITNESS_NAME, dict(rows))
-    return len(rows), found
+    found += _misplaced(links, strays, gaps, key)
+    found += _check_witness(witness or directory / WITNESS_NAME, links)
+    return len(links), found
 
 
-def _check_rows(
-    connection: apsw.Connection, key: bytes, rows: list[tuple[int, str]]
-) -> Iterator[Finding]:
+def _follow(
+    connection: apsw.Connection, key: bytes
+) -> tuple[dict[int, str], list[Stray], list[range]]:
+    """Return each row's MAC, the rows whose link does not hold, and the numbers without a row."""
+    links: dict[int, str] = {}
+    strays: list[Stray] = []
+    gaps: list[range] = []
     previous, expected = _GENESIS, 1
     for row in connection.execute(_SELECT):
         seq, mac = row[0], row[-1]
+        whole = same(_link(key, previous, row[:-1]), mac)
         if seq != expected:
-            last = f" to {seq - 1}" if seq - 1 > expected else ""
-            yield Finding(expected, f"removed: rows {expected}{last} are missing before row {seq}")
-        elif not hmac.compare_digest(_link(key, previous, row[:-1]), mac):
-            # Under its own number and behind its own predecessor the row was another one.
-            yield Finding(seq, "changed, inserted or moved: it is not the row that was written")
-        rows.append((seq, mac))
+            gaps.append(range(expected, seq))
+        if seq != expected or not whole:
+            strays.append(Stray(seq, row[1:-1], mac, previous, behind_gap=seq != expected))
+        links[seq] = mac
         previous, expected = mac, seq + 1
+    return links, strays, gaps
+
+
+def _misplaced(
+    links: dict[int, str], strays: list[Stray], gaps: list[range], key: bytes
+) -> list[Finding]:
+    """Name what is missing and what is not the row that was written in its place."""
+    few = sum(map(len, gaps)) <= MOST
+    missing = [number for gap in gaps for number in gap] if few else []
+    origins = (
+        written_as(strays, missing, links, lambda mac, row: _link(key, mac, row), _GENESIS)
+        if few
+        else {}
+    )
+    at = {stray.place for stray in strays}
+    # The row that was written before another one is known by its link, here or elsewhere.
+    known = {0, *origins.values(), *(links.keys() - at)}
+    found = []
+    for gap in gaps:
+        what = "row {0} is" if len(gap) == 1 else "rows {0} to {1} are"
+        said = f"removed: {what.format(gap[0], gap[-1])} missing before row {gap.stop}"
+        said += "" if gap[-1] in known else ", which cannot be checked without"
+        found.append(Finding(gap[0], said))
+    for stray in strays:
+        origin = origins.get(stray.place)
+        if origin == stray.place:
+            continue
+        if origin is not None:
+            found.append(Finding(stray.place, f"moved: it was written as row {origin}"))
+        elif stray.place - 1 in known:
+            # Under its own number and behind its own predecessor the row was another one.
+            what = "changed, inserted or moved: it is not the row that was written"
+            found.append(Finding(stray.place, what))
+        elif not stray.behind_gap:
+            what = f"cannot be checked: what was written as row {stray.place - 1} is not there"
+            found.append(Finding(stray.place, what))
+    return sorted(found, key=lambda finding: finding.row or 0)
 
 
 def _check_witness(path: Path, rows: dict[int, str]) -> Iterator[Finding]:
