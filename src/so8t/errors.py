@@ -18,6 +18,7 @@ SO8TError                  1   our own fault, if nothing below fits
 +-- TrainingError          4   phase 2 could not finish
 |   +-- TrainingDiverged   4   the loss is no number any more
 |   +-- TrainingMemoryError 4  the memory does not suffice for the present setting
+|       +-- CardMemoryError 4  a card's, not the machine's
 +-- VerificationFailed    11   `so8t verify` found something that the journal does not say
 +-- JournalError           1   the journal refuses to be written, or is no journal
     +-- JournalNewerError  3   written by a newer version; untouched
@@ -183,6 +184,10 @@ class TrainingDiverged(TrainingError):
 
 class TrainingMemoryError(TrainingError):
     """The memory does not suffice for the present setting; a smaller one may do."""
+
+
+class CardMemoryError(TrainingMemoryError):
+    """It is the memory of a card that does not suffice, not the machine's."""
 
 
 class JournalError(SO8TError):

@@ -45,9 +45,16 @@ def run(out, chosen):
     return finetune(BASE, out, chosen, progress=lambda _: None)
 
 
-def ladder(setting):
+def ladder(setting, *, card=False):
     steps = [setting]
-    while (after := smaller(steps[-1])) is not None:
+    while (after := smaller(steps[-1], card=card)) is not None:
+        steps.append(after)
+    return steps
+
+
+def way_back(setting, full):
+    steps = [setting]
+    while (after := larger(steps[-1], full)) is not None:
         steps.append(after)
     return steps
 
@@ -56,14 +63,50 @@ def test_the_order_of_what_is_given_up():
     """Micro-batch by halves, then gradient checkpointing, then precision; and the same way back."""
     full = TrainingSetting(micro_batch=6)
     steps = ladder(full)
+    assert not any(one.activation_offloading for one in steps)
     assert [one.micro_batch for one in steps] == [6, 3, 1, 1, 1]
     assert [one.gradient_checkpointing for one in steps] == [False, False, False, True, True]
     assert [one.precision for one in steps] == ["float32"] * 4 + ["bfloat16"]
-    back = [steps[-1]]
-    while (after := larger(back[-1], full)) is not None:
-        back.append(after)
-    assert back[-1] == full
+    assert way_back(steps[-1], full)[-1] == full
     assert smaller(full, loading=True) == TrainingSetting(micro_batch=6, precision="bfloat16")
+
+
+def test_a_full_card_is_relieved_by_the_machine_before_b_changes():
+    """Offloading comes after checkpointing and before precision, and is the second to come back."""
+    full = TrainingSetting(micro_batch=2)
+    steps = ladder(full, card=True)
+    assert [one.gradient_checkpointing for one in steps] == [False, False, True, True, True]
+    assert [one.activation_offloading for one in steps] == [False, False, False, True, True]
+    assert [one.precision for one in steps] == ["float32"] * 4 + ["bfloat16"]
+    assert way_back(steps[-1], full) == steps[::-1]
+    assert smaller(full, loading=True, card=True) == smaller(full, loading=True)
+
+
+def test_a_full_machine_gets_back_what_was_offloaded_to_it():
+    """Where the machine's memory is short nothing goes there, and what was there goes."""
+    offloading = TrainingSetting(1, gradient_checkpointing=True, activation_offloading=True)
+    (_, last) = ladder(offloading)
+    assert (last.precision, last.activation_offloading) == ("bfloat16", False)
+    # A card that has no room for that moves it once more; a machine that has none ends it.
+    again = smaller(last, card=True)
+    assert again is not None
+    assert again.activation_offloading
+    assert smaller(again) is None
+    # What the config asks for, or a card once had no room without, comes back with the precision.
+    assert larger(last, offloading) == offloading
+
+
+def test_a_card_is_no_reason_to_lower_a_training_on_the_cpu():
+    """A full card lowers only what says that it computes on one."""
+    full = TrainingSetting(micro_batch=4)
+    control = TrainingControl(full)
+    assert not control.lower("memory_full", card=True)
+    control.computes_on("cpu")
+    assert not control.lower("memory_full", card=True)
+    assert control.setting == full
+    control.computes_on("cuda")
+    assert control.lower("memory_full", card=True)
+    assert control.setting.micro_batch == 2
 
 
 def test_what_ran_out_of_memory_is_not_restored():
@@ -177,7 +220,7 @@ def test_a_paused_training_waits_and_goes_on(tmp_path, train):
 def test_out_of_memory_takes_the_next_smaller_setting(tmp_path, train):
     """A process whose memory really runs out is followed by one that takes less, and it is told."""
     events = []
-    long = settings(train, steps=2, batch_size=128, memory_limit_gb=0.6)
+    long = settings(train, steps=2, batch_size=64, memory_limit_gb=0.6)
     result = finetune_in_child(
         BASE,
         tmp_path / "b",
@@ -192,7 +235,7 @@ def test_out_of_memory_takes_the_next_smaller_setting(tmp_path, train):
     for data in changes:
         assert data["reason"] == "out_of_memory"
         assert data["after"] == smaller(TrainingSetting(**data["before"])).asdict()
-    assert changes[0]["before"]["micro_batch"] == 128
+    assert changes[0]["before"]["micro_batch"] == 64
     assert result.setting == changes[-1]["after"]
 
 

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 import pytest
 from tiny_run import ENVIRONMENT, command, run, run_directory, write_config
 
-from so8t.config.schema import Resources
+from so8t.config.schema import Resources, Thresholds
 from so8t.journal.store import Journal
 from so8t.models.training_setting import TrainingControl, TrainingSetting
 from so8t.pipeline.killing import outcome
 from so8t.pipeline.training_balance import ASKED, TrainingBalance, pass_on
 from so8t.resources.balancer import Adjustment, ResourceBalancer
-from so8t.resources.readings import Sample
+from so8t.resources.readings import Gpu, Sample
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,11 +63,11 @@ def test_work_of_others_leaves_a_training_as_it_is():
     full = TrainingSetting(micro_batch=8)
     control = TrainingControl(full)
     sample = Sample(at=5.0, monotonic=5.0, level=8)
-    pass_on(Adjustment("others_work", 8, 1, 0, sample), control)
+    pass_on(Adjustment("others_work", 8, 1, 0, sample), control, Thresholds())
     assert control.setting == full
-    pass_on(Adjustment("quiet_hours", 1, 0, 0, sample), control)
+    pass_on(Adjustment("quiet_hours", 1, 0, 0, sample), control, Thresholds())
     assert control.setting.paused
-    pass_on(Adjustment("resumed", 0, 1, 0, sample), control)
+    pass_on(Adjustment("resumed", 0, 1, 0, sample), control, Thresholds())
     assert control.setting == full
 
 
@@ -84,6 +84,30 @@ def test_where_nothing_changes_nothing_is_told():
     assert balancer.level == 1
     assert balancer.lowered_by.reason == "others_work"  # for the benchmark, which will say so
     assert told == []
+
+
+@pytest.mark.parametrize(
+    ("reason", "memory", "card", "offloading", "precision"),
+    [
+        ("memory_full", 0.5, 0.94, True, "float32"),
+        ("memory_full", None, 0.94, True, "float32"),
+        ("memory_full", 0.97, 0.94, False, "bfloat16"),
+        ("memory_full", 0.94, None, False, "bfloat16"),
+        ("memory_pressure", 0.5, 0.94, False, "bfloat16"),
+    ],
+)
+def test_activations_go_to_the_machine_only_where_the_card_is_what_is_full(
+    reason, memory, card, offloading, precision
+):
+    """The machine's memory is not filled to relieve a card when it is itself the fuller one."""
+    control = TrainingControl(TrainingSetting(micro_batch=1, gradient_checkpointing=True))
+    control.computes_on("cuda")
+    used = None if card is None else round(card * 1000)
+    gpus = (Gpu(0, memory_used=used, memory_total=1000),)
+    sample = Sample(at=5.0, monotonic=5.0, level=8, memory=memory, gpus=gpus)
+    pass_on(Adjustment(reason, 8, 4, 0, sample), control, Thresholds())
+    assert control.setting.activation_offloading is offloading
+    assert control.setting.precision == precision
 
 
 def checkpoints(config: Path) -> int:

@@ -27,6 +27,7 @@ TRAINING = {
     "setting": {
         "micro_batch": 8,
         "gradient_checkpointing": False,
+        "activation_offloading": False,
         "precision": "float32",
         "paused": False,
     },

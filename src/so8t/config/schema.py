@@ -92,6 +92,10 @@ class Finetune(_Strict):
     gradient_checkpointing: bool = Field(
         default=False, description="compute activations twice instead of keeping them"
     )
+    activation_offloading: bool = Field(
+        default=False,
+        description="on a card: activations wait in the machine's memory for the backward pass",
+    )
     precision: Literal["float32", "bfloat16"] = Field(
         default="float32", description="type of the frozen base in memory while training"
     )
@@ -160,6 +164,14 @@ class Finetune(_Strict):
         for file in self.safety_data:
             if file not in self.data:
                 raise ValueError(f"safety_data names {file}, which is none of the files in data")
+        return self
+
+    @model_validator(mode="after")
+    def _offloading_needs_a_card(self) -> Self:
+        if self.activation_offloading and self.device == "cpu":
+            raise ValueError(
+                "activation_offloading moves activations off a card, and device is cpu"
+            )
         return self
 
     @property

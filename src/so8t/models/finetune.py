@@ -196,6 +196,7 @@ def finetune_in_child(
     workspace: Path | None = None,
     control: TrainingControl | None = None,
     poll: Callable[[], None] = lambda: None,
+    worker: str = WORKER,
 ) -> FinetuneResult:
     """Do what `finetune` does in a child process of lower priority, with the same errors.
 
@@ -206,13 +207,15 @@ def finetune_in_child(
         control: by which others change the setting between steps.
         poll: called twice a second; when it raises Interrupted, the training writes a checkpoint
             and ends, and the error goes on.
+        worker: the module that is the child's side, for a device that torch has to be taught.
 
     A child that runs out of memory is started again with the next smaller setting, which is an
     event `training_setting`; at the smallest this raises TrainingMemoryError. A child that dies
     otherwise raises TrainingError, which says that a retry can help.
 
     """
-    jobs = _Jobs(base, progress, note, control or TrainingControl(setting_of(settings)), poll)
+    control = control or TrainingControl(setting_of(settings))
+    jobs = _Jobs(base, progress, note, control, poll, worker)
     found: dict[str, Any] | None = None
     if settings.n_trials:
         if workspace is None:
@@ -289,12 +292,14 @@ class _Jobs:
         note: Note,
         control: TrainingControl,
         poll: Callable[[], None],
+        worker: str,
     ) -> None:
         self._base = base
         self._progress = progress
         self._note = note
         self._control = control
         self._poll = poll
+        self._worker = worker
         self._at: Progress | None = None
 
     def run(self, op: str, settings: Finetune, more: Mapping[str, Any]) -> dict[str, Any]:
@@ -306,7 +311,8 @@ class _Jobs:
             except errors.TrainingMemoryError as error:
                 at = self._at
                 loading = at is None or at.stage == "loading"
-                after = self._control.out_of_memory(loading=loading)
+                card = isinstance(error, errors.CardMemoryError)
+                after = self._control.out_of_memory(loading=loading, card=card)
                 if after is None:
                     error.message += f" This was the smallest setting ({_words(before)})."
                     raise
@@ -332,7 +338,7 @@ class _Jobs:
             "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
         }
         self._at = None
-        with Child(WORKER, environment=environment, below_normal=True) as child:
+        with Child(self._worker, environment=environment, below_normal=True) as child:
             request = {
                 "op": op,
                 "base": str(self._base),
@@ -379,6 +385,8 @@ class _Jobs:
                 self._progress(self._at)
             elif message["event"] == "note":
                 self._note(message["kind"], message["data"])
+            elif message["event"] == "device":
+                self._control.computes_on(message["type"])
             else:
                 return message
 
@@ -397,4 +405,7 @@ def _stop(child: Child) -> None:
 
 def _words(setting: TrainingSetting) -> str:
     how = "with" if setting.gradient_checkpointing else "without"
-    return f"micro_batch {setting.micro_batch}, {how} gradient checkpointing, {setting.precision}"
+    words = f"micro_batch {setting.micro_batch}, {how} gradient checkpointing"
+    if setting.activation_offloading:
+        words += ", with activation offloading"
+    return f"{words}, {setting.precision}"

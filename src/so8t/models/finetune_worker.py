@@ -3,10 +3,10 @@
 One training a process: {"op": "finetune", "base", "out", "settings", "setting", "checkpoints"}, or
 {"op": "trial", ...} without "out". While it runs, {"op": "setting", "setting", "reason"} changes
 the setting before the next step and {"op": "stop"} ends the training after the present one.
-Answers are {"event": "progress", "progress": {...}}, {"event": "note", "kind", "data"} and at the
-end {"event": "done", ...}, {"event": "stopped"} or {"event": "error", "kind", "message", "hint",
-"saved", "retryable"}. An unforeseen exception ends the process with its traceback on standard
-error, which the parent shows.
+Answers are {"event": "device", "type"} once, {"event": "progress", "progress": {...}},
+{"event": "note", "kind", "data"} and at the end {"event": "done", ...}, {"event": "stopped"} or
+{"event": "error", "kind", "message", "hint", "saved", "retryable"}. An unforeseen exception ends
+the process with its traceback on standard error, which the parent shows.
 """
 
 from __future__ import annotations
@@ -57,13 +57,20 @@ class Worker:
     def _train(self, request: dict[str, Any], reply: Reply) -> None:
         answer(reply, lambda: self._answer(request, reply))
 
+    def settings_of(self, request: dict[str, Any]) -> Finetune:
+        """Return the settings that a request asks for."""
+        return Finetune.model_validate(request["settings"])
+
     def _answer(self, request: dict[str, Any], reply: Reply) -> dict[str, Any]:
-        settings = Finetune.model_validate(request["settings"])
+        settings = self.settings_of(request)
         # With all libraries there: a limit that they meet while they load ends in odd errors.
         import transformers  # noqa: F401, PLC0415
 
         from so8t.models.training import train, trial  # noqa: PLC0415 - torch
         from so8t.models.training_loop import Stopped  # noqa: PLC0415 - as above
+        from so8t.models.training_model import device_of  # noqa: PLC0415 - as above
+
+        reply({"event": "device", "type": device_of(settings).type})
 
         if settings.memory_limit_gb is not None:
             _limit_memory(round(settings.memory_limit_gb * _GIGA))

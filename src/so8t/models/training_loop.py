@@ -11,7 +11,8 @@ import math
 import random
 import time
 from array import array
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -27,6 +28,7 @@ from so8t.models.checkpoints import CheckpointStore
 from so8t.models.finetune import Progress, Stage
 from so8t.models.token_rows import thinking_ids
 from so8t.models.training_model import device_of, load, use_gradient_checkpointing
+from so8t.models.training_offload import ActivationOffload
 from so8t.models.training_setting import KEEPING
 
 if TYPE_CHECKING:
@@ -52,6 +54,7 @@ _OPERATIONAL = KEEPING | {
     "max_seconds",
     "micro_batch",
     "gradient_checkpointing",
+    "activation_offloading",
     "precision",
     "device",
     "threads",
@@ -122,6 +125,9 @@ class Loop:
             packing.check_window(self.model.config, settings.max_length)
         self.token_ids = thinking_ids(tokenizer, conversations)
         self.method = training_methods.attach(self.model, settings, self.token_ids)
+        self.offload = ActivationOffload([*self.model.parameters(), *self.model.buffers()])
+        if (possible := self._possible(self.setting)) != self.setting:
+            self._set(possible, "on the CPU there is nowhere to offload activations to")
         parameters = list(self.method.parameters.values())
         # Weight decay would pull the training back to the base; the data decides that.
         self._optimizer = torch.optim.AdamW(parameters, lr=settings.rate, weight_decay=0.0)
@@ -171,12 +177,14 @@ class Loop:
             batch = data.pad(examples, self._pad_id)
             segments = torch.tensor(batch.mask, device=self._device)
             kept = {"attention_mask": segments}
-        output = self.model(
-            input_ids=torch.tensor(batch.ids, device=self._device),
-            use_cache=False,
-            output_hidden_states=self.settings.pet,
-            **kept,
-        )
+        # What the loss itself saves is wanted back at once, and stays.
+        with self.offload if self.setting.activation_offloading else nullcontext():
+            output = self.model(
+                input_ids=torch.tensor(batch.ids, device=self._device),
+                use_cache=False,
+                output_hidden_states=self.settings.pet,
+                **kept,
+            )
         loss = functional.cross_entropy(
             output.logits[:, :-1].flatten(0, 1).float(),
             torch.tensor(batch.labels, device=self._device)[:, 1:].flatten(),
@@ -252,6 +260,7 @@ class Loop:
         for group in self._optimizer.param_groups:
             group["lr"] = settings.rate * learning_rate_share(course.step, settings)
         self._optimizer.zero_grad()
+        self.offload.begin_step()
         self.method.prepare()
         tokens = sum(example.answer_tokens for example in examples)
         triples = max(1, sum(max(0, len(example.ids) - 2) for example in examples))
@@ -314,21 +323,12 @@ class Loop:
         return time.monotonic() - began
 
     def _change(self, wanted: TrainingSetting, reason: str) -> None:
-        before = self.setting
+        before, wanted = self.setting, self._possible(wanted)
         if wanted == before:
             return
         if wanted.precision != before.precision or wanted.paused:
             self.save()
-        self.setting = wanted
-        self._around.note(
-            "training_setting",
-            {
-                "reason": reason,
-                "before": before.asdict(),
-                "after": wanted.asdict(),
-                "step": self.course.step,
-            },
-        )
+        self._set(wanted, reason)
         recent = self._step_seconds
         self._observing = {
             "seconds_before": sum(recent) / len(recent) if recent else None,
@@ -342,6 +342,24 @@ class Loop:
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
 
+    def _possible(self, wanted: TrainingSetting) -> TrainingSetting:
+        """Return what of a setting this device can do: on the CPU there is nothing to offload."""
+        if self._device.type == "cpu" and wanted.activation_offloading:
+            return replace(wanted, activation_offloading=False)
+        return wanted
+
+    def _set(self, setting: TrainingSetting, reason: str) -> None:
+        before, self.setting = self.setting, setting
+        self._around.note(
+            "training_setting",
+            {
+                "reason": reason,
+                "before": before.asdict(),
+                "after": setting.asdict(),
+                "step": self.course.step,
+            },
+        )
+
     def _observe(self, seconds: float) -> None:
         """Tell what a change of setting did, once a few steps were taken under it."""
         self._step_seconds = [*self._step_seconds, seconds][-_OBSERVED_STEPS:]
@@ -350,6 +368,7 @@ class Loop:
         after = {
             "seconds_after": sum(self._step_seconds) / _OBSERVED_STEPS,
             "memory_after": psutil.Process().memory_info().rss,
+            "offloaded_bytes": self.offload.nbytes,
             "step": self.course.step,
         }
         self._around.note("training_setting_observed", self._observing | after)

@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from so8t.errors import ModelError, TrainingMemoryError
+from so8t.errors import CardMemoryError, ModelError, TrainingMemoryError
 from so8t.system.files import atomic_directory
 
 if TYPE_CHECKING:
@@ -144,7 +144,10 @@ def write_merged(base: Path, out: Path, layers: Collection[str], merged: Merged)
 
 @contextmanager
 def memory_errors(settings: Finetune, current: Callable[[], TrainingSetting]) -> Iterator[None]:
-    """Turn every way of running out of memory into TrainingMemoryError, with the numbers."""
+    """Turn every way of running out of memory into TrainingMemoryError, with the numbers.
+
+    Where it was a card's, into CardMemoryError.
+    """
     try:
         yield
     except (MemoryError, RuntimeError) as error:
@@ -152,7 +155,9 @@ def memory_errors(settings: Finetune, current: Callable[[], TrainingSetting]) ->
             raise
         said = str(error).strip().splitlines()
         taken = psutil.Process().memory_info().rss
-        raise TrainingMemoryError(
+        # The driver's own refusals come as AcceleratorError; the CPU has no class for its own.
+        on_card = isinstance(error, (torch.OutOfMemoryError, torch.AcceleratorError))
+        raise (CardMemoryError if on_card else TrainingMemoryError)(
             f"Not enough memory at micro_batch {current().micro_batch} of batch_size "
             f"{settings.batch_size} and max_length {settings.max_length}; the process had taken "
             f"{taken / 1e9:.2f} GB" + (f" ({said[0][:200]})." if said else "."),

@@ -1,8 +1,9 @@
 """How much memory a training takes at once, as plain data that can be changed between two steps.
 
 The effective batch never changes: a smaller micro-batch only means that more gradients are added
-up before a step. The order of what is given up is fixed: micro-batch, then memory for time
-(gradient checkpointing), then the precision of the frozen base.
+up before a step. The order of what is given up is fixed: micro-batch, then time for memory
+(gradient checkpointing, then, where a card's memory is short, activations that wait in the
+machine's), and last the precision of the frozen base, which is the only one that changes B.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ class TrainingSetting:
     Attributes:
         micro_batch: conversations in memory at once.
         gradient_checkpointing: whether activations are computed twice instead of kept.
+        activation_offloading: whether those that are kept wait in the machine's memory instead
+            of the card's.
         precision: type of the frozen base in memory; what is trained stays in float32.
         paused: whether the training waits between two steps.
 
@@ -37,6 +40,7 @@ class TrainingSetting:
 
     micro_batch: int
     gradient_checkpointing: bool = False
+    activation_offloading: bool = False
     precision: Precision = "float32"
     paused: bool = False
 
@@ -50,29 +54,40 @@ def setting_of(settings: Finetune) -> TrainingSetting:
     return TrainingSetting(
         micro_batch=min(settings.micro_batch or settings.batch_size, settings.batch_size),
         gradient_checkpointing=settings.gradient_checkpointing,
+        activation_offloading=settings.activation_offloading,
         # In qlora the base is in 4 bits and computes in bfloat16: there is nothing to lower.
         precision="bfloat16" if settings.method == "qlora" else settings.precision,
     )
 
 
-def smaller(setting: TrainingSetting, *, loading: bool = False) -> TrainingSetting | None:
+def smaller(
+    setting: TrainingSetting, *, loading: bool = False, card: bool = False
+) -> TrainingSetting | None:
     """Return the next smaller setting, or None at the smallest.
 
     `loading`: only the weights are in memory yet, so that nothing but their precision helps.
+    `card`: it is a card's memory that is short. Where it is the machine's, nothing is moved there,
+    and with the last step nothing is any more.
     """
     if setting.micro_batch > 1 and not loading:
         return replace(setting, micro_batch=setting.micro_batch // 2)
     if not setting.gradient_checkpointing and not loading:
         return replace(setting, gradient_checkpointing=True)
+    if card and not setting.activation_offloading and not loading:
+        return replace(setting, activation_offloading=True)
     if setting.precision != "bfloat16":
-        return replace(setting, precision="bfloat16")
+        offloading = setting.activation_offloading and card
+        return replace(setting, precision="bfloat16", activation_offloading=offloading)
     return None
 
 
 def larger(setting: TrainingSetting, full: TrainingSetting) -> TrainingSetting | None:
     """Return the next setting on the way back to `full`, or None when that is reached."""
     if setting.precision != full.precision:
-        return replace(setting, precision=full.precision)
+        offloading = setting.activation_offloading or full.activation_offloading
+        return replace(setting, precision=full.precision, activation_offloading=offloading)
+    if setting.activation_offloading and not full.activation_offloading:
+        return replace(setting, activation_offloading=False)
     if setting.gradient_checkpointing and not full.gradient_checkpointing:
         return replace(setting, gradient_checkpointing=False)
     if setting.micro_batch < full.micro_batch:
@@ -93,6 +108,7 @@ class TrainingControl:
         self._lock = threading.Lock()
         self._full = full
         self._setting = full
+        self._on_card = False
         self._send: Callable[[Mapping[str, Any]], None] | None = None
 
     @property
@@ -106,10 +122,20 @@ class TrainingControl:
         with self._lock:
             self._request(setting, reason)
 
-    def lower(self, reason: str) -> bool:
-        """Ask for the next smaller setting. Returns whether there is one."""
+    def computes_on(self, device: str) -> None:
+        """Hear from the training on what kind of device it computes ("cpu", "cuda")."""
         with self._lock:
-            found = smaller(self._setting)
+            self._on_card = device != "cpu"
+
+    def lower(self, reason: str, *, card: bool = False) -> bool:
+        """Ask for the next smaller setting. Returns whether there is one.
+
+        `card`: it is a card's memory that is short; a training on the CPU takes none of that.
+        """
+        with self._lock:
+            if card and not self._on_card:
+                return False
+            found = smaller(self._setting, card=card)
             if found is not None:
                 self._request(found, reason)
             return found is not None
@@ -132,13 +158,14 @@ class TrainingControl:
         with self._lock:
             self._request(replace(self._setting, paused=False), reason)
 
-    def out_of_memory(self, *, loading: bool) -> TrainingSetting | None:
+    def out_of_memory(self, *, loading: bool, card: bool = False) -> TrainingSetting | None:
         """Take the next smaller setting for good: `restore` will not go beyond it again.
 
-        Returns None at the smallest. For whoever starts the training again.
+        `card`: it was a card's memory. Returns None at the smallest. For whoever starts the
+        training again.
         """
         with self._lock:
-            found = smaller(self._setting, loading=loading)
+            found = smaller(self._setting, loading=loading, card=card)
             if found is not None:
                 self._setting = self._full = found
             return found

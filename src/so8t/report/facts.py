@@ -62,8 +62,13 @@ def _training_writers(text: Text) -> dict[str, Callable[[Any], str | None]]:
         return ", ".join(map(text.number, value)) if value else None
 
     def setting(value: Any) -> str:
-        checkpointing = text("profile.on" if value["gradient_checkpointing"] else "profile.off")
-        return text("training.setting_words", **value | {"checkpointing": checkpointing})
+        named = {
+            "checkpointing": value["gradient_checkpointing"],
+            # Trainings of earlier versions knew no offloading.
+            "offloading": value.get("activation_offloading", False),
+        }
+        words = {name: text("profile.on" if on else "profile.off") for name, on in named.items()}
+        return text("training.setting_words", **value | words)
 
     def search(value: Any) -> str:
         words = {"loss": loss(value["held_out_loss"]), "at_config": value["at_config"]}
