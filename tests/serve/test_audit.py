@@ -175,6 +175,10 @@ def swap(one, other):
         # moved to the end: it is missing in its place, and what stood behind it is whole
         (["UPDATE request SET seq = 11 WHERE seq = 4"],
          {4: "missing before row 5", 11: "written as row 4"}),
+        # removed, and the rest renumbered to hide it
+        (["DELETE FROM request WHERE seq = 8",
+          "UPDATE request SET seq = 8 WHERE seq = 9", "UPDATE request SET seq = 9 WHERE seq = 10"],
+         {8: "changed", 9: "written as row 10", 10: "removed at the end"}),
         # another one in the place of one that is gone: what stood behind it can prove nothing
         (["DELETE FROM request WHERE seq = 4", "UPDATE request SET seq = 4 WHERE seq = 9"],
          {4: "written as row 9", 5: "cannot be checked", 9: "missing before row 10"}),

@@ -239,8 +239,11 @@ def verify_audit(
         raise JournalDamagedError(f"{directory / FILE_NAME} cannot be read: {error}") from error
     finally:
         connection.close()
-    found += _misplaced(links, strays, gaps, key)
-    found += _check_witness(witness or directory / WITNESS_NAME, links)
+    place = witness or directory / WITNESS_NAME
+    seen, last = read_witness(place), max(links, default=0)
+    ends = range(last + 1, seen.seq + 1) if seen is not None else range(0)
+    found += _misplaced(links, strays, gaps, ends, key)
+    found += _check_witness(place, links)
     return len(links), found
 
 
@@ -258,18 +261,23 @@ def _follow(
         if seq != expected:
             gaps.append(range(expected, seq))
         if seq != expected or not whole:
-            strays.append(Stray(seq, row[1:-1], mac, previous, behind_gap=seq != expected))
+            # More than can be placed need not be kept: with another key that is all of the log.
+            values = row[1:-1] if len(strays) <= MOST else ()
+            strays.append(Stray(seq, values, mac, previous, behind_gap=seq != expected))
         links[seq] = mac
         previous, expected = mac, seq + 1
     return links, strays, gaps
 
 
 def _misplaced(
-    links: dict[int, str], strays: list[Stray], gaps: list[range], key: bytes
+    links: dict[int, str], strays: list[Stray], gaps: list[range], ends: range, key: bytes
 ) -> list[Finding]:
-    """Name what is missing and what is not the row that was written in its place."""
-    few = sum(map(len, gaps)) <= MOST
-    missing = [number for gap in gaps for number in gap] if few else []
+    """Name what is missing and what is not the row that was written in its place.
+
+    `ends` are the numbers that were witnessed beyond the last row.
+    """
+    few = sum(map(len, (strays, ends, *gaps))) <= MOST
+    missing = [number for gap in (*gaps, ends) for number in gap] if few else []
     origins = (
         written_as(strays, missing, links, lambda mac, row: _link(key, mac, row), _GENESIS)
         if few
