@@ -269,9 +269,10 @@ def test_a_run_from_start_to_gate(capsys, here):
     assert status["holder"] is None
     code, out, _ = so8t(capsys, "ls", "--json")
     assert [run_["outcome"] for run_ in json.loads(out)["runs"]] == [outcome]
-    code, _, err = so8t(capsys, "report", "runs/small", "--fail-if", outcome)
+    code, out, err = so8t(capsys, "report", "runs/small", "--fail-if", outcome, "--json")
     assert code == 10
     assert outcome in err
+    assert json.loads(out)["seconds"] > 0  # with the writing of the report in it
     code, out, err = so8t(capsys, "retry", str(config), "--json")
     assert code == 0, err
     code, _, err = so8t(capsys, "run", str(config), "--set", "seed=5")

@@ -35,6 +35,6 @@ def command(
         find_run(run),
         console,
         fail_if,
-        time.monotonic() - started,
+        started,
         reveal_thinking=reveal_thinking,
     )

@@ -26,4 +26,4 @@ def command(console: Console, config: RunConfig) -> int:
     with open_pipeline(config, console) as pipeline:
         answered = pipeline.retry_failed()
     console.message("cli.retried", answered=answered)
-    return show_result(run_directory(config), console, (), time.monotonic() - started)
+    return show_result(run_directory(config), console, (), started)

@@ -54,7 +54,7 @@ def command(
         console.message("cli.set_aside", directory=set_aside(run_directory(config)))
     started = time.monotonic()
     _run(config, console, lane)
-    return show_result(run_directory(config), console, fail_if, time.monotonic() - started)
+    return show_result(run_directory(config), console, fail_if, started)
 
 
 def _run(config: RunConfig, console: Console, lane: Lane) -> None:
@@ -105,15 +105,19 @@ def show_result(
     directory: Path,
     console: Console,
     fail_if: tuple[str, ...],
-    seconds: float,
+    started: float,
     *,
     reveal_thinking: bool = False,
 ) -> int:
-    """Write the report and show the verdict; return the exit code."""
+    """Write the report and show the verdict; return the exit code.
+
+    `started` is when the command began, by `time.monotonic`.
+    """
     report = write_report(directory, console.language, reveal_thinking=reveal_thinking)
     results = write_results(directory)
     with Journal(directory, readonly=True) as journal:
         view = load_view(journal)
+    seconds = time.monotonic() - started
     console.data(
         summary(view)
         | {

@@ -27,7 +27,7 @@ def summary_lines(progress: Progress, words: Words) -> list[str]:
             + _left(unit.eta_seconds, words)
         )
     if progress.per_second is not None:
-        rate = words("progress.rate", rate=f"{progress.per_second * 60:.1f}")
+        rate = words("progress.rate", rate=f"{progress.per_second * 60:,.1f}")
         lines.append(rate + _left(progress.eta_seconds, words))
     lines.append(
         words(
@@ -114,7 +114,7 @@ def _cells(entry: dict[str, Any], words: Words) -> list[str]:
         entry["at"],
         name + words("progress.state", state=words(f"cli.state.{now['state']}")),
         f"{words.number(entry['answers'])}/{words.number(entry['planned'])}",
-        words("unknown") if rate is None else f"{rate * 60:.1f}",
+        words("unknown") if rate is None else f"{rate * 60:,.1f}",
         words.duration(entry["eta_seconds"]),
         words.number(tokens),
         words.duration(entry["active_seconds"]),

@@ -164,9 +164,14 @@ def _model(model: ModelView, text: Text) -> list[Fact]:
         found.append((text("model.quantization_cost"), said, False))
     found += [(text("model.caveat"), caveat, False) for caveat in conversion.get("caveats", ())]
     for name, value in model.source.items():
-        if value is not None and value != "":
+        if value in (None, "") or (name, value) == ("licence", "unknown"):
+            continue
+        label = text.known("source", name)
+        if name == "size":
+            found.append((label, size(value), False))
+        else:
             said = value if isinstance(value, str) else canonical_json(value)
-            found.append((text.known("source", name), said, name != "kind"))
+            found.append((label, said, name != "kind"))
     return found
 
 

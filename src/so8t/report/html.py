@@ -14,6 +14,7 @@ from markupsafe import Markup
 from so8t.journal.store import Journal
 from so8t.report import facts, figures
 from so8t.report.embedded import embed
+from so8t.report.grader_words import grader_words
 from so8t.report.query import Marks, load_view
 from so8t.report.redact import visible
 from so8t.report.text import Text, resolve_language
@@ -106,6 +107,7 @@ def _context(view: View, text: Text) -> dict[str, Any]:
         "is_long": lambda said: len(said) > _LONG or said.count("\n") >= _LONG_LINES,
         "mark": lambda answer: _mark(answer, text),
         "mark_class": _mark_class,
+        "grader_words": lambda reason, grader: grader_words(reason, grader, text),
     }
     sections = ["verdict", "making", "events", "provenance"]
     if context["timeline"]:

@@ -91,6 +91,7 @@ def _sample(sample: Sample, both: _Both, marks: Marks) -> SampleView:
         task=sample.task,
         category=sample.category,
         language=sample.language,
+        grader=str(sample.grader.get("type", "")),
         messages=tuple((m.role, _question(m.content, marks)) for m in sample.messages),
         reference=None if reference is None else _question(reference, marks),
         a=_answer_view(both.a, marks),

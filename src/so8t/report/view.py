@@ -125,6 +125,7 @@ class SampleView:
     task: str
     category: str
     language: str
+    grader: str
     messages: tuple[tuple[str, str], ...]
     reference: str | None
     a: AnswerView

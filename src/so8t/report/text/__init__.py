@@ -43,6 +43,10 @@ class Text:
     def __contains__(self, key: str) -> bool:
         return key in self._words
 
+    def beginning_with(self, prefix: str) -> dict[str, str]:
+        """Give the words, placeholders and all, of every key that begins with `prefix`."""
+        return {key: words for key, words in self._words.items() if key.startswith(prefix)}
+
     def known(self, prefix: str, name: str) -> str:
         """Give the words for `prefix.name`, or `name` itself where nobody has given it words.
 
