@@ -12,7 +12,7 @@ from build import Shape, build
 
 from so8t.journal.store import Journal
 from so8t.report.query import load_view, summary
-from so8t.report.result_files import _GROUP_COLUMNS, _ITEM_COLUMNS, results, write_results
+from so8t.report.result_files import _GROUP_COLUMNS, _ITEM_COLUMNS, write_results
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 SCHEMA = json.loads((DOCS / "results.schema.json").read_text(encoding="utf-8"))
@@ -42,8 +42,11 @@ def test_files_and_report_say_the_same(tmp_path):
     """The tables hold the numbers of the JSON, and that those of the verdict."""
     directory = build(tmp_path / "run", Shape())
     folder = write_results(directory)
+    text = (folder / "results.json").read_text(encoding="utf-8")
+    document = json.loads(text)
+    assert text == json.dumps(document, ensure_ascii=False, indent=1) + "\n"
     with Journal(directory, readonly=True) as journal:
-        document, shown = results(journal), summary(load_view(journal))
+        shown = summary(load_view(journal))
     assert document["overall"]["verdict"] == shown["verdict"]
     known = [item["difference"] for item in document["items"] if item["difference"] is not None]
     assert sum(known) / len(known) == pytest.approx(shown["verdict"]["difference"])

@@ -45,7 +45,7 @@ def command(console: Console, directory: Path) -> None:
 def _describe(path: Path) -> dict[str, Any]:
     try:
         with Journal(path, readonly=True) as journal:
-            view = load_view(journal)
+            view = load_view(journal, embed=0)
             answers = sum(journal.answer_counts().values())
             total = 2 * journal.sample_count()
     except (JournalError, PrerequisiteError) as error:

@@ -17,9 +17,9 @@ from so8t.journal.evidence import repeats_of
 from so8t.journal.lease import Lease
 from so8t.journal.store import Journal, system_now
 from so8t.pipeline.rundir import run_directory, set_aside
-from so8t.report.html import write_report
+from so8t.report.html import marks, write_page
 from so8t.report.query import load_view, summary
-from so8t.report.result_files import write_results
+from so8t.report.result_files import write_result_files
 from so8t.report.words import verdict_sentence
 
 if TYPE_CHECKING:
@@ -109,14 +109,17 @@ def show_result(
     *,
     reveal_thinking: bool = False,
 ) -> int:
-    """Write the report and show the verdict; return the exit code.
+    """Write the report and the result files, show the verdict; return the exit code.
 
     `started` is when the command began, by `time.monotonic`.
     """
-    report = write_report(directory, console.language, reveal_thinking=reveal_thinking)
-    results = write_results(directory)
-    with Journal(directory, readonly=True) as journal:
-        view = load_view(journal)
+    text = console.text
+    with Journal(directory, readonly=True) as journal, journal.one_moment():
+        # A report on rows that were changed would say what was never measured.
+        journal.verify()
+        view = load_view(journal, marks=marks(text, reveal_thinking=reveal_thinking))
+        report = write_page(directory, view, text, reveal_thinking=reveal_thinking)
+        results = write_result_files(journal, view)
     seconds = time.monotonic() - started
     console.data(
         summary(view)

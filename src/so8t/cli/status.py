@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def command(console: Console, run: Path | None) -> None:
     """Show how far RUN is (a run's directory or its config; default: the newest)."""
     with read_journal(run) as (directory, journal):
-        view = load_view(journal)
+        view = load_view(journal, embed=0)
         holder = holder_of(directory)
         progress = read_progress(journal, held=holder is not None)
     following = next_command(progress, directory)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from datetime import UTC, datetime
+from heapq import merge
 from typing import TYPE_CHECKING, Any
 
 import apsw
@@ -17,7 +18,7 @@ from so8t.domain.exchange import Arm, EngineReply, Status
 from so8t.domain.sample import Grade, Score
 from so8t.errors import JournalError
 from so8t.journal.chained import ChainedFile
-from so8t.journal.rows import AnswerRecord, AnswerTotal, GradedReply, Standing
+from so8t.journal.rows import AnswerFigures, AnswerRecord, AnswerTotal, GradedReply, Standing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -38,8 +39,8 @@ SELECT a.seq, a.at, a.arm, a.position, a.repeat, a.status, a.text, a.reason, a.p
   LEFT JOIN score s ON s.seq = (SELECT max(seq) FROM score WHERE answer = a.seq)
  WHERE a.seq = (SELECT max(b.seq) FROM answer b
                  WHERE b.arm = a.arm AND b.repeat = a.repeat AND b.position = a.position {b})
-   AND ? IN (a.arm, '') AND ? IN (a.repeat, -1) AND a.position < ?
- ORDER BY a.position, a.arm, a.repeat
+   AND a.arm = ? AND a.repeat = ? AND a.position >= ? AND a.position < ?
+ ORDER BY a.position
 """
 
 
@@ -211,23 +212,76 @@ class AnswerRows(ChainedFile):
         return [position for (position,) in rows]
 
     def answers(
-        self, arm: Arm | None = None, *, repeat: int | None = 0, stop: int | None = None
+        self,
+        arm: Arm | None = None,
+        *,
+        repeat: int | None = 0,
+        start: int = 0,
+        stop: int | None = None,
     ) -> Iterator[AnswerRecord]:
         """Yield the answers as they stand in the order of positions, of one arm or both.
 
-        `stop` ends before that position.
+        Those of one position come by arm and repeat. Each is read when it is asked for: a million
+        take no more memory than one. `start` and `stop` (excluded) bound the positions.
         """
-        query = _ANSWER.format(b=self._standing("b"), c=self._standing("c"))
         last = self._sample_count() if stop is None else stop
-        for row in self._connection.execute(
-            query, (arm.value if arm else "", -1 if repeat is None else repeat, last)
-        ):
+        kinds = [
+            (one, number)
+            for one in ([arm] if arm else Arm)
+            for number in (self._repeats(one) if repeat is None else [repeat])
+        ]
+        # Each of these is read along an index; sorting all of them would need their texts at once.
+        streams = [self._answers(one, number, start, last) for one, number in kinds]
+        return merge(*streams, key=lambda answer: (answer.position, answer.arm, answer.repeat))
+
+    def _answers(self, arm: Arm, repeat: int, start: int, stop: int) -> Iterator[AnswerRecord]:
+        query = _ANSWER.format(b=self._standing("b"), c=self._standing("c"))
+        for row in self._connection.execute(query, (arm.value, repeat, start, stop)):
             yield _answer_record(row)
+
+    def _repeats(self, arm: Arm) -> list[int]:
+        rows = self._connection.execute(
+            "SELECT DISTINCT repeat FROM answer WHERE arm = ? ORDER BY repeat", (arm.value,)
+        )
+        return [repeat for (repeat,) in rows]
+
+    def texts(self, arm: Arm) -> Iterator[tuple[int, str]]:
+        """Yield position and text of the first answers of an arm as they stand, by position."""
+        for position, text, _ in self._connection.execute(
+            f"""
+            SELECT a.position, a.text, max(a.seq) FROM answer a
+             WHERE a.arm = ? AND a.repeat = 0 {self._standing("a")}
+             GROUP BY a.position ORDER BY a.position
+            """,  # noqa: S608 - our own names
+            (arm.value,),
+        ):
+            yield position, text
+
+    def figures(self, arm: Arm) -> Iterator[AnswerFigures]:
+        """Yield what the first answers of an arm cost and came to, without texts, by position."""
+        for row in self._connection.execute(
+            f"""
+            WITH newest AS (
+                SELECT a.position, a.status, a.settings, a.reason, a.completion_tokens, a.seconds,
+                       a.reused_from IS NOT NULL AS reused, max(a.seq) AS seq FROM answer a
+                 WHERE a.arm = ? AND a.repeat = 0 {self._standing("a")} GROUP BY a.position)
+            SELECT n.position, n.status, n.settings, s.grade, s.value, s.valid,
+                   n.reason, s.reason, n.completion_tokens, n.seconds, n.reused
+              FROM newest n
+              LEFT JOIN score s ON s.seq = (SELECT max(seq) FROM score WHERE answer = n.seq)
+             ORDER BY n.position
+            """,  # noqa: S608 - our own names
+            (arm.value,),
+        ):
+            reason, score_reason, tokens, seconds, reused = row[6:]
+            yield AnswerFigures(
+                _standing_of(*row[:6]), reason, score_reason, tokens, seconds, bool(reused)
+            )
 
     def standings(self, arm: Arm, repeat: int = 0) -> Iterator[Standing]:
         """Yield how each answered question stands with an arm, without texts, by position."""
         # SQLite takes the bare columns beside max() from the row that has the maximum.
-        for position, status, settings, grade, value, valid in self._connection.execute(
+        for row in self._connection.execute(
             f"""
             WITH newest AS (
                 SELECT a.position, a.status, a.settings, max(a.seq) AS seq FROM answer a
@@ -238,8 +292,7 @@ class AnswerRows(ChainedFile):
             """,  # noqa: S608 - our own names
             (arm.value, repeat),
         ):
-            found = Grade(grade) if grade else None
-            yield Standing(position, Status(status), found, value, valid != 0, sys.intern(settings))
+            yield _standing_of(*row)
 
     def graded_text(
         self, arm: Arm, position: int, repeat: int
@@ -337,6 +390,18 @@ class AnswerRows(ChainedFile):
     def _one(self, query: str, *arguments: Any) -> Any:
         row = self._connection.execute(query, arguments).fetchone()
         return row[0] if row else None
+
+
+def _standing_of(
+    position: int,
+    status: str,
+    settings: str,
+    grade: str | None,
+    value: float | None,
+    valid: int | None,
+) -> Standing:
+    known = Grade(grade) if grade else None
+    return Standing(position, Status(status), known, value, valid != 0, sys.intern(settings))
 
 
 def _answer_record(row: tuple[Any, ...]) -> AnswerRecord:

@@ -72,7 +72,7 @@ def verify_chain(connection: apsw.Connection) -> Head:
     Raises JournalDamagedError naming the first row that does not fit. SQLite's own check comes
     first: a damaged index can hide rows from a query while the table, and so the chain, is whole.
     """
-    with _one_moment(connection):
+    with one_moment(connection):
         found = connection.execute("PRAGMA integrity_check(1)").fetchone()
         if found != ("ok",):
             raise JournalDamagedError(f"the journal's file is damaged: {found}")
@@ -85,7 +85,7 @@ def follow(connection: apsw.Connection, start: Head) -> Head:
     Raises JournalDamagedError naming the first row that does not fit.
     """
     previous = start
-    with _one_moment(connection):
+    with one_moment(connection):
         for table, values, chain in walk(connection, start.seq):
             seq = values[0]
             if seq != previous.seq + 1:
@@ -106,7 +106,7 @@ def follow(connection: apsw.Connection, start: Head) -> Head:
 
 
 @contextmanager
-def _one_moment(connection: apsw.Connection) -> Iterator[None]:
+def one_moment(connection: apsw.Connection) -> Iterator[None]:
     """Read everything within as it was at one moment, while another process may write on."""
     nested = connection.in_transaction
     try:

@@ -20,6 +20,7 @@ from so8t.journal.chain import (
     check_witness,
     follow,
     link,
+    one_moment,
     read_head,
     verify_chain,
     write_witness,
@@ -134,6 +135,19 @@ class ChainedFile:
             error.hint = "there is no backup: so8t run --fresh ... starts anew, this run is kept"
         if readable:
             error.hint = f"so8t verify {self.directory} says all that is wrong; {error.hint}"
+
+    @contextmanager
+    def one_moment(self) -> Iterator[None]:
+        """Read everything within as it was at one moment, while another process may write on.
+
+        Raises JournalDamagedError for a file that cannot be read.
+        """
+        try:
+            with one_moment(self._connection):
+                yield
+        except JournalDamagedError as error:
+            self._hint(error)
+            raise
 
     def check_beside(self, when_whole: Callable[[], None]) -> None:
         """Verify every row in another process while this one goes on.

@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING, Any
 from so8t.domain.canonical import digest_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from so8t.journal.rows import ItemStanding
+    from collections.abc import Iterable, Mapping
 
 #: What differs between the arms by design.
 _OF_THE_ARM = ("arm", "model", "template")
@@ -29,6 +27,6 @@ def conditions(settings: Mapping[str, Any]) -> str:
     return digest_of(shared)
 
 
-def comparable(a: ItemStanding, b: ItemStanding, known: Mapping[str, str]) -> bool:
+def comparable(a: Iterable[str], b: Iterable[str], known: Mapping[str, str]) -> bool:
     """Whether all answers of a pair share their conditions; `known` maps settings to theirs."""
-    return len({known[digest] for digest in (*a.settings, *b.settings)}) <= 1
+    return len({known[digest] for digest in (*a, *b)}) <= 1

@@ -6,21 +6,20 @@ Nothing here is kept: every look recomputes from the journal, so a resumed run, 
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from so8t.domain.exchange import Arm, Status
 from so8t.domain.plan import NOISE_FLOOR, completed_prefix
-from so8t.domain.sample import Grade
 from so8t.errors import JournalError
-from so8t.journal.items import by_item, every_answer, leave_out_unequal
-from so8t.journal.rows import Place
+from so8t.journal.columns import STATUSES, Labels, Pairs, Places, read_places
+from so8t.journal.items import Items, by_item, every_answer, in_step, leave_out_unequal
 from so8t.verdict.classical import sign_e_value
 from so8t.verdict.decide import Verdict
 from so8t.verdict.multiple import Task, decide_tasks, e_bh
-from so8t.verdict.pairs import Paired, cluster_sizes, pair_scores
+from so8t.verdict.pairs import pair_columns
 from so8t.verdict.sensitivity import Sensitivity as Cases
 from so8t.verdict.sensitivity import (
     decide_pairs,
@@ -32,9 +31,11 @@ from so8t.verdict.sensitivity import (
 from so8t.verdict.settings import Outcome, Scope, Settings
 
 if TYPE_CHECKING:
-    from so8t.journal.items import Items
-    from so8t.journal.rows import Standing
+    from collections.abc import Sequence
+
+    from so8t.journal.columns import AnswerColumns
     from so8t.journal.store import Journal
+    from so8t.verdict.checks import Ints
 
 #: The event that freezes what the statistics depend on, before the first question.
 FROZEN = "plan_frozen"
@@ -70,29 +71,6 @@ class NoiseFloor:
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
-    """One question as both arms answered it; a score is None where it is missing.
-
-    `cut_a` and `cut_b` are the shares of its answers that were truncated. Halves that were given
-    under different conditions are not `comparable`: both scores are then missing.
-    """
-
-    position: int
-    category: str
-    task: str
-    cluster: str | None
-    score_a: float | None
-    score_b: float | None
-    status_a: Status
-    status_b: Status
-    valid_a: bool
-    valid_b: bool
-    cut_a: float
-    cut_b: float
-    comparable: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Group:
     """The paired result of some of the questions: all, one category, one task.
 
@@ -125,7 +103,10 @@ class Sensitivity:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """All that the journal says about the question of the run."""
+    """All that the journal says about the question of the run.
+
+    `items` are all questions with each arm, `pairs` those that count: of the completed prefix.
+    """
 
     overall: Verdict
     group: Group
@@ -134,7 +115,8 @@ class Evidence:
     coverage: dict[Arm, Coverage]
     noise_floor: dict[Arm, NoiseFloor]
     sensitivity: Sensitivity
-    pairs: tuple[Pair, ...]
+    items: Items
+    pairs: Pairs
     planned: int
     average: str
     repeats: int
@@ -142,7 +124,7 @@ class Evidence:
     @property
     def unequal(self) -> int:
         """Pairs left out because their halves were answered under different conditions."""
-        return sum(not pair.comparable for pair in self.pairs)
+        return int((~self.pairs.comparable).sum())
 
 
 def freeze(
@@ -195,28 +177,32 @@ def gather(journal: Journal) -> Evidence:
     """Recompute everything from the rows of the journal."""
     settings = settings_of(journal)
     asked, exploratory = _asked(journal)
-    places = journal.places()
+    places = read_places(journal.places())
     repeated = repeats_of(journal)
     every = {arm: every_answer(journal, arm, repeated) for arm in Arm}
-    standings = {arm: by_item(found) for arm, found in every.items()}
-    leave_out_unequal(journal, standings)
+    items = {arm: by_item(found) for arm, found in every.items()}
+    leave_out_unequal(journal, items)
     blocks = journal.events(FROZEN)[0].data["macro_blocks"]
-    tasks = len({place.task for place in places})
-    counted = range(blocks * tasks) if blocks else range(len(places))
-    pairs = _completed(range(len(places)), places, standings)
+    tasks = len(places.task.names)
+    counted = np.arange(blocks * tasks if blocks else len(places))
+    pairs = _completed(np.arange(len(places)), places, items)
     overall = _Members(
-        "overall", pairs[: len(counted)], places, counted, [tasks] * blocks if blocks else None
+        "overall",
+        pairs.until(counted.size),
+        planned=counted.size,
+        cluster_sizes=[tasks] * blocks if blocks else places.cluster_sizes(counted),
     )
     primary = overall.decide(settings)
     return Evidence(
         overall=primary,
         group=overall.group(primary, primary.outcome),
-        categories=_groups("category", places, standings, settings, exploratory),
-        tasks=_groups("task", places, standings, settings, exploratory),
-        coverage={arm: _coverage(every[arm], len(places)) for arm in Arm},
+        categories=_groups(places.category, places, items, settings, exploratory),
+        tasks=_groups(places.task, places, items, settings, exploratory),
+        coverage={arm: _coverage(every[arm]) for arm in Arm},
         noise_floor={arm: _noise(journal, arm) for arm in Arm},
         sensitivity=_sensitivity(overall, settings, primary),
-        pairs=tuple(pairs),
+        items=items,
+        pairs=pairs,
         planned=len(places),
         average=asked["average"],
         repeats=repeated,
@@ -229,62 +215,27 @@ def repeats_of(journal: Journal) -> int:
     return int(frozen[0].data.get("repeats", 1)) if frozen else 1
 
 
-def _completed(
-    positions: Sequence[int],
-    places: Sequence[Place],
-    standings: Items,
-) -> list[Pair]:
+def _completed(positions: Ints, places: Places, items: Items) -> Pairs:
     """Return the pairs of the longest unbroken prefix of `positions` that both arms answered."""
-    a, b = standings[Arm.A], standings[Arm.B]
-    prefix = completed_prefix([p in a and p in b for p in positions])
-    return [
-        Pair(
-            position=p,
-            category=places[p].category,
-            task=places[p].task,
-            cluster=places[p].cluster,
-            score_a=a[p].score,
-            score_b=b[p].score,
-            status_a=a[p].status,
-            status_b=b[p].status,
-            valid_a=a[p].valid,
-            valid_b=b[p].valid,
-            cut_a=a[p].cut,
-            cut_b=b[p].cut,
-            comparable=a[p].comparable,
-        )
-        for p in positions[:prefix]
-    ]
+    a, b = items[Arm.A], items[Arm.B]
+    prefix = completed_prefix((a.answered & b.answered)[positions].tolist())
+    return Pairs(positions[:prefix], a, b, places)
 
 
-@dataclass(frozen=True, slots=True)
 class _Members:
-    """Some of the questions: the pairs of their completed prefix, and all their positions."""
+    """Some of the questions: the pairs of their completed prefix, and how many are planned.
 
-    name: str
-    pairs: Sequence[Pair]
-    places: Sequence[Place]
-    positions: Sequence[int]
-    blocks: list[int] | None = None
+    `cluster_sizes` are those of all of them along the frozen order, dropped pairs included.
+    """
 
-    @property
-    def planned(self) -> int:
-        return len(self.positions)
-
-    @property
-    def scores(self) -> Paired:
-        return pair_scores([p.score_a for p in self.pairs], [p.score_b for p in self.pairs])
-
-    @property
-    def cluster_sizes(self) -> list[int] | None:
-        """Sizes of the clusters along the frozen order, dropped pairs included."""
-        if self.blocks is not None:
-            return self.blocks
-        if all(self.places[p].cluster is None for p in self.positions):
-            return None
-        # A question without a cluster is one by itself; a position is nobody's cluster name.
-        labels = {str(p): self.places[p].cluster or f"\0{p}" for p in self.positions}
-        return cluster_sizes([str(p) for p in self.positions], labels)
+    def __init__(
+        self, name: str, pairs: Pairs, *, planned: int, cluster_sizes: list[int] | None
+    ) -> None:
+        self.name = name
+        self.pairs = pairs
+        self.planned = planned
+        self.cluster_sizes = cluster_sizes
+        self.scores = pair_columns(pairs.score_a, pairs.score_b)
 
     def decide(self, settings: Settings) -> Verdict:
         return decide_pairs(self.scores, self.planned, settings, cluster_sizes=self.cluster_sizes)
@@ -310,9 +261,9 @@ class _Members:
 
 
 def _groups(
-    column: str,
-    places: Sequence[Place],
-    standings: Items,
+    labels: Labels,
+    places: Places,
+    items: Items,
     settings: Settings,
     exploratory: frozenset[str],
 ) -> tuple[Group, ...]:
@@ -322,12 +273,14 @@ def _groups(
     looked through by e-BH over the signs of their differences.
     """
     alone = replace(settings, look_every=1)
-    positions: dict[str, list[int]] = defaultdict(list)
-    for position, place in enumerate(places):
-        positions[getattr(place, column)].append(position)
     members = [
-        _Members(name, _completed(its, places, standings), places, its)
-        for name, its in sorted(positions.items())
+        _Members(
+            name,
+            _completed(its, places, items),
+            planned=its.size,
+            cluster_sizes=places.cluster_sizes(its),
+        )
+        for name, its in labels.positions().items()
     ]
     confirmed = {one.name: one.task for one in members if one.name not in exploratory}
     claims = {
@@ -358,12 +311,11 @@ def _sensitivity(overall: _Members, settings: Settings, primary: Verdict) -> Sen
     outcomes: dict[str, str] = {}
     flips: list[str] = []
     pairs, scores, sizes = overall.pairs, overall.scores, overall.cluster_sizes
-    cut_a = [pair.cut_a for pair in pairs]
-    cut_b = [pair.cut_b for pair in pairs]
+    cut_a, cut_b = pairs.cut_a, pairs.cut_b
     readings: dict[str, Cases] = {}
     if scores.dropped:
         readings["missing"] = missing_cases(scores, overall.planned, settings, cluster_sizes=sizes)
-    if any(cut_a) or any(cut_b):
+    if cut_a.any() or cut_b.any():
         readings["truncated"] = truncated_cases(
             scores, cut_a, cut_b, overall.planned, settings, cluster_sizes=sizes
         )
@@ -373,37 +325,31 @@ def _sensitivity(overall: _Members, settings: Settings, primary: Verdict) -> Sen
             outcomes[reading] = verdict.outcome.value
             if verdict.outcome is not primary.outcome:
                 flips.append(reading)
-    well_formed = [pair.valid_a for pair in pairs], [pair.valid_b for pair in pairs]
-    if not all(map(all, well_formed)):
+    well_formed = pairs.valid_a, pairs.valid_b
+    if not all(valid.all() for valid in well_formed):
         # Another question ("when both answer as asked, who is right?"), so it flips nothing.
         only = valid_only(scores, *well_formed, overall.planned, settings, cluster_sizes=sizes)
         outcomes["well_formed_only"] = only.outcome.value
     return Sensitivity(outcomes, tuple(flips))
 
 
-def _coverage(every: Sequence[Sequence[Standing]], samples: int) -> Coverage:
-    found = [standing for repeat in every for standing in repeat]
-    status = Counter(standing.status for standing in found)
+def _coverage(every: Sequence[AnswerColumns]) -> Coverage:
+    counts = sum(np.bincount(answers.state, minlength=len(STATUSES)) for answers in every)
+    status = dict(zip(STATUSES, np.asarray(counts).tolist(), strict=True))
     return Coverage(
-        total=samples * len(every),
+        total=sum(status.values()),
         answered=status[Status.COMPLETED] + status[Status.TRUNCATED],
         truncated=status[Status.TRUNCATED],
         failed=status[Status.FAILED],
-        unscored=sum(standing.grade is Grade.UNSCORED for standing in found),
+        unscored=sum(answers.unscored for answers in every),
     )
 
 
 def _noise(journal: Journal, arm: Arm) -> NoiseFloor:
-    again = {a.position: a for a in journal.answers(arm, repeat=NOISE_FLOOR)}
-    first = journal.answers(arm, stop=1 + max(again, default=-1))
-    twice = [
-        (one, again[one.position])
-        for one in first
-        if one.position in again
-        and Status.FAILED not in (one.reply.status, again[one.position].reply.status)
-    ]
-    return NoiseFloor(
-        pairs=len(twice),
-        text_flips=sum(one.reply.text != two.reply.text for one, two in twice),
-        score_flips=sum(one.standing.counted != two.standing.counted for one, two in twice),
-    )
+    pairs = text_flips = score_flips = 0
+    for two, one in in_step(journal.answers(arm, repeat=NOISE_FLOOR), journal.answers(arm)):
+        if Status.FAILED not in (one.reply.status, two.reply.status):
+            pairs += 1
+            text_flips += one.reply.text != two.reply.text
+            score_flips += one.standing.counted != two.standing.counted
+    return NoiseFloor(pairs=pairs, text_flips=text_flips, score_flips=score_flips)

@@ -93,6 +93,17 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
+class SampleHead:
+    """A sample without what is asked: its id, task, category, language, and its cluster if any."""
+
+    id: str
+    task: str
+    category: str
+    language: str
+    cluster: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Standing:
     """How a question stands with one arm: the newest answer's status, and its score if any."""
 
@@ -112,6 +123,22 @@ class Standing:
         if self.status is Status.FAILED:
             return None
         return 0.0 if self.status is Status.TRUNCATED else self.value
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerFigures:
+    """All that is known of an answer but its text.
+
+    `reason` is the engine's, `score_reason` the grader's. Tokens and seconds are None where the
+    engine did not tell. `reused` answers were given in an earlier run.
+    """
+
+    standing: Standing
+    reason: str | None
+    score_reason: str | None
+    completion_tokens: int | None
+    seconds: float | None
+    reused: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +162,29 @@ class ItemStanding:
     valid: bool
     settings: tuple[str, ...]
     comparable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One question as both arms answered it; a score is None where it is missing.
+
+    `cut_a` and `cut_b` are the shares of its answers that were truncated. Halves that were given
+    under different conditions are not `comparable`: both scores are then missing.
+    """
+
+    position: int
+    category: str
+    task: str
+    cluster: str | None
+    score_a: float | None
+    score_b: float | None
+    status_a: Status
+    status_b: Status
+    valid_a: bool
+    valid_b: bool
+    cut_a: float
+    cut_b: float
+    comparable: bool
 
 
 @dataclass(frozen=True, slots=True)

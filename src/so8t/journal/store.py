@@ -25,6 +25,7 @@ from so8t.journal.rows import (
     PhaseRecord,
     Place,
     RunRecord,
+    SampleHead,
 )
 
 if TYPE_CHECKING:
@@ -204,6 +205,18 @@ class Journal(AnswerRows):
         ):
             yield SAMPLE.validate_json(body)
 
+    def sample_id(self, position: int) -> str:
+        """Return the id of the frozen sample at a position."""
+        return str(self._one("SELECT id FROM sample WHERE position = ?", position))
+
+    def sample_heads(self) -> Iterator[SampleHead]:
+        """Yield what the frozen samples are called and where they belong, by position."""
+        for row in self._connection.execute(
+            "SELECT id, task, category, json_extract(body, '$.language'), cluster "
+            "FROM sample ORDER BY position"
+        ):
+            yield SampleHead(*row)
+
     def formed_positions(self, start: int, stop: int) -> Iterator[int]:
         """Yield the positions from `start` to `stop` (excluded) that ask for a form of answer."""
         for (position,) in self._connection.execute(
@@ -233,14 +246,12 @@ class Journal(AnswerRows):
             for digest, body in self._connection.execute("SELECT digest, body FROM settings")
         }
 
-    def places(self) -> list[Place]:
-        """Where each frozen sample belongs, by position: task, category and cluster."""
-        return [
-            Place(*row)
-            for row in self._connection.execute(
-                "SELECT task, category, cluster FROM sample ORDER BY position"
-            )
-        ]
+    def places(self) -> Iterator[Place]:
+        """Yield where each frozen sample belongs, by position: task, category and cluster."""
+        for row in self._connection.execute(
+            "SELECT task, category, cluster FROM sample ORDER BY position"
+        ):
+            yield Place(*row)
 
     def resource_samples(self) -> list[tuple[float, dict[str, float]]]:
         """Return what the machine looked like: seconds since the epoch, and the known figures."""

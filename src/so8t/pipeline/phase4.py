@@ -14,9 +14,14 @@ from typing import TYPE_CHECKING
 from so8t.domain.exchange import Arm, Status
 from so8t.domain.plan import NOISE_FLOOR, Leg, legs, repeats
 from so8t.domain.sample import Origin
-from so8t.journal.conditions import conditions
 from so8t.journal.evidence import gather, repeats_of
-from so8t.journal.items import by_item, every_answer, unequal_positions
+from so8t.journal.items import (
+    by_item,
+    conditions_changed,
+    every_answer,
+    known_conditions,
+    unequal_positions,
+)
 from so8t.journal.store import system_now
 from so8t.pipeline.answer_settings import AnswerSettings
 from so8t.pipeline.asking import BACK_OFF, Asker, Work
@@ -254,11 +259,11 @@ class Phase4BenchmarkRunner:
         What has its answer under the present conditions keeps it; the newest answer counts. What
         cannot be asked again (a deadline) is left out of the pairs, and counted.
         """
+        if not conditions_changed(self._journal):
+            return
         items = {arm: by_item(every_answer(self._journal, arm, self._repeated)) for arm in Arm}
         unequal = unequal_positions(self._journal, items)
-        if not unequal:
-            return
-        known = {d: conditions(body) for d, body in self._journal.all_settings().items()}
+        known = known_conditions(self._journal)
         for arm in Arm:
             now = known[self._settings.of(arm)]
             again = [

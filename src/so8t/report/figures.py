@@ -163,10 +163,13 @@ def _course(view: View, text: Text) -> list[Markup]:
 
 def wins_bar(evidence: Evidence, text: Text) -> Markup:
     """Draw wins, ties and losses over the pairs that were used as one bar with its legend."""
-    ways: Counter[str] = Counter()
-    for score_a, score_b in used_scores(evidence):
-        ways["b" if score_b > score_a else "a" if score_b < score_a else "tie"] += 1
-    total = sum(ways.values())
+    score_a, score_b = used_scores(evidence)
+    ways = {
+        "b": int((score_b > score_a).sum()),
+        "tie": int((score_b == score_a).sum()),
+        "a": int((score_b < score_a).sum()),
+    }
+    total = score_a.size
     if not total:
         return Markup("")
     kind = "share" if evidence.overall.discordant is not None else "score"

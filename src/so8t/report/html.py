@@ -46,17 +46,21 @@ def write_report(directory: Path, language: str, *, reveal_thinking: bool = Fals
     text = Text(resolve_language(language))
     with Journal(directory, readonly=True) as journal:
         journal.verify()
-        page = page_of(journal, text, reveal_thinking=reveal_thinking)
+        view = load_view(journal, marks=marks(text, reveal_thinking=reveal_thinking))
+    return write_page(directory, view, text, reveal_thinking=reveal_thinking)
+
+
+def write_page(directory: Path, view: View, text: Text, *, reveal_thinking: bool = False) -> Path:
+    """Write the report on what was read of the run in `directory`; return its path."""
     path = directory / (REVEALED_NAME if reveal_thinking else FILE_NAME)
-    write_atomic(path, page)
+    write_atomic(path, render(view, text))
     return path
 
 
-def page_of(journal: Journal, text: Text, *, reveal_thinking: bool = False) -> str:
-    """Return the report on a journal as it is now: equal journals give equal pages."""
+def marks(text: Text, *, reveal_thinking: bool = False) -> Marks:
+    """Return what stands in a report for what is hidden and for what is too long."""
     hidden = None if reveal_thinking else text("answers.thinking_hidden")
-    marks = Marks(hidden, text("answers.omitted"))
-    return render(load_view(journal, marks=marks), text)
+    return Marks(hidden, text("answers.omitted"))
 
 
 def render(view: View, text: Text) -> str:

@@ -8,42 +8,38 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from so8t.domain.exchange import Arm, Status
+from so8t.domain.exchange import Arm
 from so8t.domain.plan import Phase
-from so8t.domain.sample import Grade
 from so8t.errors import PrerequisiteError
 from so8t.journal.answers import IN_FORCE
 from so8t.journal.evidence import FROZEN, gather
+from so8t.journal.items import read_answers
 from so8t.journal.restore import CHECKED
+from so8t.report.given import AnswersGiven, list_problems
 from so8t.report.side_by_side import Marks, side_by_side
 from so8t.report.summary import summary
 from so8t.report.view import (
     CourseView,
     EngineView,
-    Latency,
     ModelView,
     Occurrence,
     PhaseView,
-    Problem,
     ResourcePoint,
     View,
-    difference,
 )
 from so8t.verdict.course import evidence_course
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from so8t.domain.sample import Sample
     from so8t.journal.evidence import Evidence
-    from so8t.journal.rows import AnswerRecord, PhaseRecord, RunRecord
+    from so8t.journal.rows import PhaseRecord, RunRecord
     from so8t.journal.store import Journal
 
 __all__ = ["Marks", "View", "load_view", "summary"]
 
 #: Questions that a report carries with both answers, unless told otherwise.
 EMBEDDED = 500
-_MOST_PROBLEMS = 300
 _COURSE_POINTS = 240
 _RESOURCE_POINTS = 240
 # Book-keeping that every run has, shown elsewhere in the report.
@@ -87,6 +83,11 @@ def load_view(
 
     Raises PrerequisiteError for a journal that holds no run yet.
     """
+    with journal.one_moment():
+        return _load(journal, embed, marks or Marks())
+
+
+def _load(journal: Journal, embed: int, marks: Marks) -> View:
     run = journal.run
     if run is None:
         raise PrerequisiteError(
@@ -94,11 +95,11 @@ def load_view(
         )
     frozen = bool(journal.sample_count()) and bool(journal.events(FROZEN))
     evidence = gather(journal) if frozen else None
-    samples = list(journal.samples())
-    answers = {arm: list(journal.answers(arm)) for arm in Arm}
     steps = journal.phases()
-    marks = marks or Marks()
-    problems = _problems(answers, samples, marks)
+    count = journal.sample_count()
+    given = {arm: AnswersGiven() for arm in Arm}
+    answers = {arm: read_answers(given[arm].count(journal.figures(arm)), count) for arm in Arm}
+    problems, problems_left_out = list_problems(journal, given, marks)
     events = journal.events()
     return View(
         run=run,
@@ -111,16 +112,16 @@ def load_view(
         models={arm: _model(arm, run, steps) for arm in Arm},
         engine=_engine(steps),
         settings=journal.all_settings(),
-        latency={arm: _latency(answers[arm]) for arm in Arm},
+        latency={arm: given[arm].latency() for arm in Arm},
         occurrences=tuple(
             Occurrence(event.at, event.kind, event.data)
             for event in events
             if event.kind not in _QUIET
         ),
         sessions=sum(event.kind == "session_started" for event in events),
-        problems=tuple(problems[:_MOST_PROBLEMS]),
-        problems_left_out=max(0, len(problems) - _MOST_PROBLEMS),
-        side_by_side=side_by_side(samples, answers, embed, marks),
+        problems=problems,
+        problems_left_out=problems_left_out,
+        side_by_side=side_by_side(journal, answers, embed, marks),
         head=journal.head,
         resources=_thinned(journal.resource_samples()),
         last_written=journal.last_written(),
@@ -233,9 +234,9 @@ def _engine(steps: Sequence[PhaseRecord]) -> EngineView | None:
 
 def _course(evidence: Evidence) -> CourseView | None:
     """Thin the course of the evidence to what a drawing can show."""
-    found = [difference(pair) for pair in evidence.pairs]
-    known = [value for value in found if value is not None]
-    if not known or any(pair.cluster for pair in evidence.pairs):
+    differences = evidence.pairs.score_b - evidence.pairs.score_a
+    known = differences[~np.isnan(differences)]
+    if not known.size or evidence.pairs.clustered:
         # With clusters the looks fall on their ends, which only `gather` knows.
         return None
     course = evidence_course(
@@ -259,53 +260,3 @@ def _course(evidence: Evidence) -> CourseView | None:
         ),
         total=evidence.planned,
     )
-
-
-def _latency(answers: Sequence[AnswerRecord]) -> Latency:
-    # What an earlier run measured says nothing of this one's speed.
-    own = [answer.reply for answer in answers if answer.reused_from is None]
-    given = [reply for reply in own if reply.status is not Status.FAILED]
-    times = [reply.seconds for reply in given if reply.seconds is not None]
-    rated = [
-        (reply.completion_tokens, reply.seconds)
-        for reply in given
-        if reply.completion_tokens is not None and reply.seconds
-    ]
-    p50, p95 = (float(p) for p in np.percentile(times, (50, 95))) if times else (None, None)
-    return Latency(
-        answers=len(given),
-        known=len(times),
-        p50=p50,
-        p95=p95,
-        tokens_per_second=sum(t for t, _ in rated) / sum(s for _, s in rated) if rated else None,
-    )
-
-
-def _problems(
-    answers: dict[Arm, list[AnswerRecord]], samples: Sequence[Sample], marks: Marks
-) -> list[Problem]:
-    """All answers that are not plain ones: failures first, then unscored, then truncated."""
-    found: dict[str, list[Problem]] = defaultdict(list)
-    for arm, given in answers.items():
-        for answer in given:
-            kind, reason = _trouble(answer)
-            # A grader may quote the answer, and the thinking with it.
-            reason = None if reason is None else marks.told(reason)
-            if kind:
-                name = samples[answer.position].id
-                found[kind].append(Problem(answer.position, name, arm, kind, reason))
-    return [
-        problem
-        for kind in ("failed", "unscored", "truncated")
-        for problem in sorted(found[kind], key=lambda one: (one.position, one.arm))
-    ]
-
-
-def _trouble(answer: AnswerRecord) -> tuple[str | None, str | None]:
-    if answer.reply.status is Status.FAILED:
-        return "failed", answer.reply.reason
-    if answer.reply.status is Status.TRUNCATED:
-        return "truncated", answer.reply.reason
-    if answer.score is not None and answer.score.grade is Grade.UNSCORED:
-        return "unscored", answer.score.reason
-    return None, None

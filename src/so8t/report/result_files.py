@@ -9,25 +9,26 @@ from __future__ import annotations
 import csv
 import io
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from so8t.domain.exchange import Arm
-from so8t.journal.evidence import FROZEN, repeats_of
-from so8t.journal.items import by_item, every_answer, leave_out_unequal
 from so8t.journal.store import Journal
 from so8t.report.query import load_view, summary
-from so8t.system.files import write_atomic
+from so8t.system.files import atomic_text, write_atomic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from so8t.journal.items import Items
     from so8t.journal.rows import ItemStanding
+    from so8t.report.view import View
 
 #: The number changes when a field changes its meaning or goes; new fields leave it.
 FORMAT = "so8t-results/1"
 #: Where the files lie in a run's directory.
 FOLDER = "artifacts"
+_ENCODE = json.JSONEncoder(ensure_ascii=False).encode
 _ITEM_COLUMNS = (
     "position", "item", "task", "category", "language", "cluster",
     "status_a", "status_b", "score_a", "score_b", "difference",
@@ -42,24 +43,36 @@ _GROUP_COLUMNS = (
 def write_results(directory: Path) -> Path | None:
     """Write the result files of the run in `directory`; return the folder they are in.
 
-    None, and nothing written, before a plan is frozen. Files of an earlier call are replaced, each
-    as a whole.
+    As `write_result_files`.
     """
-    with Journal(directory, readonly=True) as journal:
-        if not journal.events(FROZEN):
-            return None
-        document = results(journal)
-    folder = directory / FOLDER
+    with Journal(directory, readonly=True) as journal, journal.one_moment():
+        return write_result_files(journal, load_view(journal, embed=0))
+
+
+def write_result_files(journal: Journal, view: View) -> Path | None:
+    """Write the result files of a journal, of which `view` was read at the same moment.
+
+    None, and nothing written, before a plan is frozen. Files of an earlier call are replaced, each
+    as a whole; equal journals give equal files. Questions are written as they are read.
+    """
+    if view.evidence is None:
+        return None
+    found = summary(view)
+    folder = journal.directory / FOLDER
     folder.mkdir(exist_ok=True)
-    write_atomic(folder / "results.json", json.dumps(document, ensure_ascii=False, indent=1) + "\n")
-    write_atomic(folder / "items.csv", _csv(_ITEM_COLUMNS, map(_item_row, document["items"])))
-    write_atomic(folder / "groups.csv", _csv(_GROUP_COLUMNS, _group_rows(document)))
+    with (
+        atomic_text(folder / "results.json") as document,
+        atomic_text(folder / "items.csv") as table,
+    ):
+        _write_items(document, table, _head(found), _items(journal, view.evidence.items))
+    rows = io.StringIO()
+    _csv(rows, _GROUP_COLUMNS).writerows(map(_cells, _group_rows(found)))
+    write_atomic(folder / "groups.csv", rows.getvalue())
     return folder
 
 
-def results(journal: Journal) -> dict[str, Any]:
-    """Return the whole of results.json; equal journals give equal documents."""
-    found = summary(load_view(journal, embed=0))
+def _head(found: dict[str, Any]) -> dict[str, Any]:
+    """Return results.json without its items, which are its last field."""
     return {
         "format": FORMAT,
         "run": found["run"],
@@ -74,16 +87,36 @@ def results(journal: Journal) -> dict[str, Any]:
         "coverage": found["coverage"],
         "noise_floor": found["noise_floor"],
         "sensitivity": found["sensitivity"],
-        "items": list(_items(journal)),
     }
 
 
-def _items(journal: Journal) -> Iterator[dict[str, Any]]:
-    repeated = repeats_of(journal)
-    standings = {arm: by_item(every_answer(journal, arm, repeated)) for arm in Arm}
-    leave_out_unequal(journal, standings)
-    for position, sample in enumerate(journal.samples()):
-        a, b = (standings[arm].get(position) for arm in Arm)
+def _write_items(
+    document: TextIO, table: TextIO, head: dict[str, Any], items: Iterator[dict[str, Any]]
+) -> None:
+    """Write results.json as `json.dumps` with an indent of 1 would, and items.csv beside it."""
+    document.write(json.dumps(head, ensure_ascii=False, indent=1).removesuffix("\n}"))
+    document.write(',\n "items": [')
+    rows = _csv(table, _ITEM_COLUMNS)
+    separator = "\n  "
+    for item in items:
+        document.write(separator + _indented(item, "\n   "))
+        rows.writerow(_cells(_item_row(item)))
+        separator = ",\n  "
+    document.write("]\n}\n" if separator == "\n  " else "\n ]\n}\n")
+
+
+def _indented(fields: dict[str, Any], line: str) -> str:
+    inner = ",".join(
+        f'{line}"{name}": '
+        + (_indented(value, line + " ") if isinstance(value, dict) else _ENCODE(value))
+        for name, value in fields.items()
+    )
+    return f"{{{inner}{line[:-1]}}}"
+
+
+def _items(journal: Journal, items: Items) -> Iterator[dict[str, Any]]:
+    for position, sample in enumerate(journal.sample_heads()):
+        a, b = (items[arm].get(position) for arm in Arm)
         known = a is not None and b is not None and a.score is not None and b.score is not None
         yield {
             "position": position,
@@ -121,19 +154,19 @@ def _item_row(item: dict[str, Any]) -> list[Any]:
     ]
 
 
-def _group_rows(document: dict[str, Any]) -> Iterator[list[Any]]:
-    overall = document["overall"]
+def _group_rows(found: dict[str, Any]) -> Iterator[list[Any]]:
+    overall = found["verdict"]
     whole = {
         "name": "overall",
-        "verdict": overall["verdict"],
-        "claim": overall["verdict"]["outcome"],
-        "mean": overall["mean"],
-        "pairs": overall["verdict"]["items_used"],
-        "missing": overall["verdict"]["items_missing"],
+        "verdict": overall,
+        "claim": overall["outcome"],
+        "mean": found["mean"],
+        "pairs": overall["items_used"],
+        "missing": overall["items_missing"],
     }
     groups = [("overall", whole)]
-    groups += [("task", group) for group in document["tasks"]]
-    groups += [("category", group) for group in document["categories"]]
+    groups += [("task", group) for group in found["tasks"]]
+    groups += [("category", group) for group in found["categories"]]
     for kind, group in groups:
         verdict, mean = group["verdict"], group["mean"]
         yield [
@@ -143,14 +176,16 @@ def _group_rows(document: dict[str, Any]) -> Iterator[list[Any]]:
         ]  # fmt: skip
 
 
-def _csv(columns: tuple[str, ...], rows: Iterator[list[Any]]) -> str:
-    """Write RFC 4180 with \\n; an unknown value is an empty field, never a zero."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
+def _csv(file: TextIO, columns: tuple[str, ...]) -> Any:
+    """Begin a table as RFC 4180 has it, with \\n."""
+    writer = csv.writer(file, lineterminator="\n")
     writer.writerow(columns)
-    for row in rows:
-        writer.writerow(["" if cell is None else _cell(cell) for cell in row])
-    return out.getvalue()
+    return writer
+
+
+def _cells(row: list[Any]) -> list[Any]:
+    """Return what is written of a row; an unknown value is an empty field, never a zero."""
+    return ["" if cell is None else _cell(cell) for cell in row]
 
 
 def _cell(value: Any) -> Any:

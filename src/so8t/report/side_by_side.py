@@ -6,16 +6,21 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from so8t.domain.exchange import Arm
 from so8t.domain.thinking import redact
+from so8t.journal.columns import OPEN
 from so8t.journal.rows import AnswerRecord
 from so8t.report.redact import shorten
 from so8t.report.view import AnswerView, SampleView, SideBySide
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator
 
     from so8t.domain.sample import Sample
+    from so8t.journal.columns import AnswerColumns
+    from so8t.journal.store import Journal
 
 #: Characters of one question or answer; the middle of a longer one is left out, and counted.
 LONGEST = 3_000
@@ -54,33 +59,56 @@ class _Both:
             return "missing"
         return "same" if a == b else "b" if b > a else "a"
 
-    @property
-    def rank(self) -> tuple[int, int]:
-        """Scores differ, then a score is missing, then other words for one score, then the rest."""
-        order = {"a": 0, "b": 0, "missing": 1}.get(self.side)
-        if order is None:
-            order = 2 if self.a.reply.text != self.b.reply.text else 3
-        return order, self.position
-
 
 def side_by_side(
-    samples: Sequence[Sample], answers: dict[Arm, list[AnswerRecord]], embed: int, marks: Marks
+    journal: Journal, answers: dict[Arm, AnswerColumns], embed: int, marks: Marks
 ) -> SideBySide:
-    """Pair the answers of all questions that both arms have answered; show at most `embed`."""
-    by_place = {arm: {answer.position: answer for answer in answers[arm]} for arm in Arm}
-    both = [
-        _Both(position, a, by_place[Arm.B][position])
-        for position, a in by_place[Arm.A].items()
-        if position in by_place[Arm.B]
-    ]
-    ordered = sorted(both, key=lambda one: one.rank)
-    differing = sum(one.side in ("a", "b") for one in both)
+    """Pair the answers of all questions that both arms have answered; show at most `embed`.
+
+    Scores differ, then a score is missing, then other words for one score, then the rest.
+    `answers` are the first ones. Texts are read only of what is shown, and as far as it takes to
+    find those that differ.
+    """
+    a, b = answers[Arm.A], answers[Arm.B]
+    both = (a.state != OPEN) & (b.state != OPEN)
+    missing = np.isnan(a.score) | np.isnan(b.score)
+    differs = both & ~missing & (a.score != b.score)
+    shown = [*np.flatnonzero(differs)[:embed].tolist()]
+    shown += np.flatnonzero(both & missing)[: embed - len(shown)].tolist()
+    shown += _same_score(journal, both & ~missing & ~differs, embed - len(shown))
+    differing, pairs = int(differs.sum()), int(both.sum())
     return SideBySide(
-        shown=tuple(_sample(samples[one.position], one, marks) for one in ordered[:embed]),
+        shown=tuple(_read(journal, position, marks) for position in shown),
         differing=differing,
         differing_left_out=max(0, differing - embed),
-        left_out=max(0, len(ordered) - embed),
+        left_out=max(0, pairs - embed),
     )
+
+
+def _same_score(journal: Journal, same: np.ndarray, wanted: int) -> list[int]:
+    """Return `wanted` positions with equal scores, those with other words first."""
+    other_words: list[int] = []
+    same_words: list[int] = []
+    if wanted and same.any():
+        texts = zip(*(_texts(journal, arm, same) for arm in Arm), strict=True)
+        for (position, text_a), (_, text_b) in texts:
+            if text_a != text_b:
+                other_words.append(position)
+            elif len(same_words) < wanted:
+                same_words.append(position)
+            if len(other_words) == wanted:
+                break
+    return [*other_words, *same_words][:wanted]
+
+
+def _texts(journal: Journal, arm: Arm, wanted: np.ndarray) -> Iterator[tuple[int, str]]:
+    return ((position, text) for position, text in journal.texts(arm) if wanted[position])
+
+
+def _read(journal: Journal, position: int, marks: Marks) -> SampleView:
+    (sample,) = journal.samples(position, position + 1)
+    a, b = journal.answers(start=position, stop=position + 1)
+    return _sample(sample, _Both(position, a, b), marks)
 
 
 def _sample(sample: Sample, both: _Both, marks: Marks) -> SampleView:

@@ -23,7 +23,7 @@ from so8t.journal.chained import WITNESS_NAME
 from so8t.journal.evidence import FROZEN, gather
 from so8t.report.embedded import Embedded, extract, zone_of
 from so8t.report.html import FILE_NAME as REPORT_NAME
-from so8t.report.html import page_of
+from so8t.report.html import marks, render
 from so8t.report.query import load_view, summary
 from so8t.report.text import Text
 from so8t.system.files import file_digest
@@ -257,9 +257,10 @@ def _report(journal: Journal) -> Iterator[Finding]:
 
 
 def _page(journal: Journal, page: str, said: Embedded) -> Finding:
-    view = load_view(journal)
     if chain_at(journal.connection, said.head.seq) != said.head.chain:
         return Finding("report", "fail", "it was written from another journal")
+    text = Text(said.language)
+    view = load_view(journal, marks=marks(text))
     known, told = summary(view), said.summary
     differing = {key for key in known | told if known.get(key) != told.get(key)}
     if said.head != view.head:
@@ -268,7 +269,7 @@ def _page(journal: Journal, page: str, said: Embedded) -> Finding:
         return Finding("report", "fail", f"its data differ from the journal: {sorted(differing)}")
     if (said.version, said.zone) != (so8t.__version__, zone_of(view)):
         return Finding("report", "warn", _NOT_COMPARED)
-    if page != page_of(journal, Text(said.language)):
+    if page != render(view, text):
         return Finding("report", "fail", "its text is not what the journal gives")
     return Finding("report", "pass", "each character is what the journal gives")
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from so8t.domain.exchange import Arm, Status
 from so8t.domain.plan import Phase
 from so8t.journal.chain import Head
@@ -13,7 +15,7 @@ from so8t.journal.evidence import Evidence
 from so8t.journal.rows import RunRecord
 
 if TYPE_CHECKING:
-    from so8t.journal.evidence import Pair
+    from so8t.verdict.checks import Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,26 +220,17 @@ class View:
         return next((model.training for model in self.models.values() if model.training), None)
 
 
-def difference(pair: Pair) -> float | None:
-    """Score of B minus score of A, None when either is missing."""
-    if pair.score_a is None or pair.score_b is None:
-        return None
-    return pair.score_b - pair.score_a
-
-
-def used_scores(evidence: Evidence) -> list[tuple[float, float]]:
+def used_scores(evidence: Evidence) -> tuple[Floats, Floats]:
     """Scores of A and B of the pairs that the verdict rests on: the known ones up to its look."""
-    known = [
-        (pair.score_a, pair.score_b)
-        for pair in evidence.pairs
-        if pair.score_a is not None and pair.score_b is not None
-    ]
-    return known[: evidence.overall.items_used]
+    a, b = evidence.pairs.score_a, evidence.pairs.score_b
+    known = np.flatnonzero(~(np.isnan(a) | np.isnan(b)))[: evidence.overall.items_used]
+    return a[known], b[known]
 
 
 def used_means(evidence: Evidence) -> tuple[float, float] | None:
     """Mean scores of A and B over the pairs that the verdict rests on, None without any."""
     scores = used_scores(evidence)
-    if not scores:
+    if not scores[0].size:
         return None
-    return sum(a for a, _ in scores) / len(scores), sum(b for _, b in scores) / len(scores)
+    a, b = (sum(arm.tolist()) / arm.size for arm in scores)
+    return a, b

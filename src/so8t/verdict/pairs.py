@@ -84,6 +84,26 @@ def pair_scores(scores_a: Sequence[float | None], scores_b: Sequence[float | Non
     return Paired(_as_scores("A", scores_a), _as_scores("B", scores_b))
 
 
+def pair_columns(scores_a: Floats, scores_b: Floats) -> Paired:
+    """Pair scores that are columns in the same, frozen order, in which NaN is a missing score.
+
+    Args:
+        scores_a: shape (n,), A's scores in [0, 1].
+        scores_b: shape (n,), B's, likewise.
+
+    Raises:
+        VerdictInputError: lengths differ, or a score is out of range.
+
+    """
+    if scores_a.size != scores_b.size:
+        raise VerdictInputError(f"A has {scores_a.size} scores and B has {scores_b.size}")
+    for arm, scores in (("A", scores_a), ("B", scores_b)):
+        wrong = np.flatnonzero((scores < 0.0) | (scores > 1.0))
+        if wrong.size:
+            raise _out_of_range(arm, int(wrong[0]), float(scores[wrong[0]]))
+    return Paired(scores_a, scores_b)
+
+
 def pair_by_id(
     scores_a: Sequence[tuple[Hashable, float | None]],
     scores_b: Sequence[tuple[Hashable, float | None]],
@@ -140,11 +160,15 @@ def cluster_sizes(order: Sequence[str], clusters: Mapping[str, str]) -> list[int
 def _as_scores(arm: str, scores: Sequence[float | None]) -> Floats:
     for place, score in enumerate(scores):
         if score is not None and not 0.0 <= score <= 1.0:
-            raise VerdictInputError(
-                f"score {place + 1} of {arm} is {score!r}; it must lie in [0, 1]",
-                hint="a missing score is None, never NaN and never zero",
-            )
+            raise _out_of_range(arm, place, score)
     return np.array([math.nan if score is None else score for score in scores], dtype=np.float64)
+
+
+def _out_of_range(arm: str, place: int, score: float) -> VerdictInputError:
+    return VerdictInputError(
+        f"score {place + 1} of {arm} is {score!r}; it must lie in [0, 1]",
+        hint="a missing score is None, never NaN and never zero",
+    )
 
 
 def _by_id(

@@ -20,6 +20,8 @@ from so8t.verdict.settings import Outcome, Settings
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
+
     from so8t.verdict.checks import Floats
 
 # Above this share of missing scores, or when the arms miss unequally, the worst case must hold too.
@@ -139,8 +141,8 @@ def missing_cases(
 
 def truncated_cases(
     pairs: Paired,
-    truncated_a: Sequence[float],
-    truncated_b: Sequence[float],
+    truncated_a: Sequence[float] | Floats,
+    truncated_b: Sequence[float] | Floats,
     n_total: int,
     settings: Settings,
     *,
@@ -180,8 +182,8 @@ def truncated_cases(
 
 def valid_only(
     pairs: Paired,
-    valid_a: Sequence[bool],
-    valid_b: Sequence[bool],
+    valid_a: Sequence[bool] | NDArray[np.bool_],
+    valid_b: Sequence[bool] | NDArray[np.bool_],
     n_total: int,
     settings: Settings,
     *,
@@ -246,13 +248,13 @@ def _instead(scores: Floats, cut: Floats, gets: float) -> Floats:
     return np.asarray(np.where(cut >= 1, whole, scores + cut * gets))
 
 
-def _shares(name: str, shares: Sequence[float], pairs: Paired) -> Floats:
+def _shares(name: str, shares: Sequence[float] | Floats, pairs: Paired) -> Floats:
     if len(shares) != pairs.scores_a.size:
         raise VerdictInputError(f"{name} has {len(shares)} flags for {pairs.scores_a.size} pairs")
     return np.asarray(shares, dtype=np.float64)
 
 
-def _flags(name: str, flags: Sequence[bool], pairs: Paired) -> np.ndarray:
+def _flags(name: str, flags: Sequence[bool] | NDArray[np.bool_], pairs: Paired) -> np.ndarray:
     if len(flags) != pairs.scores_a.size:
         raise VerdictInputError(f"{name} has {len(flags)} flags for {pairs.scores_a.size} pairs")
     return np.array(flags, dtype=bool)
