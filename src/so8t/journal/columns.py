@@ -28,7 +28,7 @@ Flags = NDArray[np.bool_]
 States = NDArray[np.uint8]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Labels:
     """One label for each question: shape (n,), places in `names`."""
 
@@ -49,7 +49,7 @@ class Labels:
         }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Places:
     """Where the frozen samples belong, by position."""
 
@@ -90,7 +90,7 @@ def read_places(places: Iterable[Place]) -> Places:
     return Places(task, category, cluster)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class AnswerColumns:
     """How each question stands with one arm in one of its repeats, by position.
 
@@ -112,7 +112,7 @@ class AnswerColumns:
     unscored: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class ItemColumns:
     """How each question stands with one arm over all its repeats, by position.
 
@@ -231,6 +231,16 @@ class Pairs(Sequence[Pair]):
     def __iter__(self) -> Iterator[Pair]:
         """Make the pairs one by one."""
         return (self._pair(position) for position in self.positions.tolist())
+
+    def __eq__(self, other: object) -> bool:
+        """Whether the other has the same pairs, bit for bit."""
+        return (
+            isinstance(other, Pairs)
+            and len(self) == len(other)
+            and all(mine == its for mine, its in zip(self, other, strict=True))
+        )
+
+    __hash__ = None  # type: ignore[assignment]
 
     def _pair(self, position: int) -> Pair:
         a, b = self._a[position], self._b[position]

@@ -6,7 +6,7 @@ Nothing here is kept: every look recomputes from the journal, so a resumed run, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -115,7 +115,7 @@ class Evidence:
     coverage: dict[Arm, Coverage]
     noise_floor: dict[Arm, NoiseFloor]
     sensitivity: Sensitivity
-    items: Items
+    items: Items = field(compare=False)
     pairs: Pairs
     planned: int
     average: str
@@ -244,7 +244,7 @@ class _Members:
     def task(self) -> Task:
         scores, sizes = self.scores, self.cluster_sizes
         left = None if sizes is None else without_lost(sizes, ~scores.complete)
-        return Task(scores.differences, self.planned, scores.dropped, left)
+        return Task(scores.differences, self.planned, scores.dropped, left, scores.complete_a)
 
     def group(self, verdict: Verdict, claim: Outcome) -> Group:
         scores = self.scores
@@ -283,12 +283,14 @@ def _groups(
         for name, its in labels.positions().items()
     ]
     confirmed = {one.name: one.task for one in members if one.name not in exploratory}
-    claims = {
-        name: found.outcome
-        for name, found in decide_tasks(confirmed, alone, with_interval=False).items()
-    }
-    claims |= _listed([one for one in members if one.name in exploratory])
-    return tuple(one.group(one.decide(alone), claims[one.name]) for one in members)
+    found = decide_tasks(confirmed, alone)
+    listed = _listed([one for one in members if one.name in exploratory])
+    return tuple(
+        one.group(found[one.name].alone, found[one.name].outcome)
+        if one.name in found
+        else one.group(one.decide(alone), listed[one.name])
+        for one in members
+    )
 
 
 def _listed(members: Sequence[_Members]) -> dict[str, Outcome]:
@@ -313,11 +315,14 @@ def _sensitivity(overall: _Members, settings: Settings, primary: Verdict) -> Sen
     pairs, scores, sizes = overall.pairs, overall.scores, overall.cluster_sizes
     cut_a, cut_b = pairs.cut_a, pairs.cut_b
     readings: dict[str, Cases] = {}
+    asked: dict[str, Any] = {"cluster_sizes": sizes, "with_interval": False}
     if scores.dropped:
-        readings["missing"] = missing_cases(scores, overall.planned, settings, cluster_sizes=sizes)
+        readings["missing"] = missing_cases(
+            scores, overall.planned, settings, primary=primary, **asked
+        )
     if cut_a.any() or cut_b.any():
         readings["truncated"] = truncated_cases(
-            scores, cut_a, cut_b, overall.planned, settings, cluster_sizes=sizes
+            scores, cut_a, cut_b, overall.planned, settings, primary=primary, **asked
         )
     for name, cases in readings.items():
         for way, verdict in (("best", cases.best), ("worst", cases.worst)):
@@ -328,7 +333,7 @@ def _sensitivity(overall: _Members, settings: Settings, primary: Verdict) -> Sen
     well_formed = pairs.valid_a, pairs.valid_b
     if not all(valid.all() for valid in well_formed):
         # Another question ("when both answer as asked, who is right?"), so it flips nothing.
-        only = valid_only(scores, *well_formed, overall.planned, settings, cluster_sizes=sizes)
+        only = valid_only(scores, *well_formed, overall.planned, settings, **asked)
         outcomes["well_formed_only"] = only.outcome.value
     return Sensitivity(outcomes, tuple(flips))
 

@@ -236,15 +236,20 @@ class CompleteAutomatedABPipeline:
             return done
         asked = self._config.verdict
 
-        def benchmark() -> Evidence:
+        evidence: Evidence | None = None
+
+        def benchmark() -> Benchmarked:
+            nonlocal evidence
             evidence = runner.run()
-            return gather(self._journal) if self._judge(registration) else evidence
+            if self._judge(registration):
+                evidence = gather(self._journal)
+            return _summary(evidence)
 
         # When a run ends is no part of what it measures, but of whether it has ended.
         inputs = digest_of([to_plain(registration), asked.stop, asked.deadline])
-        self._phase(Phase.BENCHMARK, inputs, lambda: _summary(benchmark()), read_benchmarked)
+        self._phase(Phase.BENCHMARK, inputs, benchmark, read_benchmarked)
         write_hf_results(self._journal, self._artifacts)
-        return gather(self._journal)
+        return gather(self._journal) if evidence is None else evidence
 
     def retry_failed(self) -> int:
         """Ask the questions again whose answers failed; return how many are answered now."""

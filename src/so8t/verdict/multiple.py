@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +19,7 @@ from so8t.verdict.decide import Verdict, decide
 from so8t.verdict.settings import Outcome, Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 Booleans = NDArray[np.bool_]
 _DIRECTIONS = (Outcome.B_BETTER, Outcome.A_BETTER)
@@ -28,13 +29,15 @@ _DIRECTIONS = (Outcome.B_BETTER, Outcome.A_BETTER)
 class Task:
     """One task's completed prefix: differences in the frozen order, and its own N.
 
-    `cluster_sizes` are those of the whole task without dropped items, as for `decide`.
+    `cluster_sizes` are those of the whole task without dropped items, as for `decide`, and
+    `scores_a` are A's, only to fill the paired table.
     """
 
     differences: Floats
     n_total: int
     dropped: int = 0
     cluster_sizes: Sequence[int] | None = None
+    scores_a: Floats | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +73,18 @@ def closed_holm(rejected: NDArray[np.bool_]) -> Booleans:
     table = np.array(rejected, dtype=bool)
     if table.ndim != 2 or table.shape[0] != table.shape[1]:  # noqa: PLR2004 - a table
         raise VerdictInputError(f"the table of rejections has shape {table.shape}, not (K, K)")
-    failures = np.sum(~table, axis=0)
-    spared = failures < np.arange(1, table.shape[0] + 1)
-    return np.asarray((table | spared).all(axis=1))
+    claimed = _closed_holm(table.shape[0], lambda k, r: bool(table[k, r]))
+    return np.array(claimed, dtype=bool)
+
+
+def _closed_holm(size: int, rejected: Callable[[int, int], bool]) -> list[bool]:
+    """Do as `closed_holm`, asking only for what decides: mostly it is one column."""
+
+    @cache
+    def failures(r: int) -> int:
+        return sum(not rejected(k, r) for k in range(size))
+
+    return [all(rejected(k, r) or failures(r) <= r for r in range(size)) for k in range(size)]
 
 
 def decide_tasks(
@@ -95,14 +107,17 @@ def decide_tasks(
     """
     settings = settings or Settings()
     names = list(tasks)
-    size = len(names)
-    verdicts = [[_direction(tasks[name], settings, r + 1) for r in range(size)] for name in names]
-    rejected = [[verdict.outcome in _DIRECTIONS for verdict in row] for row in verdicts]
-    claimed = closed_holm(np.array(rejected, dtype=bool).reshape(size, size))
+
+    @cache
+    def at_level(k: int, r: int) -> Outcome:
+        return _direction(tasks[names[k]], settings, r + 1).outcome
+
+    claimed = _closed_holm(len(names), lambda k, r: at_level(k, r) in _DIRECTIONS)
     result = {}
-    for name, row, claim in zip(names, verdicts, claimed, strict=True):
+    for k, (name, claim) in enumerate(zip(names, claimed, strict=True)):
         # The claim names the side of the strictest level that rejects.
-        sides = [verdict.outcome for verdict in row if verdict.outcome in _DIRECTIONS]
+        levels = (at_level(k, r) for r in reversed(range(len(names))))
+        side = next((level for level in levels if level in _DIRECTIONS), None) if claim else None
         task = tasks[name]
         alone = decide(
             task.differences,
@@ -110,10 +125,10 @@ def decide_tasks(
             settings,
             dropped=task.dropped,
             cluster_sizes=task.cluster_sizes,
+            scores_a=task.scores_a,
             with_interval=with_interval,
         )
-        outcome = sides[-1] if claim and sides else Outcome.UNDECIDED
-        result[name] = TaskVerdict(outcome, alone)
+        result[name] = TaskVerdict(side or Outcome.UNDECIDED, alone)
     return result
 
 

@@ -111,6 +111,8 @@ def missing_cases(
     settings: Settings,
     *,
     cluster_sizes: Sequence[int] | None = None,
+    primary: Verdict | None = None,
+    with_interval: bool = True,
 ) -> Sensitivity:
     """Decide again with every missing score at its end of [0, 1], for B and against B.
 
@@ -121,6 +123,8 @@ def missing_cases(
         n_total: N, as frozen.
         settings: the frozen rules.
         cluster_sizes: items of every cluster of the run, missing ones included.
+        primary: the verdict on `pairs` as they are, where it is known already.
+        with_interval: False skips the intervals, where only outcomes are asked for.
 
     Raises:
         VerdictInputError: as `decide`.
@@ -131,9 +135,14 @@ def missing_cases(
     def case(a_gets: float, b_gets: float) -> Verdict:
         a = np.where(lost_a, a_gets, pairs.scores_a)
         b = np.where(lost_b, b_gets, pairs.scores_b)
-        return decide_pairs(Paired(a, b), n_total, settings, cluster_sizes=cluster_sizes)
+        return decided(Paired(a, b))
 
-    primary = decide_pairs(pairs, n_total, settings, cluster_sizes=cluster_sizes)
+    def decided(read: Paired) -> Verdict:
+        return decide_pairs(
+            read, n_total, settings, cluster_sizes=cluster_sizes, with_interval=with_interval
+        )
+
+    primary = primary or decided(pairs)
     if not (lost_a.any() or lost_b.any()):
         return Sensitivity(primary, best=primary, worst=primary)
     return Sensitivity(primary, best=case(0.0, 1.0), worst=case(1.0, 0.0))
@@ -147,6 +156,8 @@ def truncated_cases(
     settings: Settings,
     *,
     cluster_sizes: Sequence[int] | None = None,
+    primary: Verdict | None = None,
+    with_interval: bool = True,
 ) -> Sensitivity:
     """Decide again with every truncated answer taken as right or wrong, for B and against B.
 
@@ -161,6 +172,8 @@ def truncated_cases(
         n_total: N, as frozen.
         settings: the frozen rules.
         cluster_sizes: items of every cluster of the run, missing ones included.
+        primary: the verdict on `pairs` as they are, where it is known already.
+        with_interval: False skips the intervals, where only outcomes are asked for.
 
     Raises:
         VerdictInputError: lengths differ, and as `decide`.
@@ -172,9 +185,14 @@ def truncated_cases(
     def case(a_gets: float, b_gets: float) -> Verdict:
         # What is missing stays missing; what was cut is replaced.
         a, b = _instead(pairs.scores_a, cut_a, a_gets), _instead(pairs.scores_b, cut_b, b_gets)
-        return decide_pairs(Paired(a, b), n_total, settings, cluster_sizes=cluster_sizes)
+        return decided(Paired(a, b))
 
-    primary = decide_pairs(pairs, n_total, settings, cluster_sizes=cluster_sizes)
+    def decided(read: Paired) -> Verdict:
+        return decide_pairs(
+            read, n_total, settings, cluster_sizes=cluster_sizes, with_interval=with_interval
+        )
+
+    primary = primary or decided(pairs)
     if not (cut_a.any() or cut_b.any()):
         return Sensitivity(primary, best=primary, worst=primary)
     return Sensitivity(primary, best=case(0.0, 1.0), worst=case(1.0, 0.0))
@@ -188,6 +206,7 @@ def valid_only(
     settings: Settings,
     *,
     cluster_sizes: Sequence[int] | None = None,
+    with_interval: bool = True,
 ) -> Verdict:
     """Decide on the pairs whose answers both had a valid format; the others are dropped.
 
@@ -201,6 +220,7 @@ def valid_only(
         n_total: N, as frozen.
         settings: the frozen rules.
         cluster_sizes: items of every cluster of the run, invalid ones included.
+        with_interval: False skips the interval.
 
     Raises:
         VerdictInputError: lengths differ, and as `decide`.
@@ -208,7 +228,9 @@ def valid_only(
     """
     valid = _flags("valid_a", valid_a, pairs) & _flags("valid_b", valid_b, pairs)
     only = Paired(np.where(valid, pairs.scores_a, np.nan), pairs.scores_b)
-    return decide_pairs(only, n_total, settings, cluster_sizes=cluster_sizes)
+    return decide_pairs(
+        only, n_total, settings, cluster_sizes=cluster_sizes, with_interval=with_interval
+    )
 
 
 def decide_pairs(
@@ -217,6 +239,7 @@ def decide_pairs(
     settings: Settings,
     *,
     cluster_sizes: Sequence[int] | None = None,
+    with_interval: bool = True,
 ) -> Verdict:
     """Decide on paired scores of which some may be missing: those pairs are dropped and counted.
 
@@ -225,6 +248,7 @@ def decide_pairs(
         n_total: N, as frozen.
         settings: the frozen rules.
         cluster_sizes: items of every cluster of the run, missing ones included.
+        with_interval: False skips the interval.
 
     Raises:
         VerdictInputError: as `decide`.
@@ -239,6 +263,7 @@ def decide_pairs(
         if cluster_sizes is None
         else without_lost(cluster_sizes, ~pairs.complete),
         scores_a=pairs.complete_a,
+        with_interval=with_interval,
     )
 
 
