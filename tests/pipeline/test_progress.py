@@ -19,6 +19,7 @@ from so8t.pipeline.attendance import Attendance, Outbox
 from so8t.pipeline.progress import Silent
 from so8t.pipeline.progress_log import CHECKLIST, LOG, TABLE, ProgressLog, read_log
 from so8t.pipeline.progress_state import read_live, read_progress
+from so8t.pipeline.progress_text import interruption_line
 from so8t.pipeline.rundir import open_run
 from so8t.pipeline.sessions import CRASHED
 from so8t.report.text import Text
@@ -160,6 +161,20 @@ def test_every_interruption_says_when_how_long_and_what_is_redone(run):
     assert (second.how, second.away_seconds, second.reboot) == ("Interrupted", 60, False)
     assert second.redone is None
     assert (third.how, third.away_seconds, third.redone) == (CRASHED, 10, None)
+
+
+def test_a_training_that_goes_on_from_its_checkpoint_was_not_begun_again(run):
+    """Where a checkpoint was found, its step is told, and no lost work."""
+    run.session("one")
+    run.phase(Phase.PREPARE_B)
+    run.end("Interrupted")
+    run.session("two")
+    run.phase(Phase.PREPARE_B)
+    run.journal.event("training_resumed", step=120, steps=250)
+    (cut,) = read_progress(run.journal, held=True).interruptions
+    assert (cut.redone, cut.resumed_step) == (None, 120)
+    said = interruption_line(cut, Text("en"))
+    assert said.endswith("the training went on from its checkpoint at step 120")
 
 
 def test_a_run_that_nobody_holds_is_stopped(run):

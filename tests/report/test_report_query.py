@@ -8,6 +8,7 @@ from functools import cache
 import pytest
 from build import TRAINING, Shape, build
 
+from so8t.cli import invoke as run
 from so8t.domain.exchange import Arm
 from so8t.errors import PrerequisiteError
 from so8t.journal.store import Journal
@@ -187,3 +188,9 @@ def test_the_summary_has_the_documented_fields(finished):
         "mathematics",
         "safety",
     ]
+
+
+def test_a_run_without_a_result_yet_is_not_called_undecided(partial, capsys):
+    """Undecided is what a run found; `ls` says of one that is under way that it is open."""
+    assert run(["ls", str(partial), "--lang", "en"]) == 0
+    assert "not decided yet" in capsys.readouterr().out

@@ -42,6 +42,12 @@ def command(console: Console, directory: Path) -> None:
     )
 
 
+def _outcome(verdict: dict[str, Any]) -> str:
+    """Undecided is a result, of a run that has asked what it will ask."""
+    open_ = (verdict["outcome"], verdict["ending"]) == ("undecided", "ongoing")
+    return "ongoing" if open_ else str(verdict["outcome"])
+
+
 def _describe(path: Path) -> dict[str, Any]:
     try:
         with Journal(path, readonly=True) as journal:
@@ -62,6 +68,6 @@ def _describe(path: Path) -> dict[str, Any]:
     return {
         "directory": str(path),
         "state": found["state"],
-        "outcome": verdict["outcome"] if verdict else None,
+        "outcome": _outcome(verdict) if verdict else None,
         "answers": f"{answers}/{total}",
     }

@@ -134,7 +134,7 @@ def read_progress(journal: Journal, *, held: bool) -> Progress:
         completion_tokens=_sum(total.completion_tokens for total in asked),
         active_seconds=sum(map(_length, sessions)),
         sessions=len(sessions),
-        interruptions=tuple(interruptions(sessions, steps)),
+        interruptions=tuple(interruptions(sessions, steps, journal.events("training_resumed"))),
         last_written=journal.last_written(),
     )
 

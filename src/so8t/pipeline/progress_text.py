@@ -69,7 +69,9 @@ def interruption_line(interruption: Interruption, words: Words) -> str:
     ]
     if interruption.reboot:
         parts.append(words("progress.reboot"))
-    if interruption.redone is None:
+    if interruption.resumed_step is not None:
+        parts.append(words("progress.resumed", step=interruption.resumed_step))
+    elif interruption.redone is None:
         parts.append(words("progress.nothing_redone"))
     else:
         name = words(f"cli.phase.{interruption.redone.value}")

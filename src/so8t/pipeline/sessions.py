@@ -50,6 +50,7 @@ class Interruption:
         reboot: whether the machine was started again in between; None where that is unknown.
         redone: the phase that was begun again, None where nothing was.
         redone_seconds: the work on that phase that was lost.
+        resumed_step: the step from whose checkpoint a training went on; None where none did.
 
     """
 
@@ -59,6 +60,7 @@ class Interruption:
     reboot: bool | None
     redone: Phase | None
     redone_seconds: float
+    resumed_step: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,13 +116,23 @@ def _last_seen(events: Sequence[EventRecord], following: EventRecord | None) -> 
     return never
 
 
-def interruptions(sessions: Sequence[Session], steps: Sequence[PhaseRecord]) -> list[Interruption]:
-    """Return what lay between sessions; a session that finished was not interrupted."""
+def interruptions(
+    sessions: Sequence[Session],
+    steps: Sequence[PhaseRecord],
+    resumed: Sequence[EventRecord] = (),
+) -> list[Interruption]:
+    """Return what lay between sessions; a session that finished was not interrupted.
+
+    `resumed` are the events of trainings that went on from a checkpoint.
+    """
     found = []
     for before, after in pairwise(sessions):
         if before.how in (None, "finished"):
             continue
         phase, lost = _cut(before, after.seq, steps)
+        step = _went_on_at(after, resumed) if phase is Phase.PREPARE_B else None
+        if step is not None:
+            phase, lost = None, 0.0
         found.append(
             Interruption(
                 at=before.end,
@@ -129,6 +141,7 @@ def interruptions(sessions: Sequence[Session], steps: Sequence[PhaseRecord]) -> 
                 reboot=None if None in (before.boot, after.boot) else before.boot != after.boot,
                 redone=phase,
                 redone_seconds=lost,
+                resumed_step=step,
             )
         )
     return found
@@ -143,6 +156,16 @@ def _cut(before: Session, until: int, steps: Sequence[PhaseRecord]) -> tuple[Pha
     if not inside or inside[-1].state != "started" or inside[-1].phase is Phase.BENCHMARK:
         return None, 0.0
     return inside[-1].phase, max(0.0, (before.end - inside[-1].at).total_seconds())
+
+
+def _went_on_at(session: Session, resumed: Sequence[EventRecord]) -> int | None:
+    inside = (
+        event
+        for event in resumed
+        if event.seq > session.seq and (session.until is None or event.seq < session.until)
+    )
+    first = next(inside, None)
+    return None if first is None else int(first.data["step"])
 
 
 def crashes_in_a_row(journal: Journal, *, held: bool = False) -> Crashes:
