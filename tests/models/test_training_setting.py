@@ -15,7 +15,7 @@ from so8t.errors import PrerequisiteError, TrainingMemoryError
 from so8t.examples import quickstart
 from so8t.models.finetune import Surroundings, check_method, finetune, finetune_in_child
 from so8t.models.training import train as train_with
-from so8t.models.training_loop import Loop
+from so8t.models.training_loop import Loop, RestartNeeded
 from so8t.models.training_setting import (
     Mailbox,
     TrainingControl,
@@ -39,6 +39,13 @@ def settings(train, **changes):
     plain = {"data": [train], "steps": 8, "batch_size": 8, "warmup_steps": 2, "threads": 1}
     plain |= {"targets": ["q_proj", "down_proj"], "max_length": 96}
     return Finetune(**{**plain, **changes})
+
+
+def loop_of(chosen, *, setting=None, box=None, work=None):
+    around = Surroundings(
+        lambda _: None, lambda *_: None, setting or setting_of(chosen), box or Mailbox(), work
+    )
+    return Loop(BASE, tree_digest(BASE), chosen, around)
 
 
 def run(out, chosen):
@@ -144,12 +151,52 @@ def test_the_loss_curve_stays(tmp_path, train, change):
         assert torch.allclose(tensor.float(), same.float(), atol=2e-3)
 
 
+@pytest.mark.parametrize("micro_batch", [3, 1])
+def test_a_micro_batch_is_all_that_is_read_at_once(train, micro_batch):
+    """A step reads its whole batch, in parts of no more conversations than the setting says."""
+    loop = loop_of(settings(train, micro_batch=micro_batch))
+    sizes = []
+    loop.model.register_forward_pre_hook(
+        lambda _model, _args, named: sizes.append(named["input_ids"].shape[0]), with_kwargs=True
+    )
+    loop.step(loop.training[:8])
+    assert max(sizes) == micro_batch
+    assert sum(sizes) == loop.settings.batch_size == 8
+
+
+def test_lower_precision_loads_the_base_again_in_half_the_bytes(tmp_path, train):
+    """Asked for between two steps: a checkpoint, the frozen base in bfloat16, the same course.
+
+    What is trained stays in float32, bit for bit what it was; the losses go on nearly the same.
+    """
+    box, chosen = Mailbox(), settings(train, checkpoint_interval=3600)
+
+    first = loop_of(chosen, box=box, work=tmp_path)
+    first.step(first.training[:8])
+    box.put(TrainingSetting(micro_batch=8, precision="bfloat16"), "memory at 93 %")
+    with pytest.raises(RestartNeeded) as again:
+        first.fit()
+    second = loop_of(chosen, setting=again.value.setting, work=tmp_path)
+    frozen = [
+        [one for one in loop.model.parameters() if not one.requires_grad]
+        for loop in (first, second)
+    ]
+    assert {one.dtype for one in frozen[1]} == {torch.bfloat16}
+    assert 2 * sum(one.nbytes for one in frozen[1]) == sum(one.nbytes for one in frozen[0])
+    assert second.course.step == first.course.step == 1
+    for name, one in second.method.parameters.items():
+        assert one.dtype == torch.float32
+        assert torch.equal(one, first.method.parameters[name])
+    for loop in (first, second):
+        loop.step(loop.training[8:16])
+    assert second.course.losses[1] != first.course.losses[1]
+    assert second.course.losses == pytest.approx(first.course.losses, rel=0.02)
+
+
 def test_gradient_checkpointing_really_computes_twice(train):
     """With it a layer runs twice a step, and what is inside it stays in evaluation mode."""
     for on, times in ((False, 1), (True, 2)):
-        chosen = settings(train, gradient_checkpointing=on)
-        around = Surroundings(lambda _: None, lambda *_: None, setting_of(chosen))
-        loop = Loop(BASE, tree_digest(BASE), chosen, around)
+        loop = loop_of(settings(train, gradient_checkpointing=on))
         ran = []
         loop.model.model.layers[0].mlp.register_forward_pre_hook(lambda *_, ran=ran: ran.append(1))
         loop.step(loop.training[:8])
