@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ from so8t.config.schema import Finetune
 from so8t.examples import quickstart
 from so8t.journal.store import Journal
 from so8t.models.finetune import finetune, finetune_in_child
-from so8t.models.training_offload import SMALLEST
+from so8t.models.training_offload import SMALLEST, ActivationOffload
 
 HERE = Path(__file__).parent
 OF_THE_BASE, LAYERS = 4, 6
@@ -144,6 +145,16 @@ def test_a_full_card_takes_this_rung_and_goes_on_from_the_checkpoint(
     assert result.setting["activation_offloading"]
     assert [list(point) for point in result.loss_curve] == found["plain"]["result"]["loss_curve"]
     assert weights(tmp_path / "b") == weights(place / "plain")
+
+
+def test_what_is_not_moved_keeps_nothing_alive():
+    """A tensor that stays is let go with its graph, also where no backward pass frees it."""
+    one = torch.ones(3, requires_grad=True)
+    with ActivationOffload([]):
+        result = one.exp()  # saves its own result
+    alive = weakref.ref(result)
+    del result
+    assert alive() is None
 
 
 def test_on_the_cpu_there_is_nothing_to_offload(tmp_path, place):

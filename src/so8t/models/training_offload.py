@@ -53,7 +53,7 @@ class ActivationOffload(save_on_cpu):
     def _pack(self, tensor: torch.Tensor) -> Any:
         if not self._gains(tensor):
             # The tensor itself may be an output of the operation that saves it, and would then
-            # keep itself alive for ever.
+            # keep itself alive until a backward pass, which need not come.
             return tensor.detach()
         self.tensors += 1
         self.nbytes += tensor.nbytes
