@@ -11,7 +11,8 @@ import pytest
 
 from so8t.domain.sample import Origin, Sample
 from so8t.errors import DataError, PrerequisiteError, UsageError
-from so8t.tasks import BENCHMARKS, answer_of, benchmark_files, grade, load_benchmark
+from so8t.tasks import BENCHMARKS, answer_of, grade, load_benchmark
+from so8t.tasks.benchmarks.base import find_files
 from so8t.tasks.benchmarks.bbh import read_prompts
 from so8t.tasks.graders.choice import Choice
 from so8t.tasks.graders.number import NumberGrader
@@ -159,7 +160,7 @@ def test_rows_become_samples_that_right_replies_satisfy(tmp_path: Path, name: st
         assert sample.messages[-1].role == "user"
         assert "\ufeff" not in sample.messages[-1].content
         assert grade(sample, reply).value == 1.0, grade(sample, reply)
-    (file,) = benchmark_files(name, data)
+    (file,) = find_files(BENCHMARKS[name], data)
     assert load_benchmark(name, file) == samples
 
 

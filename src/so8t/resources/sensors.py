@@ -38,7 +38,6 @@ class Sensors:
         self._cpu: tuple[float, float] | None = None
         self._nvidia = NvidiaSensor()
         self._amd = AmdSensor()
-        self._cores = psutil.cpu_count() or 1
 
     def read(self, level: int | None = None) -> Sample:
         """Take one sample; `level` is noted in it."""

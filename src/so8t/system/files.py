@@ -132,13 +132,6 @@ def tree_digest(path: Path) -> str:
     return f"sha256:{hasher.hexdigest()}"
 
 
-def tree_bytes(path: Path) -> int:
-    """Size in bytes of a file, or of all files below a directory."""
-    if path.is_file():
-        return path.stat().st_size
-    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-
-
 def free_bytes(path: Path) -> int:
     """Bytes free for us on the file system that holds `path` or its nearest existing parent."""
     probe = path

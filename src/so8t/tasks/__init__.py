@@ -1,6 +1,6 @@
 """What is asked and how an answer is graded: suites, named benchmarks, graders."""
 
-from so8t.tasks.benchmarks import BENCHMARKS, Benchmark, benchmark_files, load_benchmark
+from so8t.tasks.benchmarks import BENCHMARKS, Benchmark, load_benchmark
 from so8t.tasks.graders import GRADERS, answer_of, grade, grader_digest, validate_grader
 from so8t.tasks.suite import SuiteReport, load_suite, suite_schema, validate_suite
 
@@ -10,7 +10,6 @@ __all__ = [
     "Benchmark",
     "SuiteReport",
     "answer_of",
-    "benchmark_files",
     "grade",
     "grader_digest",
     "load_benchmark",

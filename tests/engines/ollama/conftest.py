@@ -11,11 +11,6 @@ from so8t.engines.ollama.client import OllamaClient
 from so8t.engines.ollama.fake import FakeOllama
 
 
-def pytest_configure(config):
-    """Know the mark of tests that need a real server."""
-    config.addinivalue_line("markers", "ollama: needs a real server at SO8T_OLLAMA_URL")
-
-
 @pytest.fixture
 def client_of():
     """Make clients with short deadlines; they are closed at the end."""

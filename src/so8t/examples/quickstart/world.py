@@ -235,8 +235,3 @@ def kanji_number(value: int) -> str:
     tens, ones = divmod(value, 10)
     head = "" if tens == 0 else "十" if tens == 1 else _DIGITS_JA[tens] + "十"
     return head + (_DIGITS_JA[ones] if ones else "")
-
-
-def kind_of(word: str) -> str:
-    """The kind that a word of KINDS belongs to, with its article."""
-    return next(kind for kind, words in KINDS.items() if word in words)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from so8t.errors import UsageError
 from so8t.tasks.benchmarks import bbh, japanese, knowledge, mathematics, safety
-from so8t.tasks.benchmarks.base import Benchmark, find_files, load
+from so8t.tasks.benchmarks.base import Benchmark, load
 from so8t.tasks.graders.registry import nearest
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from so8t.domain.sample import Sample
 
-__all__ = ["BENCHMARKS", "Benchmark", "benchmark_files", "get_benchmark", "load_benchmark"]
+__all__ = ["BENCHMARKS", "Benchmark", "get_benchmark", "load_benchmark"]
 
 BENCHMARKS: dict[str, Benchmark] = {
     benchmark.name: benchmark
@@ -39,17 +39,6 @@ def get_benchmark(name: str) -> Benchmark:
     if found is None:
         raise UsageError(f"there is no benchmark {name!r}", hint=nearest(name, list(BENCHMARKS)))
     return found
-
-
-def benchmark_files(name: str, data: Path) -> list[Path]:
-    """Find the files that a benchmark's questions would be read from.
-
-    Raises:
-        UsageError: there is no benchmark of this name.
-        PrerequisiteError: the files are not there; the message names where they were looked for.
-
-    """
-    return find_files(get_benchmark(name), data)
 
 
 def load_benchmark(
