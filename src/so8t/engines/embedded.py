@@ -103,16 +103,13 @@ class EmbeddedEngine:
         self,
         *,
         deadlines: Deadlines | None = None,
-        below_normal: bool = False,
         batch_likelihood: bool = True,
     ) -> None:
-        """`below_normal` gives the children a lower CPU priority.
+        """Without `batch_likelihood` continuations are measured token by token through the server.
 
-        Without `batch_likelihood` continuations are measured token by token through the server,
-        as where the wheel of xllamacpp exports no C interface.
+        So they are where the wheel of xllamacpp exports no C interface.
         """
         self._deadlines = deadlines or Deadlines()
-        self._below_normal = below_normal
         self._batch = batch_likelihood
 
     @property
@@ -150,7 +147,6 @@ class EmbeddedEngine:
             _WORKER,
             # Who has set the policy themselves knows their machine.
             environment={**_SLEEP_WHILE_WAITING, **os.environ},
-            below_normal=self._below_normal,
         )
         try:
             deadline = self._deadlines.for_load(path.stat().st_size)

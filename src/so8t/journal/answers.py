@@ -355,17 +355,16 @@ class AnswerRows(ChainedFile):
         )
         return int(count)
 
-    def answer_totals(self, after: int = 0) -> list[AnswerTotal]:
-        """Sum up the answers recorded after row `after`, by arm, repeat, status and origin."""
+    def answer_totals(self) -> list[AnswerTotal]:
+        """Sum up the answers by arm, repeat, status and origin."""
         return [
             AnswerTotal(Arm(arm), repeat, Status(status), bool(reused), *sums)
             for arm, repeat, status, reused, *sums in self._connection.execute(
                 """
                 SELECT arm, repeat, status, reused_from IS NOT NULL, count(*),
                        sum(prompt_tokens), sum(completion_tokens), sum(seconds), max(seq)
-                  FROM answer WHERE seq > ? GROUP BY 1, 2, 3, 4
-                """,
-                (after,),
+                  FROM answer GROUP BY 1, 2, 3, 4
+                """
             )
         ]
 

@@ -18,7 +18,7 @@ from so8t.models.safetensors_files import weight_files
 from so8t.system.files import atomic_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
 _SETTINGS = (".json", ".txt", ".model", ".jinja", ".md")
 _PROBED = 16
@@ -145,8 +145,7 @@ def _first(error: Exception) -> str:
     return " ".join(lines[:3])[:400].rstrip(".") if lines else type(error).__name__
 
 
-def _work(request: dict[str, Any], tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-    tell({"stage": "merging"})
+def _work(request: dict[str, Any]) -> dict[str, Any]:
     return merge(Path(request["base"]), Path(request["adapter"]), Path(request["out"]))
 
 

@@ -1,9 +1,8 @@
 """One piece of heavy work in a child process, with the same errors as if it were done here.
 
-The child gets one request and answers {"event": "progress", ...} as often as it likes, and at the
-end {"event": "done", "result": {...}} or {"event": "error", "kind", "message", "hint",
-"saved", "retryable"}. An unforeseen exception ends the process with its traceback on standard
-error, which the parent shows.
+The child gets one request and answers {"event": "done", "result": {...}} or {"event": "error",
+"kind", "message", "hint", "saved", "retryable"}. An unforeseen exception ends the process with its
+traceback on standard error, which the parent shows.
 """
 
 from __future__ import annotations
@@ -18,32 +17,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     Reply = Callable[[dict[str, Any]], None]
-    Tell = Callable[[dict[str, Any]], None]
+    Work = Callable[[dict[str, Any]], dict[str, Any]]
 
 # Longer than any load or write that is worth waiting for.
 _SILENCE_SECONDS = 3600.0
 
 
-def run_in_child(
-    worker: str,
-    request: Mapping[str, Any],
-    *,
-    what: str,
-    environment: Mapping[str, str] | None = None,
-    tell: Callable[[dict[str, Any]], None] | None = None,
-) -> dict[str, Any]:
+def run_in_child(worker: str, request: Mapping[str, Any], *, what: str) -> dict[str, Any]:
     """Start `python -m worker`, hand it the request, and return its result.
 
-    `tell` hears of its progress. The child has a lower priority and no network for models. Raises
-    the child's own error, or TrainingError, naming `what` was done, when it does not survive.
+    The child has a lower priority and no network for models. Raises the child's own error, or
+    TrainingError, naming `what` was done, when it does not survive.
     """
-    settings = {"HF_HUB_OFFLINE": "1", "OMP_WAIT_POLICY": "PASSIVE", **(environment or {})}
-    with Child(worker, environment=settings, below_normal=True) as child:
+    environment = {"HF_HUB_OFFLINE": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    with Child(worker, environment=environment, below_normal=True) as child:
         try:
             child.send(request)
-            while (message := child.receive(timeout=_SILENCE_SECONDS))["event"] == "progress":
-                if tell is not None:
-                    tell(message["progress"])
+            message = child.receive(timeout=_SILENCE_SECONDS)
         except errors.EngineCrashed as error:
             raise errors.TrainingError(
                 f"The process that was {what} did not finish: {error.message}",
@@ -56,8 +46,8 @@ def run_in_child(
     return result
 
 
-def serve_work(work: Callable[[dict[str, Any], Tell], dict[str, Any]]) -> NoReturn:
-    """Run the child's side: `work(request, tell)` in a thread, so that end of input is seen."""
+def serve_work(work: Work) -> NoReturn:
+    """Run the child's side: `work(request)` in a thread, so that end of input is seen."""
 
     def handle(message: dict[str, Any], reply: Reply) -> None:
         threading.Thread(target=_answer, args=(work, message, reply), daemon=True).start()
@@ -65,13 +55,8 @@ def serve_work(work: Callable[[dict[str, Any], Tell], dict[str, Any]]) -> NoRetu
     serve_messages(handle)
 
 
-def _answer(
-    work: Callable[[dict[str, Any], Tell], dict[str, Any]], request: dict[str, Any], reply: Reply
-) -> None:
-    def tell(progress: dict[str, Any]) -> None:
-        reply({"event": "progress", "progress": progress})
-
-    answer(reply, lambda: {"event": "done", "result": work(request, tell)})
+def _answer(work: Work, request: dict[str, Any], reply: Reply) -> None:
+    answer(reply, lambda: {"event": "done", "result": work(request)})
 
 
 def answer(reply: Reply, make: Callable[[], dict[str, Any]]) -> None:

@@ -250,8 +250,6 @@ def quantize_gguf(
     source: Path,
     out: Path,
     quantization: str,
-    *,
-    progress: Callable[[int, int], None] | None = None,
 ) -> ConversionResult:
     """Encode an F32, F16 or BF16 GGUF again, in a built-in type or a K-quant.
 
@@ -281,7 +279,7 @@ def quantize_gguf(
         fallbacks += [fallback] if fallback else []
         data = partial(_encode_entry, source, tensor, kind)
         outputs.append(Output(tensor.name, tensor.shape, kind, data))
-    size, digest = write_gguf(out, writer, outputs, progress)
+    size, digest = write_gguf(out, writer, outputs)
     return ConversionResult(
         path=out,
         size=size,

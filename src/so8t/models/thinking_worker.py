@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from so8t.domain.thinking_format import TAGS
 from so8t.errors import ModelError
 from so8t.models.child_work import serve_work
 from so8t.models.thinking_tokens import add_thinking_tokens
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 def add_and_check(base: Path, out: Path) -> dict[str, Any]:
@@ -36,8 +33,7 @@ def add_and_check(base: Path, out: Path) -> dict[str, Any]:
     return facts
 
 
-def _work(request: dict[str, Any], tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-    tell({"stage": "adding tokens"})
+def _work(request: dict[str, Any]) -> dict[str, Any]:
     return add_and_check(Path(request["base"]), Path(request["out"]))
 
 

@@ -19,7 +19,7 @@ from so8t.pipeline.sessions import CLOCK_BEHIND, GAVE_UP
 from so8t.system.state import boot_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from datetime import datetime
     from pathlib import Path
 
@@ -62,7 +62,6 @@ def set_aside(directory: Path) -> Path:
 def open_run(
     config: RunConfig,
     *,
-    now: Callable[[], datetime] = system_now,
     reporter: Reporter | None = None,
 ) -> Iterator[tuple[Path, Journal]]:
     """Take the lease of a run, open its journal and check that it is the run that is asked for.
@@ -74,8 +73,8 @@ def open_run(
     """
     directory = run_directory(config)
     directory.mkdir(parents=True, exist_ok=True)
-    with Lease(directory, now=now()), ExitStack() as stack:
-        journal, restored = open_journal(directory, now=now)
+    with Lease(directory, now=system_now()), ExitStack() as stack:
+        journal, restored = open_journal(directory, now=system_now)
         stack.enter_context(journal)
         tell = (reporter or Silent()).note
         if restored is not None:
@@ -84,7 +83,7 @@ def open_run(
             journal.create_run(config.name, identity(config), so8t.__version__)
         else:
             take_over(journal, identity(config), tell)
-        _note_interruption(journal, now())
+        _note_interruption(journal, system_now())
         journal.event(
             "session_started",
             pid=os.getpid(),

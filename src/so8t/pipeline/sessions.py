@@ -168,17 +168,15 @@ def _went_on_at(session: Session, resumed: Sequence[EventRecord]) -> int | None:
     return None if first is None else int(first.data["step"])
 
 
-def crashes_in_a_row(journal: Journal, *, held: bool = False) -> Crashes:
+def crashes_in_a_row(journal: Journal) -> Crashes:
     """Count the newest sessions that crashed one after the other at the same step.
 
     A session that committed an answer or finished a phase got beyond the step at which the one
-    before it crashed. `held`: the newest session is at work, and is left out.
+    before it crashed.
     """
     steps = journal.phases()
     given_up = [event.seq for event in journal.events(GAVE_UP)]
     sessions = [s for s in read_sessions(journal) if not given_up or s.seq > given_up[-1]]
-    if held:
-        sessions = sessions[:-1]
     count, reboots, later_boot = 0, 0, None
     for session in reversed(sessions):
         if session.how not in (None, CRASHED):

@@ -125,7 +125,6 @@ def _sample(sample: Sample, both: _Both, marks: Marks) -> SampleView:
         a=_answer_view(both.a, marks),
         b=_answer_view(both.b, marks),
         side=both.side,
-        texts_differ=both.a.reply.text != both.b.reply.text,
     )
 
 

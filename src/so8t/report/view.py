@@ -133,7 +133,6 @@ class SampleView:
     a: AnswerView
     b: AnswerView
     side: str
-    texts_differ: bool
 
 
 @dataclass(frozen=True, slots=True)

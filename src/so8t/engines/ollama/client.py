@@ -36,7 +36,7 @@ from so8t.errors import UsageError
 from so8t.system import address
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from so8t.domain.exchange import Message
@@ -247,9 +247,7 @@ class OllamaClient:
                 return reply.status == 200  # noqa: PLR2004 - HTTP's own number
             raise error_of(reply.status, f"the server refuses the digest {digest}".encode())
 
-    def upload(
-        self, path: Path, digest: str, on_bytes: Callable[[int], None] | None = None
-    ) -> None:
+    def upload(self, path: Path, digest: str) -> None:
         """Upload a file as a blob. There is no resume: ask `has_blob` first.
 
         Raises OllamaError(DIGEST) when the file is not what the digest says.
@@ -259,8 +257,6 @@ class OllamaClient:
             with path.open("rb") as file:
                 while piece := file.read(_PIECE):
                     yield piece
-                    if on_bytes is not None:
-                        on_bytes(len(piece))
 
         with self._transport.exchange(
             "POST",

@@ -54,6 +54,7 @@ RETRYABLE = frozenset(
 MODEL_FAULTS = frozenset({Fault.NO_MODEL, Fault.BAD_MODEL, Fault.MEMORY})
 """Faults of the model as it is on this server: no other question to it can do better."""
 
+_LONGEST = 500  # characters of a server's words in a message
 _HINTS = {
     Fault.UNREACHABLE: "start the server with `ollama serve`, or check the address",
     Fault.DEADLINE: "`ollama ps` may look healthy while a load hangs; `ollama stop MODEL` frees it",
@@ -206,5 +207,5 @@ def error_in_stream(error: Any) -> OllamaError:
     return OllamaError(classify(200, words), _short(words), status=200)
 
 
-def _short(words: str, limit: int = 500) -> str:
-    return words if len(words) <= limit else words[: limit - 1] + "…"
+def _short(words: str) -> str:
+    return words if len(words) <= _LONGEST else words[: _LONGEST - 1] + "…"

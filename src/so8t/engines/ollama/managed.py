@@ -49,7 +49,7 @@ def find_ollama() -> Path | None:
     return next((place for place in places if place.is_file()), None)
 
 
-def server_environment(url: str, *, parallel: int, models: Path | None = None) -> dict[str, str]:
+def server_environment(url: str, *, parallel: int) -> dict[str, str]:
     """Return what the server's environment needs for a benchmark, and why.
 
     Parallelism is fixed, since the server divides its memory by it. Two models may stay loaded.
@@ -57,16 +57,13 @@ def server_environment(url: str, *, parallel: int, models: Path | None = None) -
     otherwise take 8 GiB of RAM, and its hits change bits of the answers.
     """
     parts = urlsplit(url)
-    environment = {
+    return {
         "OLLAMA_HOST": f"{parts.hostname}:{parts.port}",
         "OLLAMA_NUM_PARALLEL": str(parallel),
         "OLLAMA_MAX_LOADED_MODELS": "2",
         "OLLAMA_NO_CLOUD": "1",
         "LLAMA_ARG_CACHE_RAM": "0",
     }
-    if models is not None:
-        environment["OLLAMA_MODELS"] = str(models)
-    return environment
 
 
 class ManagedServer:
@@ -78,7 +75,6 @@ class ManagedServer:
         url: where it is to listen; on this machine.
         program: the `ollama` program; None looks for it.
         parallel: OLLAMA_NUM_PARALLEL.
-        models: OLLAMA_MODELS; None leaves the user's own store.
         timing: `restart` is how long the server may take until it answers.
         extra: more environment, over all of the above.
         grace: seconds that its processes have to end by themselves before they are killed.
@@ -92,7 +88,6 @@ class ManagedServer:
         url: str = DEFAULT_URL,
         program: Path | None = None,
         parallel: int = 1,
-        models: Path | None = None,
         timing: Timing | None = None,
         extra: Mapping[str, str] | None = None,
         grace: float = 10.0,
@@ -103,7 +98,7 @@ class ManagedServer:
         self._program = program
         self._grace = grace
         self._environment = {
-            **server_environment(self.url, parallel=parallel, models=models),
+            **server_environment(self.url, parallel=parallel),
             **(extra or {}),
         }
         self._client = OllamaClient(self.url, timing=timing)

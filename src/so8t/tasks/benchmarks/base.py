@@ -347,7 +347,6 @@ def choice_item(
     language: str,
     *,
     group: str = "",
-    cluster: str | None = None,
 ) -> Item:
     """Make a multiple-choice item. Published sets have equal options here and there."""
     options = [option.strip() for option in options]
@@ -359,6 +358,5 @@ def choice_item(
         reference=LETTERS[right],
         answer=LETTERS[right],
         group=group,
-        cluster=cluster,
         place=row.place,
     )
