@@ -127,7 +127,7 @@ class Loop:
         self.method = training_methods.attach(self.model, settings, self.token_ids)
         self.offload = ActivationOffload([*self.model.parameters(), *self.model.buffers()])
         if (possible := self._possible(self.setting)) != self.setting:
-            self._set(possible, "on the CPU there is nowhere to offload activations to")
+            self._set(possible, "no_card")
         parameters = list(self.method.parameters.values())
         # Weight decay would pull the training back to the base; the data decides that.
         self._optimizer = torch.optim.AdamW(parameters, lr=settings.rate, weight_decay=0.0)
