@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import count, islice
-
 import pytest
+from promises import pulls_as_slots_get_free
 
 from so8t.domain.exchange import Arm, LoadProfile, ServedModel, Status
 from so8t.engines.embedded import EmbeddedEngine
@@ -65,18 +64,7 @@ def test_replies_tell_text_and_tokens(open_session, question):
 @pytest.mark.parametrize("slots", [1, 3])
 def test_requests_are_pulled_as_slots_get_free(open_session, question, slots):
     """An endless iterable is never pulled further than the replies received plus the slots."""
-    pulled = 0
-
-    def endless():
-        nonlocal pulled
-        for number in count():
-            pulled += 1
-            yield question(number)
-
-    served = open_session(slots).serve(endless())
-    for received, _ in enumerate(islice(served, 9), start=1):
-        assert pulled <= received + slots
-    served.close()
+    pulls_as_slots_get_free(open_session(slots), question, slots)
 
 
 def test_a_closed_iterator_leaves_a_usable_session(open_session, question):

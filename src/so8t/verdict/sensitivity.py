@@ -18,7 +18,7 @@ from so8t.verdict.pairs import Paired
 from so8t.verdict.settings import Outcome, Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -132,20 +132,20 @@ def missing_cases(
     """
     lost_a, lost_b = np.isnan(pairs.scores_a), np.isnan(pairs.scores_b)
 
-    def case(a_gets: float, b_gets: float) -> Verdict:
+    def case(a_gets: float, b_gets: float) -> Paired:
         a = np.where(lost_a, a_gets, pairs.scores_a)
         b = np.where(lost_b, b_gets, pairs.scores_b)
-        return decided(Paired(a, b))
+        return Paired(a, b)
 
-    def decided(read: Paired) -> Verdict:
-        return decide_pairs(
-            read, n_total, settings, cluster_sizes=cluster_sizes, with_interval=with_interval
-        )
-
-    primary = primary or decided(pairs)
-    if not (lost_a.any() or lost_b.any()):
-        return Sensitivity(primary, best=primary, worst=primary)
-    return Sensitivity(primary, best=case(0.0, 1.0), worst=case(1.0, 0.0))
+    return _both_ways(
+        pairs,
+        n_total,
+        settings,
+        cluster_sizes,
+        primary,
+        case=case if lost_a.any() or lost_b.any() else None,
+        with_interval=with_interval,
+    )
 
 
 def truncated_cases(
@@ -182,20 +182,20 @@ def truncated_cases(
     cut_a = _shares("truncated_a", truncated_a, pairs)
     cut_b = _shares("truncated_b", truncated_b, pairs)
 
-    def case(a_gets: float, b_gets: float) -> Verdict:
+    def case(a_gets: float, b_gets: float) -> Paired:
         # What is missing stays missing; what was cut is replaced.
         a, b = _instead(pairs.scores_a, cut_a, a_gets), _instead(pairs.scores_b, cut_b, b_gets)
-        return decided(Paired(a, b))
+        return Paired(a, b)
 
-    def decided(read: Paired) -> Verdict:
-        return decide_pairs(
-            read, n_total, settings, cluster_sizes=cluster_sizes, with_interval=with_interval
-        )
-
-    primary = primary or decided(pairs)
-    if not (cut_a.any() or cut_b.any()):
-        return Sensitivity(primary, best=primary, worst=primary)
-    return Sensitivity(primary, best=case(0.0, 1.0), worst=case(1.0, 0.0))
+    return _both_ways(
+        pairs,
+        n_total,
+        settings,
+        cluster_sizes,
+        primary,
+        case=case if cut_a.any() or cut_b.any() else None,
+        with_interval=with_interval,
+    )
 
 
 def valid_only(
@@ -265,6 +265,32 @@ def decide_pairs(
         scores_a=pairs.complete_a,
         with_interval=with_interval,
     )
+
+
+def _both_ways(
+    pairs: Paired,
+    n_total: int,
+    settings: Settings,
+    cluster_sizes: Sequence[int] | None,
+    primary: Verdict | None,
+    *,
+    case: Callable[[float, float], Paired] | None,
+    with_interval: bool,
+) -> Sensitivity:
+    """Decide on `pairs` and on the cases in which all that is open goes to B, or to A.
+
+    `case` makes the scores from what A and B get; None where nothing is open.
+    """
+
+    def decided(read: Paired) -> Verdict:
+        return decide_pairs(
+            read, n_total, settings, cluster_sizes=cluster_sizes, with_interval=with_interval
+        )
+
+    primary = primary or decided(pairs)
+    if case is None:
+        return Sensitivity(primary, best=primary, worst=primary)
+    return Sensitivity(primary, best=decided(case(0.0, 1.0)), worst=decided(case(1.0, 0.0)))
 
 
 def _instead(scores: Floats, cut: Floats, gets: float) -> Floats:

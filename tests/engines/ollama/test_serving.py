@@ -6,10 +6,10 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from itertools import count, islice
 
 import pytest
 from ollama_lane import FAST, PROFILE, notices, question
+from promises import pulls_as_slots_get_free
 
 from so8t.domain.exchange import Arm, EngineRequest, LoadProfile, Message, ServedModel, Status
 from so8t.engines.ollama import Deadlines, Notice, OllamaError
@@ -58,19 +58,8 @@ def test_never_more_at_once_than_slots_and_server(engine_of, served, fake, slots
 def test_requests_are_pulled_as_slots_get_free(engine_of, served, fake):
     """An endless iterable is never pulled further than the replies received plus the slots."""
     fake.store.parallel = 2
-    pulled = 0
-
-    def endless():
-        nonlocal pulled
-        for number in count():
-            pulled += 1
-            yield question(number)
-
     session = engine_of(parallel=2).open(served(), LoadProfile(slots=2))
-    replies = session.serve(endless())
-    for received, _reply in enumerate(islice(replies, 9), start=1):
-        assert pulled <= received + 2
-    replies.close()
+    pulls_as_slots_get_free(session, question, 2)
 
 
 def test_closing_the_iterator_abandons_what_is_in_flight(engine_of, served, fake):
