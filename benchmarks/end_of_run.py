@@ -148,7 +148,7 @@ def end_of_run(directory: Path) -> None:
             asked, directory, journal, ScriptedEngine(lambda _: "yes")
         )
         # The first three phases need models; here they are done.
-        pipeline._done[Phase.REGISTER] = registration()  # noqa: SLF001
+        pipeline._done[Phase.REGISTER] = registration(1)  # noqa: SLF001
         step("opened")
         pipeline.run_phase4()
         step("phase 4 closed")

@@ -25,16 +25,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from so8t.config.schema import RunConfig
-from so8t.domain.exchange import (
-    Arm,
-    EngineInfo,
-    EngineReply,
-    LoadProfile,
-    LoadReport,
-    Message,
-    ServedModel,
-    Status,
-)
+from so8t.domain.exchange import Arm, EngineReply, Message, Status
 from so8t.domain.sample import Origin, Sample, Score
 from so8t.engines.scripted import ScriptedEngine
 from so8t.journal.answers import IN_FORCE
@@ -46,8 +37,11 @@ from so8t.pipeline.looks import LOOKED
 from so8t.pipeline.phase4 import Phase4BenchmarkRunner
 from so8t.pipeline.planning import samples_in_block
 from so8t.pipeline.progress import Silent, StopRequest
-from so8t.pipeline.results import Registered, Registration
 from so8t.tasks.graders import grader_digest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "pipeline"))
+
+from scripted_run import registration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -99,18 +93,6 @@ def samples(count: int) -> Iterator[Sample]:
             (Message("user", f"question {n}: {_WORDS} {_WORDS} {_WORDS}"),),
             {"type": "exact"}, "yes",
         )  # fmt: skip
-
-
-def registration() -> Registration:
-    """Return a registration of two models that do not exist."""
-    arms = {
-        arm.value: Registered(
-            ServedModel(arm, f"{arm.value}.gguf", f"sha256:{arm.value}"),
-            LoadReport(0.0, memory=0), {}, "yes", 0.0,
-        )
-        for arm in Arm
-    }  # fmt: skip
-    return Registration(EngineInfo("scripted", "1"), LoadProfile(slots=1), arms)
 
 
 def build(directory: Path, answers: int, asked: RunConfig) -> None:
@@ -169,7 +151,7 @@ def make_runner(asked: RunConfig, journal: Journal, first: Any) -> Phase4Benchma
         return "yes"
 
     return Phase4BenchmarkRunner(
-        asked, journal, ScriptedEngine(answer), registration(),
+        asked, journal, ScriptedEngine(answer), registration(1),
         reporter=Silent(), stop=StopRequest(),
     )  # fmt: skip
 

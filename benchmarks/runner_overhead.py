@@ -13,12 +13,13 @@ from __future__ import annotations
 import argparse
 import cProfile
 import pstats
+import sys
 import tempfile
 import time
 from pathlib import Path
 
 from so8t.config.schema import RunConfig
-from so8t.domain.exchange import Arm, EngineInfo, LoadProfile, LoadReport, Message, ServedModel
+from so8t.domain.exchange import Message
 from so8t.domain.plan import permute
 from so8t.domain.sample import Origin, Sample
 from so8t.engines.scripted import ScriptedEngine
@@ -27,7 +28,10 @@ from so8t.journal.store import Journal
 from so8t.pipeline.phase4 import Phase4BenchmarkRunner
 from so8t.pipeline.planning import samples_in_block
 from so8t.pipeline.progress import Silent, StopRequest
-from so8t.pipeline.results import Registered, Registration
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "pipeline"))
+
+from scripted_run import registration
 
 GOAL_MILLISECONDS = 1.0
 
@@ -60,21 +64,6 @@ def config() -> RunConfig:
             "verdict": {"stop": "full"},
         }
     )
-
-
-def registration(slots: int) -> Registration:
-    """Two models that need no memory."""
-    arms = {
-        arm.value: Registered(
-            ServedModel(arm, f"{arm.value}.gguf", f"sha256:{arm.value}"),
-            LoadReport(0.0, memory=0),
-            {},
-            "yes",
-            0.0,
-        )
-        for arm in Arm
-    }
-    return Registration(EngineInfo("scripted", "1"), LoadProfile(slots=slots), arms)
 
 
 def measure(directory: Path, count: int) -> dict[str, float]:
