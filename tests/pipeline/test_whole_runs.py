@@ -13,6 +13,7 @@ from so8t.domain.exchange import Arm
 from so8t.domain.plan import Phase
 from so8t.examples import DEMO
 from so8t.journal.store import Journal
+from so8t.models.gguf_convert import convert
 
 
 def so8t(*arguments: str) -> dict:
@@ -98,6 +99,42 @@ benchmark: {{suites: [{json.dumps(str(first.parent / "suite.jsonl"))}], noise_fl
     result = so8t("run", str(second), "--output", str(tmp_path / "runs"))
     assert result["state"] == "complete"
     assert result["noise_floor"]["a"]["pairs"] == 4
+
+
+def test_questions_that_fit_no_context_do_not_stop_the_others(tmp_path):
+    """Wherever such a question comes in the order, it fails alone and scores nothing."""
+    for kind in ("f16", "q8_0"):
+        convert(DEMO.parent / "base", tmp_path / f"{kind}.gguf", kind)
+    suite = [
+        {
+            "id": f"q{n}",
+            "category": "mathematics",
+            "prompt": "How many jars? " * (1 if n == 3 else 2000),
+            "grader": "number",
+            "reference": "12",
+        }
+        for n in range(4)
+    ]
+    (tmp_path / "suite.jsonl").write_text("\n".join(map(json.dumps, suite)), encoding="utf-8")
+    config = tmp_path / "so8t.yaml"
+    config.write_text(
+        """\
+name: pair
+a: {source: {gguf: f16.gguf}}
+b: {source: {gguf: q8_0.gguf}}
+engine: {slots: 1, threads: 1, context: 256}
+generation: {max_tokens: 12}
+benchmark: {suites: [suite.jsonl], noise_floor: 2}
+verdict: {stop: full}
+""",
+        encoding="utf-8",
+    )
+    result = so8t("run", str(config), "--output", str(tmp_path / "runs"))
+    assert result["state"] == "complete"
+    for arm in Arm:
+        counts = result["coverage"][arm.value]
+        assert (counts["answered"], counts["failed"]) == (1, 3)
+    assert result["verdict"]["items_used"] == 1
 
 
 def test_a_damaged_artifact_is_made_again(tmp_path):

@@ -136,6 +136,9 @@ def test_clusters():
     ragged = decide(d[:8], 8, Settings(look_every=5), cluster_sizes=[4, 1, 2, 1])
     assert ragged.items_used == 8
     assert decide([], 0, cluster_sizes=[]).outcome is Outcome.UNDECIDED
+    # Fewer are left than lie between two looks: the end is the one look.
+    rest = decide([1.0], 4, Settings(look_every=4), dropped=3, cluster_sizes=[1])
+    assert (rest.ending, rest.items_used) == (Ending.EXHAUSTED, 1)
     flat = decide(np.zeros(600), 800, cluster_sizes=[4] * 200)
     assert flat.ending is Ending.FUTILE
 

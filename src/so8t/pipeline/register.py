@@ -83,8 +83,7 @@ def register(
     profile, arms = _first_that_fits(
         rungs,
         lambda rung: {
-            arm.value: _try(engine, model, rung, facts[arm], samples)
-            for arm, model in models.items()
+            arm.value: _try(engine, model, rung, facts[arm]) for arm, model in models.items()
         },
         largest=None if cards else _largest(facts),
         note=note,
@@ -202,10 +201,9 @@ def _try(
     model: ServedModel,
     profile: LoadProfile,
     facts: dict[str, Any],
-    samples: Sequence[Sample],
 ) -> Registered:
-    messages = samples[0].messages if samples else (Message("user", "Hello"),)
-    probe = EngineRequest("register", messages, Decoding(max_tokens=16))
+    # No question of the run: one that a model cannot take must not keep it from the others.
+    probe = EngineRequest("register", (Message("user", "Hello"),), Decoding(max_tokens=16))
     with engine.open(model, profile) as session:
         reply = next(iter(session.serve([probe])))
         if reply.status is Status.FAILED:

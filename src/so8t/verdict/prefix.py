@@ -126,7 +126,7 @@ def prepare(
         # A look falls on the first end of a cluster at or past each multiple of the stride.
         ends = stream.ends
         looks = ends[np.diff(ends // stride, prepend=0) > 0]
-        if complete and ends.size and looks[-1:] != ends[-1:]:
+        if complete and ends.size and not np.array_equal(looks[-1:], ends[-1:]):
             looks = np.append(looks, ends[-1])
         d = d[: looks[-1] if looks.size else 0]
         stream = cluster_stream(d, cluster_sizes, replace=population)
