@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from itertools import chain, pairwise
 
 import psutil
 import pytest
@@ -25,7 +26,8 @@ from so8t.resources.readings import Gpu
 
 QUESTIONS = 24
 LAYERS, WIDTH = 4, 128  # of the quickstart's base
-CONTEXT = 3584  # one question's answer may take nearly all of it, so no rung makes it less
+CONTEXT, NEEDED = 4608, 3584
+A_TOKEN = LAYERS * 2 * WIDTH  # values in the KV cache
 
 
 class WithCard(Machine):
@@ -80,14 +82,14 @@ def registration(tmp_path_factory):
     return Registration(EmbeddedEngine().info, profile, arms)
 
 
-def test_a_smaller_kv_cache_is_loaded_by_both_arms_and_pairs_are_redone(tmp_path, registration):
-    """Layers off a card, then the cache in 8 bits: the processes take less, no pair is mixed."""
+def test_what_the_ladder_takes_is_loaded_by_both_arms_and_pairs_are_redone(tmp_path, registration):
+    """Context, layers off a card, a cache in 8 bits: processes get smaller, no pair is mixed."""
     machine = WithCard()
     balancer = ResourceBalancer(Resources(), sensors=machine)
-    engine, listener = Weighed(), Filling(machine, balancer, after={5, 30})
+    engine, listener = Weighed(), Filling(machine, balancer, after={3, 8, 30})
     asked = config(generation={"max_tokens": 4})
     questions = samples(QUESTIONS)
-    questions[-1] = replace(questions[-1], max_tokens=CONTEXT - 184)
+    questions[-1] = replace(questions[-1], max_tokens=NEEDED - 184)
     with prepared_journal(tmp_path, asked, questions) as journal:
         Phase4BenchmarkRunner(
             asked,
@@ -104,19 +106,21 @@ def test_a_smaller_kv_cache_is_loaded_by_both_arms_and_pairs_are_redone(tmp_path
         assert kinds(journal, "asked_again")
         assert unequal_pairs(journal) == []
         assert journal.verify()
-    assert [one["reason"] for one in changes] == ["memory_tight"] * 2
-    whole, off_card, small = (
-        asdict(registration.profile) | more
-        for more in ({}, {"gpu_layers": 0}, {"gpu_layers": 0, "cache_type": "q8_0"})
-    )
-    assert [(one["before"], one["after"]) for one in changes] == [
-        (whole, off_card),
-        (off_card, small),
+    assert [one["reason"] for one in changes] == ["memory_tight"] * 3
+    steps = [{}, {"context": NEEDED}, {"gpu_layers": 0}, {"cache_type": "q8_0"}]
+    rungs = [
+        asdict(registration.profile) | dict(chain.from_iterable(one.items() for one in steps[:n]))
+        for n in range(1, len(steps) + 1)
     ]
-    loads = [(arm, asdict(profile), taken) for arm, profile, taken in engine.loads]
-    assert {arm for arm, profile, _ in loads if profile == off_card} == set(Arm)
-    saved = CONTEXT * LAYERS * 2 * WIDTH * (CACHE_BYTES["f16"] - CACHE_BYTES["q8_0"])
+    assert [(one["before"], one["after"]) for one in changes] == list(pairwise(rungs))
+    f16, q8 = CACHE_BYTES["f16"], CACHE_BYTES["q8_0"]
+    caches = [CONTEXT * A_TOKEN * f16, NEEDED * A_TOKEN * f16, NEEDED * A_TOKEN * q8]
+    places = [0, 2, 3]  # B was not loaded between the first two; layers take nothing on a CPU
     for arm in Arm:
-        before = [taken for one, profile, taken in loads if (one, profile) == (arm, off_card)]
-        after = [taken for one, profile, taken in loads if (one, profile) == (arm, small)]
-        assert min(before) - max(after) == pytest.approx(saved, rel=0.25)
+        taken = [
+            [size for one, profile, size in engine.loads if (one, asdict(profile)) == (arm, rung)]
+            for rung in (rungs[place] for place in places)
+        ]
+        for sizes, cache in zip(pairwise(taken), pairwise(caches), strict=True):
+            before, after = sizes
+            assert min(before) - max(after) == pytest.approx(cache[0] - cache[1], rel=0.25)
