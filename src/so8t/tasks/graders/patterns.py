@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from so8t.domain.sample import Score
-from so8t.errors import DataError, PrerequisiteError
+from so8t.errors import DataError
 from so8t.tasks.graders.spec import GraderSpec
 from so8t.tasks.graders.text import collapse, fold, fold_kana
 
@@ -99,7 +99,8 @@ class Regex(GraderSpec):
         """Refuse a pattern that does not compile, or that an empty reply would match."""
         if reference is not None and not reference.strip():
             raise DataError("grader 'regex' has an empty reference", hint="leave it out")
-        regex = _regex()
+        import regex  # type: ignore[import-untyped] # noqa: PLC0415 - as below
+
         try:
             compiled = _compiled(self.pattern, self.ignore_case)
         except regex.error as error:
@@ -122,25 +123,11 @@ class Regex(GraderSpec):
         return compiled.search(answer, timeout=TIMEOUT_SECONDS)
 
 
-def _regex() -> Any:
-    """Import the `regex` package, which Python's `re` lacks a time limit for.
-
-    Raises:
-        PrerequisiteError: it is not installed.
-
-    """
-    try:
-        import regex  # type: ignore[import-untyped] # noqa: PLC0415 - only these graders need it
-    except ModuleNotFoundError as error:
-        raise PrerequisiteError(
-            "grader 'regex' needs the package 'regex'", hint="pip install regex"
-        ) from error
-    return regex
-
-
 @lru_cache(maxsize=256)
 def _compiled(pattern: str, ignore_case: bool) -> Any:
-    regex = _regex()
+    # Python's `re` has no time limit.
+    import regex  # noqa: PLC0415 - only these graders need it
+
     return regex.compile(pattern, regex.IGNORECASE if ignore_case else 0)
 
 

@@ -122,7 +122,6 @@ def validate_grader(spec: dict[str, Any] | str, reference: str | None) -> dict[s
     Raises:
         DataError: an unknown grader or option (the nearest is named), a value of a wrong type,
             an empty or unusable reference, a label outside the options.
-        PrerequisiteError: a package that this grader needs is not installed.
 
     """
     plain = {"type": spec} if isinstance(spec, str) else dict(spec)

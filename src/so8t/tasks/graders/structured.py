@@ -11,7 +11,7 @@ from pydantic import Field
 
 from so8t.domain.canonical import canonical_json
 from so8t.domain.sample import Score
-from so8t.errors import DataError, PrerequisiteError
+from so8t.errors import DataError
 from so8t.tasks.graders.patterns import search_within_limit
 from so8t.tasks.graders.spec import GraderSpec
 
@@ -42,7 +42,8 @@ class JsonSchema(GraderSpec):
         """Refuse what is no JSON Schema, or one that needs a network or an unbounded search."""
         if reference is not None and not reference.strip():
             raise DataError("grader 'json_schema' has an empty reference", hint="leave it out")
-        jsonschema = _jsonschema()
+        import jsonschema  # type: ignore[import-untyped] # noqa: PLC0415 - 60 ms, for one grader
+
         try:
             jsonschema.Draft202012Validator.check_schema(self.accepts)
         except jsonschema.SchemaError as error:
@@ -124,26 +125,10 @@ def _walk(value: Any) -> Iterator[tuple[str, Any]]:
             yield from _walk(inner)
 
 
-def _jsonschema() -> Any:
-    """Import the `jsonschema` package.
-
-    Raises:
-        PrerequisiteError: it is not installed.
-
-    """
-    try:
-        import jsonschema  # type: ignore[import-untyped] # noqa: PLC0415 - 60 ms, for one grader
-    except ModuleNotFoundError as error:
-        raise PrerequisiteError(
-            "grader 'json_schema' needs the package 'jsonschema'", hint="pip install jsonschema"
-        ) from error
-    return jsonschema
-
-
 @lru_cache(maxsize=64)
 def _validator(schema: str) -> Any:
     """Make a validator whose `pattern` has a time limit, which Python's `re` has not."""
-    jsonschema = _jsonschema()
+    import jsonschema  # noqa: PLC0415 - as above
 
     def pattern(_: Any, expected: str, instance: Any, __: Any) -> Iterator[Any]:
         if isinstance(instance, str) and not search_within_limit(expected, instance):
