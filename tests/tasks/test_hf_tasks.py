@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import statistics
 from typing import TYPE_CHECKING
 
 import pytest
@@ -260,3 +262,5 @@ def test_files_are_read_back(copa: list[Sample], tmp_path: Path) -> None:
     (file,) = (tmp_path / "b").glob("results_*.json")
     plain = json.loads(file.read_text(encoding="utf-8"))
     assert plain["results"]["copa"]["acc,none"] == sum(expected.values()) / len(expected)
+    spread = statistics.stdev(expected.values()) / math.sqrt(len(expected))
+    assert plain["results"]["copa"]["acc_stderr,none"] == pytest.approx(spread)

@@ -36,13 +36,15 @@ class TaskResult:
     """One task with one model.
 
     `scores` is metric,filter -> aggregate, None where lm-eval's aggregation has no number (one
-    class only, for example); `lines` are lm-eval's logged samples.
+    class only, for example); `errors` the standard error of those that are means; `lines` are
+    lm-eval's logged samples.
     """
 
     version: Any
     num_fewshot: int
     documents: int = 0
     scores: dict[str, float | None] = field(default_factory=dict)
+    errors: dict[str, float] = field(default_factory=dict)
     higher_is_better: dict[str, bool] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
     lines: list[dict[str, Any]] = field(default_factory=list)
@@ -104,6 +106,9 @@ def _task_result(answered: list[Answered]) -> TaskResult:
     for key, its in values.items():
         metric = key.partition(",")[0]
         result.scores[key] = _aggregate(aggregation.get(metric), its)
+        error = _standard_error(aggregation.get(metric), its)
+        if error is not None:
+            result.errors[key] = error
         result.higher_is_better[metric] = bool(better.get(metric, True))
     result.config = {
         name: getattr(task.config, name)
@@ -119,6 +124,18 @@ def _aggregate(function: Any, values: list[Any]) -> float | None:
         found = float((function or mean)(values))
     except (ArithmeticError, ValueError):
         return None  # a correlation of one item, for example
+    return found if math.isfinite(found) else None
+
+
+def _standard_error(function: Any, values: list[Any]) -> float | None:
+    """Return lm-eval's standard error where it has a formula; its bootstrap is left out."""
+    from lm_eval.api import metrics  # noqa: PLC0415 - of the extra `hf`
+
+    formulas = {metrics.mean: metrics.mean_stderr, metrics.acc_all: metrics.acc_all_stderr}
+    formula = formulas.get(function or metrics.mean)
+    if formula is None or len(values) < 2:  # noqa: PLR2004 - one value has no spread
+        return None
+    found = float(formula(values))
     return found if math.isfinite(found) else None
 
 
@@ -143,13 +160,7 @@ def write_files(directory: Path, results: dict[str, TaskResult], *, label: str, 
         lines = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in result.lines)
         write_atomic(directory / f"samples_{name}_{stamp}.jsonl", lines)
     plain = {
-        "results": {
-            name: {
-                "alias": name,
-                **{key: score for key, score in result.scores.items() if score is not None},
-            }
-            for name, result in results.items()
-        },
+        "results": {name: {"alias": name, **_scores(result)} for name, result in results.items()},
         "group_subtasks": {name: [] for name in results},
         "configs": {name: result.config for name, result in results.items()},
         "versions": {name: result.version for name, result in results.items()},
@@ -166,3 +177,14 @@ def write_files(directory: Path, results: dict[str, TaskResult], *, label: str, 
     }
     text = json.dumps(plain, ensure_ascii=False, indent=2) + "\n"
     write_atomic(directory / f"results_{stamp}.json", text)
+
+
+def _scores(result: TaskResult) -> dict[str, float | str]:
+    """Return the scores with their standard errors, under lm-eval's names for both."""
+    found: dict[str, float | str] = {}
+    for key, score in result.scores.items():
+        if score is not None:
+            metric, _, its_filter = key.partition(",")
+            found[key] = score
+            found[f"{metric}_stderr,{its_filter}"] = result.errors.get(key, "N/A")
+    return found
