@@ -13,7 +13,7 @@ from so8t.domain.measured import Lane, Likelihood, write_choice, write_likelihoo
 from so8t.domain.sample import Grade, Sample
 from so8t.errors import DataError, PrerequisiteError, UsageError
 from so8t.results.lm_eval import read_directory
-from so8t.tasks.graders import grade, grader_digest, is_binary
+from so8t.tasks.graders import grade, grader_digest, nearest, is_binary
 from so8t.tasks.hf.bridge import load_hf_task
 from so8t.tasks.hf.results import Answered, task_results, write_files
 from so8t.tasks.hf.scoring import item_score
@@ -191,6 +191,28 @@ def test_unknown_names_are_refused_with_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
         load_hf_task("glue/colla", data_dir=tmp_path)
     assert "cola" in (caught.value.hint or "")
+
+
+def test_a_hint_lists_some_names_and_the_number_of_the_others() -> None:
+    """Of the thousands of tasks that lm-eval knows a message shows a few."""
+    names = [f"task_{number}" for number in range(14_700)]
+    assert nearest("task_99x", names) == "did you mean 'task_99'?"
+    assert nearest("qqqq", names).endswith("and 14,660 more")
+    assert nearest("qqqq", ["one", "two"]) == "known: one, two"
+
+
+@pytest.mark.parametrize("label", ['"answerKey": "Z"', '"answerKey": ""', '"nothing": 1'])
+def test_a_row_that_is_no_question_is_refused_with_file_and_line(
+    label: str, tmp_path: Path
+) -> None:
+    """So it is in a set whose columns only lm-eval's definition knows."""
+    choices = '"choices": {"text": ["a", "b"], "label": ["A", "B"]}'
+    row = f'{{"id": "1", "question": "What?", {choices}, '
+    path = tmp_path / "test.jsonl"
+    path.write_text(f'{row}"answerKey": "A"}}\n\n{row}{label}}}\n', encoding="utf-8")
+    with pytest.raises(DataError, match="row 2") as caught:
+        load_hf_task("arc_easy", data_dir=tmp_path)
+    assert (caught.value.file, caught.value.line) == (str(path), 3)
 
 
 @pytest.mark.parametrize(

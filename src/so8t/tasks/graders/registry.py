@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 #: The grader of Hugging Face tasks. No suite can name it: it needs what a task freezes.
 LM_EVAL = "lm_eval"
+#: Names that a hint lists.
+_NAMES_SHOWN = 40
 
 GraderOptions = Annotated[
     Exact
@@ -183,6 +185,9 @@ def _explain(error: ValidationError, spec: str) -> tuple[str, str | None]:
 
 
 def nearest(name: str, names: list[str]) -> str:
-    """Give the hint for an unknown name: the nearest one, or all of them."""
+    """Give the hint for an unknown name: the nearest one, or all of them where they are few."""
     close = get_close_matches(name, names, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}"
+    if close:
+        return f"did you mean {close[0]!r}?"
+    more = f" and {len(names) - _NAMES_SHOWN:,} more" if len(names) > _NAMES_SHOWN else ""
+    return f"known: {', '.join(names[:_NAMES_SHOWN])}{more}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from so8t.errors import DataError, PrerequisiteError, UsageError
 from so8t.tasks.benchmarks.base import LETTERS, lettered
 from so8t.tasks.graders.registry import LM_EVAL
 from so8t.tasks.hf import catalogue
-from so8t.tasks.hf.local import expected_file, read_splits
+from so8t.tasks.hf.local import expected_file, read_splits, row_place
 from so8t.tasks.hf.scoring import BINARY, item_score, process, trial
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 #: lm-eval's default seed for the choice of few-shot examples.
 _FEWSHOT_SEED = 1234
+#: Characters of a row that a message shows.
+_SHOWN = 300
 #: lm-eval's default token budget of a generated answer.
 _MAX_TOKENS = 256
 #: Columns that several questions of a set may share; such questions are a cluster.
@@ -84,17 +87,70 @@ def _load(
     task.set_fewshot_seed(seed=_FEWSHOT_SEED)
     count = len(task.eval_docs)
     chosen = _draw(count, limit, name, seed)
-    # lm-eval writes a progress bar for each task.
-    from tqdm import tqdm  # noqa: PLC0415 - comes with lm-eval
-
-    with _quiet(tqdm):
-        task.build_all_requests(samples=chosen)
+    try:
+        _build_requests(task, chosen)
+    except _row_errors() as error:
+        row = _bad_row(task, chosen or range(count))
+        raise _row_refused(name, asked, task, data_dir, row, error) from error
     by_doc: dict[int, list[Any]] = defaultdict(list)
     for instance in task.instances:
         by_doc[instance.doc_id].append(instance)
     documents = [sorted(its, key=lambda one: one.idx) for _, its in sorted(by_doc.items())]
     chosen = chosen or list(range(count))
     return _samples(category, name, task, chosen, documents, metric)
+
+
+def _build_requests(task: Any, chosen: Sequence[int] | None) -> None:
+    from tqdm import tqdm  # noqa: PLC0415 - comes with lm-eval
+
+    # lm-eval writes a progress bar for each task.
+    with _quiet(tqdm):
+        task.build_all_requests(samples=chosen)
+
+
+def _row_errors() -> tuple[type[Exception], ...]:
+    """What a task's definition raises for a row that is not as it expects."""
+    from jinja2 import TemplateError  # noqa: PLC0415 - comes with lm-eval
+
+    return (ArithmeticError, LookupError, TypeError, ValueError, TemplateError)
+
+
+def _bad_row(task: Any, rows: Iterable[int]) -> int | None:
+    """Find the first row that a task cannot make a question of; None where it is not one alone."""
+    for row in rows:
+        try:
+            _build_requests(task, [row])
+        except _row_errors():
+            return row
+    return None
+
+
+def _row_refused(
+    name: str,
+    asked: dict[str, Any],
+    task: Any,
+    data_dir: Path | None,
+    row: int | None,
+    error: Exception,
+) -> DataError:
+    """Say which row of which file it is, as far as that can be told."""
+    why = f"{type(error).__name__}: {error}"
+    if row is None:
+        return DataError(f"task {name!r} cannot make questions of its data: {why}")
+    file: str | None = None
+    line: int | None = None
+    # A definition that picks or reorders rows leaves their numbers without a meaning.
+    if data_dir is not None and asked.get("process_docs") is None:
+        split = str(asked.get("test_split") or asked.get("validation_split"))
+        path, config = str(asked.get("dataset_path")), asked.get("dataset_name")
+        file, line = row_place(name, path, config, split, data_dir, row)
+    shown = json.dumps(dict(task.eval_docs[row]), ensure_ascii=False, default=str)
+    return DataError(
+        f"task {name!r} cannot make a question of row {row + 1} ({why}): {shown[:_SHOWN]}",
+        file=file,
+        line=line,
+        hint="mend the row: a label outside the set, or a column that is not there",
+    )
 
 
 class _quiet:  # noqa: N801 - used as a function

@@ -215,6 +215,24 @@ def expected_file(
     return str((directory or Path()) / places[0]) if places else f"split {split!r} of {path}"
 
 
+def row_place(
+    task: str, path: str, name: str | None, split: str, directory: Path, row: int
+) -> tuple[str | None, int | None]:
+    """Tell the file in which a row of a split stands (from 0), and its line where that is known."""
+    known = _known(path, name)
+    places = known.files.get(split, ()) if known else _generic_places(task, name, split)
+    for file in _first(directory, places):
+        lines = (
+            [None for _ in known.read(file)]
+            if known
+            else [one.place[1] for one in _generic_rows(file)]
+        )
+        if row < len(lines):
+            return str(file), lines[row]
+        row -= len(lines)
+    return None, None
+
+
 def _first(directory: Path, places: Iterable[str]) -> list[Path]:
     for place in places:
         found = sorted(directory.glob(place)) if "*" in place else [directory / place]
@@ -233,23 +251,26 @@ def _generic_places(task: str, name: str | None, split: str) -> tuple[str, ...]:
 
 
 def _generic(path: Path) -> Rows:
-    """Read rows as they stand: JSON lines, a JSON list, a table with a header, Parquet."""
+    """Read rows as they stand."""
+    return (row.values for row in _generic_rows(path))
+
+
+def _generic_rows(path: Path) -> Iterator[Row]:
+    """Read JSON lines, a JSON list, a table with a header, Parquet."""
     if path.suffix == ".parquet":
         from datasets import Dataset  # noqa: PLC0415 - of the extra `hf`, only for this format
 
-        yield from Dataset.from_parquet(str(path))
+        for number, value in enumerate(Dataset.from_parquet(str(path)), start=1):
+            yield Row(value, path, number)
     elif path.suffix in {".csv", ".tsv"}:
-        for row in table_rows(path, delimiter="," if path.suffix == ".csv" else "\t"):
-            yield row.values
+        yield from table_rows(path, delimiter="," if path.suffix == ".csv" else "\t")
     elif path.suffix == ".json" and _is_list(path):
-        values = json_file(path)
-        for number, value in enumerate(values, start=1):
+        for number, value in enumerate(json_file(path), start=1):
             if not isinstance(value, dict):
                 Row({}, path, number).fail("a row is a JSON object")
-            yield value
+            yield Row(value, path, number)
     else:
-        for row in jsonl_rows(path):
-            yield row.values
+        yield from jsonl_rows(path)
 
 
 def _is_list(path: Path) -> bool:
