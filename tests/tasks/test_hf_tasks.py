@@ -13,7 +13,8 @@ from so8t.domain.measured import Lane, Likelihood, write_choice, write_likelihoo
 from so8t.domain.sample import Grade, Sample
 from so8t.errors import DataError, PrerequisiteError, UsageError
 from so8t.results.lm_eval import read_directory
-from so8t.tasks.graders import grade, grader_digest, nearest, is_binary
+from so8t.tasks.graders import grade, grader_digest, is_binary
+from so8t.tasks.graders.registry import nearest
 from so8t.tasks.hf.bridge import load_hf_task
 from so8t.tasks.hf.results import Answered, task_results, write_files
 from so8t.tasks.hf.scoring import item_score
