@@ -87,18 +87,32 @@ def test_plans_beyond_the_memory_for_small_ones_lie_in_a_file(tmp_path, monkeypa
     assert list(held) == read[::-1]
 
 
-def test_suites_of_the_same_name_with_the_same_ids_are_refused(tmp_path):
-    """The id that stands twice is named."""
+def test_suites_of_the_same_name_are_refused(tmp_path):
+    """Their scores would be shown as those of one; both are named, whatever their ids."""
     config = load_config(write_config(tmp_path, questions=8))
     (tmp_path / "other").mkdir()
-    for folder in (tmp_path, tmp_path / "other"):
-        write_suite(folder / "suite.jsonl", 20, text=folder.name)
     suites = [tmp_path / "suite.jsonl", tmp_path / "other" / "suite.jsonl"]
+    for file in suites:
+        write_suite(file, 20, text=file.parent.name)
     both = config.model_copy(
         update={"benchmark": config.benchmark.model_copy(update={"suites": suites})}
     )
-    with pytest.raises(DataError, match=r"two samples are called 'suite/q0'"):
+    with pytest.raises(DataError, match=r"two suites are called 'suite': .*other"):
         collect_samples(both)
+
+
+def test_a_task_asked_for_twice_is_refused(tmp_path):
+    """The id that stands twice is named."""
+    path = write_config(tmp_path, questions=8)
+    row = {"question": "What is 3 and 4?", "answer": "3 + 4 = 7\n#### 7"}
+    (tmp_path / "test.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+    task = f"{{name: gsm8k, data: {json.dumps(str(tmp_path))}}}"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(
+        text.replace("suites: [suite.jsonl]", f"tasks: [{task}, {task}]"), encoding="utf-8"
+    )
+    with pytest.raises(DataError, match=r"two samples are called 'gsm8k/.*'"):
+        collect_samples(load_config(path))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the resource module is POSIX")

@@ -94,7 +94,20 @@ def collect_samples(config: RunConfig) -> CollectedSamples:
     return samples
 
 
+def _check_names(suites: Iterable[Path]) -> None:
+    """Refuse two suites of one name, whose scores would be shown as those of one task."""
+    known: dict[str, Path] = {}
+    for path in suites:
+        if path.stem in known:
+            raise DataError(
+                f"two suites are called {path.stem!r}: {known[path.stem]} and {path}.",
+                hint="a suite has the name of its file or directory: rename one of them",
+            )
+        known[path.stem] = path
+
+
 def _sources(config: RunConfig) -> Iterator[Sample]:
+    _check_names(config.benchmark.suites)
     for path in config.benchmark.suites:
         yield from stream_suite(path)
     for task in config.benchmark.tasks:
@@ -112,7 +125,7 @@ def _check_ids(samples: Iterable[Sample], prints: array[int]) -> None:
         if sample.id in seen:
             raise DataError(
                 f"two samples are called {sample.id!r}.",
-                hint="two suites with the same file name? Rename one of them",
+                hint="is one task asked for twice? Take one of them out",
             )
         if print_of(sample.id) in twice:
             seen.add(sample.id)
