@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+import time
+
+import apsw
 import pytest
 from journals import sample, small_journal
 
+from so8t.journal.chained import FILE_NAME
+from so8t.journal.connect import connect
 from so8t.journal.history import ResourceHistory
 
 DAY = 86_400.0
@@ -46,3 +52,53 @@ def test_after_a_day_five_minutes_are_one_row(tmp_path):
         assert rows[-1] == (DAY + 590.0, {"memory": 0.1})
         history.thin(DAY)
         assert journal.resource_samples() == rows
+
+
+def test_answers_that_are_recorded_meanwhile_end_no_start(tmp_path):
+    """Each start thins at its first commit; a writer that commits without rest fails none."""
+    stop = threading.Event()
+    with small_journal(tmp_path, [sample(0)]) as journal:
+        other = connect(journal.directory / FILE_NAME)
+        other.execute("CREATE TABLE beside (number)")
+
+        def write() -> None:
+            while not stop.is_set():
+                other.execute("INSERT INTO beside VALUES (1)")
+                time.sleep(0.001)
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        try:
+            for start in range(30):
+                with ResourceHistory(journal.directory) as history:
+                    for number in range(12):
+                        at = 2 * DAY + 100.0 * start + number
+                        history.add(at, 5.0, {"memory": 0.1})
+        finally:
+            stop.set()
+            writer.join()
+            other.close()
+        assert len(journal.resource_samples()) == 30 * 12
+
+
+def test_what_cannot_be_thinned_now_is_thinned_later(tmp_path):
+    """Another writer in the way: the samples are kept, and the next commit thins."""
+    with (
+        small_journal(tmp_path, [sample(0)]) as journal,
+        ResourceHistory(journal.directory) as history,
+    ):
+        thin, refused = history.thin, []
+
+        def busy(before: float) -> None:
+            refused.append(before)
+            raise apsw.BusyError
+
+        history.thin = busy
+        for number in range(12):
+            history.add(5.0 * number, 5.0, {"memory": 0.5})
+        assert refused
+        assert len(journal.resource_samples()) == 12
+        history.thin = thin
+        history.add(DAY + 600.0, 5.0, {"memory": 0.5})
+        history.write()
+        assert len(journal.resource_samples()) == 2

@@ -30,6 +30,9 @@ class ResourceHistory:
     def __init__(self, directory: Path) -> None:
         """Open the history in a run's directory, whose journal is there already."""
         self._connection = connect(directory / FILE_NAME, readonly=False, vfs=None)
+        # Thinning reads before it writes. Begun as a reader it would be refused at once where an
+        # answer is committed in between, and no waiting helps (SQLITE_BUSY_SNAPSHOT).
+        self._connection.transaction_mode = "IMMEDIATE"
         self._waiting: list[tuple[float, float, str]] = []
         self._thin_at = 0.0
 
@@ -44,7 +47,11 @@ class ResourceHistory:
             self.write()
 
     def write(self) -> None:
-        """Commit what waits, and thin what is older than a day."""
+        """Commit what waits, and thin what is older than a day.
+
+        What another writer is in the way of is done with a later call: nothing here can fail
+        because of answers that are being recorded.
+        """
         if not self._waiting:
             return
         newest = self._waiting[-1][0]
@@ -56,14 +63,20 @@ class ResourceHistory:
         except apsw.BusyError:
             return
         self._waiting.clear()
-        if newest >= self._thin_at:
-            self._thin_at = newest + _THIN_EVERY
+        if newest < self._thin_at:
+            return
+        try:
             self.thin(newest - _DAY)
+        except apsw.BusyError:
+            return
+        self._thin_at = newest + _THIN_EVERY
 
     def thin(self, before: float) -> None:
         """Put samples from before `before` together, five minutes to one: their means.
 
         Whole five minutes only, so that none is put together in two parts.
+
+        Raises apsw.BusyError while another writer holds the file.
         """
         before -= before % _COARSE
         with self._connection:
