@@ -129,3 +129,83 @@ def test_the_loop_ends_after_its_duration():
     one.monitor_loop(duration=0.2)
     assert 0.15 < time.monotonic() - began < 5
     assert one.get_metrics_summary()["samples"] >= 3
+
+
+class Breaking:
+    """Full memory twice, then only faults, until it is mended; counts its looks."""
+
+    def __init__(self) -> None:
+        self.looks, self.mended = 0, False
+
+    def read(self, level=None) -> Sample:
+        self.looks += 1
+        if self.looks > 2 and not self.mended:
+            raise OSError("sensor broke")
+        memory = 0.3 if self.mended else 0.99
+        return Sample(at=self.looks, monotonic=5.0 * self.looks, memory=memory, level=level)
+
+    def close(self) -> None:
+        pass
+
+
+def until(true) -> None:
+    end = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def test_a_fault_of_the_watch_keeps_no_run_paused():
+    """Paused, then every reading fails: one answer again, and all of them once it is mended."""
+    sensors = Breaking()
+    with ResourceBalancer(Resources(interval=0.01), sensors=sensors) as one:
+        until(lambda: one.level == 1)
+        assert str(one.fault) == "sensor broke"
+        steps = one.take_adjustments()
+        assert [(step.reason, step.after) for step in steps] == [
+            ("memory_critical", 0),
+            ("unwatched", 1),
+        ]
+        sensors.mended = True
+        until(lambda: one.level > 1)
+
+
+def test_what_keeps_samples_may_fail_and_the_watch_goes_on():
+    """A fault of whoever keeps the samples moves nothing, and full memory still pauses."""
+
+    def keep(_sample: Sample) -> None:
+        raise ValueError("no room")
+
+    sensors = Recording({"memory": 0.3}, *[{"memory": 0.99}])
+    with ResourceBalancer(Resources(interval=0.01), sensors=sensors, keep=keep) as one:
+        until(lambda: sensors.taken > 12)
+        assert one.level == 0
+        assert isinstance(one.fault, ValueError)
+
+
+def test_a_dead_thread_can_be_started_again():
+    """Whatever ended the thread, `start_monitoring` begins a new one."""
+    sensors = Recording({"memory": 0.3})
+    one = ResourceBalancer(Resources(interval=0.01), sensors=sensors)
+    one._thread = threading.Thread(target=lambda: None)
+    one._thread.start()
+    one._thread.join()
+    one.start_monitoring()
+    until(lambda: sensors.taken > 2)
+    one.stop_monitoring()
+
+
+def test_without_a_watch_each_question_finds_fresh_figures():
+    """`get_*` reads anew once the newest sample is older than the interval, or a second."""
+    one = balancer({"cpu": None}, {"cpu": 0.4, "memory": 0.6}, interval=0.02)
+    assert one.get_cpu_metrics() is None
+    time.sleep(0.03)
+    assert one.get_cpu_metrics() == 0.4
+    assert one.get_memory_metrics() == 0.6
+
+
+def test_the_history_is_written_to_a_path_given_as_text(tmp_path):
+    """`save_metrics_history` takes a string too."""
+    one = balancer({"memory": 0.3})
+    one.adjust_resources()
+    assert one.save_metrics_history(str(tmp_path / "h.jsonl")).read_text().count("\n") == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -152,3 +153,30 @@ def test_macos_names_its_pressure():
         None,
         None,
     ]
+
+
+@pytest.mark.parametrize(("plugged", "on_battery"), [(True, False), (False, True), (None, None)])
+def test_a_battery_tells_what_it_knows(monkeypatch, plugged, on_battery):
+    """Whether the mains are there may be unknown, which is not the same as being without."""
+    told = SimpleNamespace(percent=40, power_plugged=plugged)
+    monkeypatch.setattr(psutil, "sensors_battery", lambda: told, raising=False)
+    sensors = Sensors()
+    sample = sensors.read()
+    sensors.close()
+    assert (sample.battery, sample.on_battery) == (0.4, on_battery)
+    assert ("battery" in sample.unreadable) == (plugged is None)
+
+
+def test_a_battery_that_cannot_be_read_is_a_reading_that_failed(monkeypatch):
+    """The rest of the sample is there, and the reason beside it."""
+
+    def broken():
+        raise OSError("no such device")
+
+    monkeypatch.setattr(psutil, "sensors_battery", broken, raising=False)
+    sensors = Sensors()
+    sample = sensors.read()
+    sensors.close()
+    assert sample.battery is sample.on_battery is None
+    assert sample.unreadable["battery"] == "no such device"
+    assert sample.memory is not None

@@ -37,7 +37,7 @@ FAILED = "resources_unwatched"
 _OBSERVE_AFTER = 60.0
 _RATE_OVER = 60.0
 _AGAIN_WITHIN = 3600.0
-_CRITICAL = "memory_critical"
+_FULL = {"memory_critical", "memory_filling_fast"}
 _LOOK = 0.25
 
 
@@ -140,7 +140,7 @@ class Balancing:
         for step in balancer.take_adjustments():
             self._observe(force=True)
             self._adjusted(step, step.before, step.after)
-            if step.reason == _CRITICAL:
+            if step.after == 0 and step.reason in _FULL:
                 self._after_critical()
         self._observe()
 
@@ -204,6 +204,7 @@ class Balancing:
         self._observe(force=True)
 
     def _observe(self, *, force: bool = False) -> None:
+        """Tell what came of the last step: after a minute, or when the next one ends its time."""
         if self._to_observe is None or self._balancer is None:
             return
         at, step, rate = self._to_observe
@@ -215,7 +216,7 @@ class Balancing:
         self._note(
             OBSERVED,
             reason=step.reason,
-            level=self.level,
+            level=min(step.after, self.profile.slots),
             seconds=round(passed, 1),
             seen=seen(sample),
             tokens_per_second_before=rate,

@@ -13,21 +13,25 @@ from collections import deque
 from dataclasses import dataclass, replace
 from datetime import datetime
 from datetime import time as time_of_day
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from so8t.config.schema import Resources
-from so8t.resources.policy import Limits, Quiet, State, decide
+from so8t.resources.policy import Decision, Limits, Quiet, State, decide, unwatched
 from so8t.resources.readings import METRICS, Sample
 from so8t.system.files import write_atomic
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 #: Levels to move in where nobody said how many answers can be in flight.
 _MOST = 8
 _REMEMBERED = 24 * 60 * 12  # a day at five seconds
 _NEAREST = 12  # samples that the policy sees
+_FRESH = 1.0  # seconds for which a reading answers who asks without a watch
+# A watch that failed is begun again after one interval, then two, four, ..., so many seconds.
+_LONGEST_WAIT = 60.0
+_BLIND_AFTER = 4  # faults in a row after which nothing is known any more
 
 
 class Sees(Protocol):
@@ -95,9 +99,12 @@ class ResourceBalancer:
         self._adjustments: deque[Adjustment] = deque()
         self._lowered: Adjustment | None = None
         self._lock = threading.Lock()
+        self._reading = threading.Lock()
+        self._read_at = 0.0
+        self._faults = 0
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
-        #: Why the monitoring ended by itself, None while all is well.
+        #: Why the watch failed the last time, None where it never did.
         self.fault: BaseException | None = None
 
     # --- what is there now ---------------------------------------------------------------------
@@ -158,28 +165,13 @@ class ResourceBalancer:
 
     def adjust_resources(self) -> Adjustment | None:
         """Take a sample and follow the policy; return the step, None when nothing changes."""
-        sample = self._sensors.read(self._state.level)
+        sample = self._read()
         with self._lock:
-            self._samples.append(sample)
             if not self.settings.balance:
                 return None
-            before = self._state
             nearest = [self._samples[n] for n in range(-min(_NEAREST, len(self._samples)), 0)]
-            decision = decide(nearest, before, self._limits, self._local_time())
-            self._state = decision.state
-            if decision.reason is None:
-                return None
-            step = Adjustment(
-                decision.reason,
-                before.level,
-                decision.state.level,
-                decision.state.squeeze,
-                sample,
-            )
-            self._adjustments.append(step)
-            if step.after < step.before:
-                self._lowered = step
-            return step
+            decision = decide(nearest, self._state, self._limits, self._local_time())
+            return self._follow(decision, sample)
 
     def take_adjustments(self) -> list[Adjustment]:
         """Hand over the steps since the last call, oldest first, to whoever records them."""
@@ -216,8 +208,9 @@ class ResourceBalancer:
         due = time.monotonic()
         while not self._stopped.is_set():
             self.adjust_resources()
+            self._faults = 0
             if self._keep is not None:
-                self._keep(self._latest())
+                self._keep(self._samples[-1])
             # From the time that was due, not from now: sampling must not slow the rhythm down.
             due = max(due + self.settings.interval, time.monotonic())
             if until is not None and due > until:
@@ -226,8 +219,11 @@ class ResourceBalancer:
             self._stopped.wait(due - time.monotonic())
 
     def start_monitoring(self) -> None:
-        """Run `monitor_loop` in a thread of its own. Does nothing when it runs already."""
-        if self._thread is None:
+        """Run `monitor_loop` in a thread of its own. Does nothing when it runs already.
+
+        A fault of the watch never ends it: `fault` tells, and after a wait it is begun again.
+        """
+        if self._thread is None or not self._thread.is_alive():
             self._stopped.clear()
             self._thread = threading.Thread(
                 target=self._monitor, name="so8t-resources", daemon=True
@@ -251,8 +247,9 @@ class ResourceBalancer:
 
     # --- what was there ------------------------------------------------------------------------
 
-    def save_metrics_history(self, path: Path) -> Path:
+    def save_metrics_history(self, path: Path | str) -> Path:
         """Write every remembered sample to `path`, one JSON object a line; return `path`."""
+        path = Path(path)
         with self._lock:
             lines = [json.dumps(sample.asdict()) for sample in self._samples]
         write_atomic(path, "".join(f"{line}\n" for line in lines))
@@ -267,20 +264,54 @@ class ResourceBalancer:
             return summarize(list(self._samples))
 
     def _monitor(self) -> None:
-        try:
-            self.monitor_loop()
-        except BaseException as error:
-            # The run goes on at the level that it has, and tells of this where it records steps.
-            self.fault = error
-            raise
+        while not self._stopped.is_set():
+            try:
+                self.monitor_loop()
+            except Exception as error:  # noqa: BLE001 - whatever it was must not keep a run still
+                # The run tells of this where it records steps.
+                self.fault = error
+                self._faults += 1
+                self._go_blind()
+                doubled = self.settings.interval * 2 ** min(self._faults - 1, 10)
+                self._stopped.wait(min(doubled, max(_LONGEST_WAIT, self.settings.interval)))
+
+    def _go_blind(self) -> None:
+        """End a pause when the watch has failed so often that nothing can be known any more."""
+        with self._lock:
+            if self._faults < _BLIND_AFTER or not self.settings.balance:
+                return
+            now = time.monotonic()
+            seen = self._samples[-1] if self._samples else Sample(at=time.time(), monotonic=now)
+            self._follow(unwatched(self._state, self._limits, now, self._local_time()), seen)
+
+    def _follow(self, decision: Decision, sample: Sample) -> Adjustment | None:
+        """Take over what was decided; the caller holds the lock."""
+        before, self._state = self._state, decision.state
+        if decision.reason is None:
+            return None
+        after = self._state
+        step = Adjustment(decision.reason, before.level, after.level, after.squeeze, sample)
+        self._adjustments.append(step)
+        if step.after < step.before:
+            self._lowered = step
+        return step
+
+    def _read(self) -> Sample:
+        with self._reading:
+            sample = self._sensors.read(self._state.level)
+            with self._lock:
+                self._samples.append(sample)
+                self._read_at = time.monotonic()
+            return sample
 
     def _latest(self) -> Sample:
-        found = self.latest
-        if found is None:
-            found = self._sensors.read(self._state.level)
-            with self._lock:
-                self._samples.append(found)
-        return found
+        """Return the newest sample; take one where nobody watches and it is no longer fresh."""
+        watched = self._thread is not None and self._thread.is_alive()
+        with self._lock:
+            found = self._samples[-1] if self._samples else None
+            age = time.monotonic() - self._read_at
+        stale = not watched and age > min(self.settings.interval, _FRESH)
+        return self._read() if found is None or stale else found
 
 
 def limits_of(settings: Resources, most: int, squeezes: int = 0) -> Limits:

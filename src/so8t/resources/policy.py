@@ -19,7 +19,11 @@ if TYPE_CHECKING:
     from so8t.resources.readings import Sample
 
 # Shares of memory, relative to the threshold that a person sets (0.9): the pause, the halving,
-# the single step down, and the mark below which one more is tried.
+# the single step down, and the mark below which one more is tried. Where there is less room than
+# this above a threshold, or below it, the distances shrink with it (`_over`).
+_ROOM_ABOVE = 0.1
+_ROOM_BELOW = 0.16
+_HIGHEST = 0.99
 _PAUSE_ABOVE = 0.06
 _HALVE_ABOVE = 0.03
 _STEP_ABOVE = -0.02
@@ -33,10 +37,16 @@ _LOOK_AHEAD = 15.0
 _FILLING = 0.02
 _SLOPE_OVER = 4.5
 _NEAR = -0.05
-# Steps in one hour: beyond the first number none up, beyond the second each step down is the last.
+# Steps in one hour, of all kinds: beyond the first number none up, beyond the second no way out of
+# a pause and no smaller load either, and each step down goes to one. What is left then is that step
+# and a pause, so there are never more than ten, and no pause is ever held back.
 _HOUR = 3600.0
 _STEPS_UP = 6
 _STEPS = 8
+# What a sensor told last stands for so long after it was lost: longer than a driver's restart. A
+# card that is gone for good must not hold up a run on the CPU for ever.
+_HELD = 600.0
+_WARNINGS = {"normal": 0.0, "warning": 1.0, "critical": 2.0}
 # With so much room one more may be twice as many, up to a level that did no harm before.
 _ROOMY = -0.25
 # Longer than a burst, shorter than a night: at the lowest level and still too full for so long,
@@ -92,6 +102,15 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Known:
+    """What was last known of a quantity, and at which monotonic second."""
+
+    name: str
+    value: float
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class State:
     """What was decided so far.
 
@@ -101,9 +120,11 @@ class State:
         calm_until: no step before this monotonic second, except further down for safety.
         good: samples in a row that would allow one more.
         tight_since: since when memory has been too full at the lowest level, None while it is not.
-        harmless: a level up to which nothing spoke against it but others' work.
+        harmless: a level up to which nothing spoke against it but others' work, the hour or the
+            battery.
         steps: monotonic seconds of the steps of the last hour.
         seen: monotonic second of the newest sample that was judged.
+        known: what each sensor told last.
 
     """
 
@@ -115,6 +136,7 @@ class State:
     harmless: int = 0
     steps: tuple[float, ...] = ()
     seen: float = -math.inf
+    known: tuple[Known, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,59 +151,82 @@ def decide(history: Sequence[Sample], state: State, limits: Limits, now: time) -
     """Judge the newest sample of `history` (oldest first), at the local time of day `now`.
 
     One call a sample: a sample that was judged before changes nothing. An unknown quantity is no
-    reason for a step in either direction.
+    reason for a step in either direction: what was known of it last stands in the way of a step up
+    for ten minutes more; while the machine's memory is unknown, the level rises to one and no
+    further.
     """
     if not history or history[-1].monotonic <= state.seen:
         return Decision(state, None)
     sample = history[-1]
     kept = tuple(step for step in state.steps if sample.monotonic - step < _HOUR)
-    decision = _judged(history, replace(state, seen=sample.monotonic, steps=kept), limits, now)
+    known = _remembered(history, state, limits)
+    state = replace(state, seen=sample.monotonic, steps=kept, known=known)
+    decision = _judged(history, state, limits, now)
     if decision.reason is None:
         return decision
     steps = (*decision.state.steps, sample.monotonic)
     return Decision(replace(decision.state, steps=steps), decision.reason)
 
 
+def unwatched(state: State, limits: Limits, monotonic: float, now: time) -> Decision:
+    """Judge without a sample: nothing that can be seen any more may keep the run paused for ever.
+
+    From a pause to one answer at a time, unless it is the hour that pauses; else nothing.
+    """
+    steps = tuple(step for step in state.steps if monotonic - step < _HOUR)
+    ceiling, _ = min(_hours(limits, now), default=(1, ""))
+    if state.level or ceiling == 0 or len(steps) >= _STEPS:
+        return Decision(state, None)
+    after = replace(state, level=1, good=0, tight_since=None, steps=(*steps, monotonic))
+    return Decision(after, "unwatched")
+
+
 def _judged(history: Sequence[Sample], state: State, limits: Limits, now: time) -> Decision:
     sample = history[-1]
     ceiling, reason = _rest(sample, limits, now)
     if state.level > ceiling:
-        return Decision(replace(state, level=ceiling, good=0, tight_since=None), reason)
+        harmless = max(state.harmless, state.level)
+        after = replace(state, level=ceiling, harmless=harmless, good=0, tight_since=None)
+        return Decision(after, reason)
     if ceiling == 0:
         return Decision(replace(state, good=0, tight_since=None), None)
     return _down(history, state, limits) or _up(history, state, limits, ceiling)
 
 
 def _rest(sample: Sample, limits: Limits, now: time) -> tuple[int, str]:
-    """Return the highest level that the hour and the battery allow, and why."""
-    for quiet in limits.quiet:
-        if quiet.holds(now):
-            return (0, "quiet_hours") if quiet.pause else (1, "quiet_hours")
+    """Return the highest level that the hour and the battery allow both, and why."""
+    found = [(limits.most, "limit"), *_hours(limits, now)]
     if sample.on_battery:
-        if sample.battery is not None and sample.battery < limits.low_battery:
-            return 0, "battery_low"
-        return 1, "on_battery"
-    return limits.most, "limit"
+        low = sample.battery is not None and sample.battery < limits.low_battery
+        found.append((0, "battery_low") if low else (1, "on_battery"))
+    return min(found, key=lambda one: one[0])
+
+
+def _hours(limits: Limits, now: time) -> list[tuple[int, str]]:
+    return [(0 if one.pause else 1, "quiet_hours") for one in limits.quiet if one.holds(now)]
 
 
 def _down(history: Sequence[Sample], state: State, limits: Limits) -> Decision | None:
     """Return the step down that the samples ask for; None when they ask for none."""
     sample, now = history[-1], history[-1].monotonic
-    full = max(_fullness(sample, limits), _soon(history, limits))
+    present = _fullness(sample, limits)
+    full = max(present, _soon(history, limits))
     if full > _PAUSE_ABOVE or sample.memory_warning == "critical":
         if state.level == 0:
-            return _tight(state, now, full, limits)
-        return _to(state, 0, now, "memory_critical")
+            return _tight(state, sample, full, limits)
+        fast = present <= _PAUSE_ABOVE and sample.memory_warning != "critical"
+        return _to(state, 0, now, "memory_filling_fast" if fast else "memory_critical")
     if state.level <= 1:
-        squeezed = full > _STEP_ABOVE or _pressed(sample, limits)
-        return _tight(state, now, full, limits) if squeezed else None
+        warned = sample.memory_warning == "warning"
+        squeezed = full > _STEP_ABOVE or warned or _pressed(sample, limits)
+        return _tight(state, sample, full, limits) if squeezed else None
     wanted = _wanted(history, state.level, full, limits)
     if wanted is None:
         return None
     if now < state.calm_until:
         return Decision(replace(state, good=0), None)
     level, reason, calm = wanted
-    harmless = state.level if reason == "others_work" else level
+    harmless = max(state.harmless, state.level) if reason == "others_work" else level
     if len(state.steps) >= _STEPS:
         level = 1
     return _to(replace(state, harmless=harmless), level, now, reason, calm)
@@ -192,9 +237,15 @@ def _wanted(
 ) -> tuple[int, str, float] | None:
     """Return the level below `level` that the samples ask for, why, and the calm after it."""
     sample, half = history[-1], max(1, level // 2)
-    others = limits.give_way and _others(history) > limits.others
+    others = limits.give_way and max(_others(history).values(), default=0.0) > limits.others
+    fast = _fullness(sample, limits) <= _HALVE_ABOVE
     rules = (
-        (full > _HALVE_ABOVE, half, "memory_full", _CALM_AFTER_HALVING),
+        (
+            full > _HALVE_ABOVE,
+            half,
+            "memory_filling_fast" if fast else "memory_full",
+            _CALM_AFTER_HALVING,
+        ),
         (_pressed(sample, limits), half, "memory_pressure", _CALM_AFTER_HALVING),
         (others, 1, "others_work", _CALM_AFTER_STEP),
         (full > _STEP_ABOVE, level - 1, "memory_filling", _CALM_AFTER_STEP),
@@ -208,13 +259,10 @@ def _up(history: Sequence[Sample], state: State, limits: Limits, ceiling: int) -
     """Count a good sample, and allow one more after enough of them."""
     sample = history[-1]
     state = replace(state, tight_since=None)
-    # After a pause it is enough that the reason has gone; for more than that there must be room.
-    mark = _RISE_BELOW if state.level else _STEP_ABOVE
-    fits = _fullness(sample, limits) <= mark and not _pressed(sample, limits)
-    cool = sample.temperature is None or sample.temperature < limits.cool
-    alone = not limits.give_way or _others(history) < limits.others_gone or state.level == 0
+    if sample.memory is None and any(one.name == "memory" for one in state.known):
+        ceiling = min(ceiling, 1)
     spent = len(state.steps) >= (_STEPS_UP if state.level else _STEPS)
-    if state.level >= ceiling or spent or not (fits and cool and alone and not sample.throttled):
+    if state.level >= ceiling or spent or sample.throttled or not _room(state, limits):
         return Decision(replace(state, good=0), None)
     good = state.good + 1
     if good < _GOOD_SAMPLES or sample.monotonic < state.calm_until:
@@ -226,6 +274,23 @@ def _up(history: Sequence[Sample], state: State, limits: Limits, ceiling: int) -
     return Decision(replace(state, level=level, good=0), reason)
 
 
+def _room(state: State, limits: Limits) -> bool:
+    """Whether all that is known, or was known of late, leaves room for one more."""
+    known = {one.name: one.value for one in state.known if state.seen - one.at < _HELD}
+    full = max((value for name, value in known.items() if _is_memory(name)), default=-1.0)
+    # After a pause it is enough that the reason has gone; for more than that there must be room.
+    if full > (_RISE_BELOW if state.level else _STEP_ABOVE):
+        return False
+    if known.get("memory_warning", 0.0) >= _WARNINGS["warning"]:
+        return False
+    if known.get("pressure", 0.0) > limits.pressure:
+        return False
+    if known.get("temperature", -math.inf) >= limits.cool:
+        return False
+    others = max(known.get("cpu_others", 0.0), known.get("gpu_others", 0.0))
+    return not limits.give_way or others < limits.others_gone or state.level == 0
+
+
 def _to(
     state: State, level: int, now: float, reason: str, calm: float = _CALM_AFTER_HALVING
 ) -> Decision:
@@ -233,14 +298,15 @@ def _to(
     return Decision(after, reason)
 
 
-def _tight(state: State, now: float, full: float, limits: Limits) -> Decision:
+def _tight(state: State, sample: Sample, full: float, limits: Limits) -> Decision:
     """Memory is too full and nothing is left to step down to; load smaller when that lasts."""
+    now = sample.monotonic
     since = now if state.tight_since is None else state.tight_since
     state = replace(state, tight_since=since, good=0)
-    if now - since < _SQUEEZE_AFTER:
+    if now - since < _SQUEEZE_AFTER or len(state.steps) >= _STEPS:
         return Decision(state, None)
     if state.squeeze >= limits.squeezes:
-        waited = now - since >= _TRY_AGAIN_AFTER and len(state.steps) < _STEPS
+        waited = now - since >= _TRY_AGAIN_AFTER and sample.memory_warning != "critical"
         if state.level == 0 and full <= _HALVE_ABOVE and waited:
             # Others fill the memory for good; one answer at a time still fits below the pause.
             return _to(state, 1, now, "resumed")
@@ -251,34 +317,81 @@ def _tight(state: State, now: float, full: float, limits: Limits) -> Decision:
     return Decision(squeezed, "memory_tight")
 
 
+def _remembered(history: Sequence[Sample], state: State, limits: Limits) -> tuple[Known, ...]:
+    """Return what was last known of each quantity; that memory was ever known is not forgotten."""
+    sample = history[-1]
+    found = _memories(sample, limits) | _others(history)
+    for name in ("pressure", "temperature"):
+        value = sample.metric(name)
+        if value is not None:
+            found[name] = value
+    if sample.memory_warning in _WARNINGS:
+        found["memory_warning"] = _WARNINGS[sample.memory_warning]
+    now = sample.monotonic
+    kept = {one.name: one for one in state.known if one.name == "memory" or now - one.at < _HELD}
+    kept |= {name: Known(name, value, now) for name, value in found.items()}
+    return tuple(kept.values())
+
+
+def _memories(sample: Sample, limits: Limits) -> dict[str, float]:
+    """How far the machine's memory and each card's are above their thresholds, where known."""
+    found = {} if sample.memory is None else {"memory": _over(sample.memory, limits.memory)}
+    for gpu in sample.gpus:
+        if gpu.memory is not None:
+            name, over = f"card {gpu.index}", _over(gpu.memory, limits.gpu_memory)
+            found[name] = max(over, found.get(name, over))
+    return found
+
+
+def _is_memory(name: str) -> bool:
+    return name == "memory" or name.startswith("card ")
+
+
+def _over(used: float, limit: float) -> float:
+    """How far `used` is above a threshold, as if there were the usual room on both sides of it.
+
+    Above 0.9 the marks move together so that all stay below 1 (1 counts as 0.99), and below 0.16
+    so that all stay above 0.
+    """
+    limit = min(limit, _HIGHEST)
+    above = used - limit
+    room, usual = (1 - limit, _ROOM_ABOVE) if above > 0 else (limit, _ROOM_BELOW)
+    return above * max(1.0, usual / room)
+
+
 def _fullness(sample: Sample, limits: Limits) -> float:
-    """How far memory, or a card's, is above its threshold; the worse of the two."""
-    above = [
-        used - limit
-        for used, limit in (
-            (sample.memory, limits.memory),
-            (sample.gpu_memory, limits.gpu_memory),
-        )
-        if used is not None
-    ]
-    return max(above, default=-1.0)
+    """How far memory, or a card's, is above its threshold; the worst. -1 when nothing is known."""
+    return max(_memories(sample, limits).values(), default=-1.0)
 
 
 def _soon(history: Sequence[Sample], limits: Limits) -> float:
-    """Where memory will be in `_LOOK_AHEAD` seconds, relative to its threshold, if it fills on."""
+    """Where memory will be in `_LOOK_AHEAD` seconds, relative to its threshold, if it fills on.
+
+    Growth is that of one sensor between two readings; one that comes back has grown by nothing.
+    """
     last = history[-1]
     earlier = [sample for sample in history if last.monotonic - sample.monotonic >= _SLOPE_OVER]
-    if not earlier:
-        return -1.0
-    before = earlier[-1]
-    passed = last.monotonic - before.monotonic
-    grown = _fullness(last, limits) - _fullness(before, limits)
     ours = any(sample.level != last.level for sample in history[-4:])
-    if passed <= 0 or grown < _FILLING or ours:
+    if not earlier or ours:
         return -1.0
-    soon = _fullness(last, limits) + grown / passed * _LOOK_AHEAD
+    passed = last.monotonic - earlier[-1].monotonic
+    before = _memories(earlier[-1], limits)
+    return max(
+        (
+            _ahead(over, over - before[name], passed)
+            for name, over in _memories(last, limits).items()
+            if name in before
+        ),
+        default=-1.0,
+    )
+
+
+def _ahead(over: float, grown: float, passed: float) -> float:
+    if grown < _FILLING:
+        return -1.0
+    soon = over + grown / passed * _LOOK_AHEAD
     # One large step of somebody's is no trend yet: far from the end it halves, and does not pause.
-    return soon if _fullness(last, limits) > _NEAR else min(soon, _PAUSE_ABOVE)
+    return soon if over > _NEAR else min(soon, _PAUSE_ABOVE)
 
 
 def _pressed(sample: Sample, limits: Limits) -> bool:
@@ -291,12 +404,12 @@ def _hot(sample: Sample, limits: Limits) -> bool:
     return sample.temperature is not None and sample.temperature > limits.hot
 
 
-def _others(history: Sequence[Sample]) -> float:
-    """Share of the CPU or of a card that others take, over three samples; 0 when unknown."""
+def _others(history: Sequence[Sample]) -> dict[str, float]:
+    """Shares of the CPU and of a card that others take, over three samples, where known."""
     last = history[-_SMOOTHED:]
-    means = []
+    means = {}
     for name in ("cpu_others", "gpu_others"):
         known = [value for value in (sample.metric(name) for sample in last) if value is not None]
         if len(known) == _SMOOTHED:
-            means.append(sum(known) / len(known))
-    return max(means, default=0.0)
+            means[name] = sum(known) / len(known)
+    return means

@@ -57,9 +57,7 @@ class Sensors:
         pressure = memory_pressure()
         if pressure is None:
             unreadable["pressure"] = "this system keeps no memory pressure (Linux PSI)"
-        battery = psutil.sensors_battery() if hasattr(psutil, "sensors_battery") else None
-        if battery is None:
-            unreadable["battery"] = "no battery"
+        charge, on_battery = _battery(unreadable)
         return Sample(
             at=time.time(),
             monotonic=monotonic,
@@ -71,8 +69,8 @@ class Sensors:
             pressure=pressure,
             memory_warning=memory_warning(),
             own_memory=own_memory,
-            battery=None if battery is None else battery.percent / 100,
-            on_battery=None if battery is None else not battery.power_plugged,
+            battery=charge,
+            on_battery=on_battery,
             gpus=self._cards(own, unreadable),
             level=level,
             unreadable=unreadable,
@@ -138,6 +136,22 @@ class Sensors:
                 if (process.info["name"] or "").removesuffix(".exe") in self._own_servers
             ]
         return self._servers
+
+
+def _battery(unreadable: dict[str, str]) -> tuple[float | None, bool | None]:
+    """Return the charge, 0 to 1, and whether the machine runs from it; why not, if not."""
+    try:
+        found = psutil.sensors_battery() if hasattr(psutil, "sensors_battery") else None
+    except (OSError, ValueError, RuntimeError, psutil.Error) as error:
+        unreadable["battery"] = str(error) or type(error).__name__
+        return None, None
+    if found is None:
+        unreadable["battery"] = "no battery"
+        return None, None
+    if found.power_plugged is None:
+        unreadable["battery"] = "whether it is in use is not told"
+        return found.percent / 100, None
+    return found.percent / 100, not found.power_plugged
 
 
 def descendants(pid: int) -> Iterator[int]:
