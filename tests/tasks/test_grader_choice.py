@@ -13,6 +13,13 @@ ANIMALS = ["cat", "black cat", "dog", "bird"]
 JAPANESE = ["世界", "写真集", "絵本", "論文", "図鑑"]
 YES_NO = ["Yes", "No"]
 HAI = ["はい", "いいえ"]
+UNKNOWN = ["Yes", "No", "It cannot be determined"]
+ENTAILMENT = ["含意", "矛盾", "中立"]
+HAI_UNKNOWN = ["はい", "いいえ", "どちらとも言えない"]
+KNAVES = ["A knight", "A knave", "It cannot be determined"]
+PIECES = ["cat", "dog", "bird", "fish"]
+BLOOD = ["O型", "A型", "B型", "AB型"]
+PAIRS = ["A only", "B only", "A and B", "neither"]
 NUMBERS = ["2500", "2", "50", "25"]
 PLANETS = ["Mars", "Venus", "Iris", "Ariel", "Bestla", "Calypso", "Dione", "Enceladus", "Io"]
 
@@ -118,6 +125,98 @@ HARD_CASES = [
     (["- 1/2", "1/2"], "A", "A. - 1/2", 1),
     (ANIMALS, "C", "C - dog", 1),
     (["0", "1", "-1", "12"], "B", "The answer is -1", 0),
+    # denials
+    (PIECES, "B", "The answer cannot be B", 0),
+    (PIECES, "B", "It can't be B.", 0),
+    (PIECES, "B", "It can’t be B.", 0),
+    (PIECES, "B", "It cannot possibly be the dog.", 0),
+    (PIECES, "B", "It can't be anything but B.", 1),
+    (PIECES, "B", "Everything but B", 0),
+    (PIECES, "B", "anything except B is right", 0),
+    (PIECES, "B", "Nothing but B", 1),
+    (PIECES, "B", "None other than B", 1),
+    (PIECES, "C", "B cannot be right, so C", 1),
+    (PIECES, "B", "B cannot be wrong", 1),
+    (PIECES, "B", "B is not only right, it is obvious", 1),
+    (PIECES, "B", "I can't decide. B", 1),
+    (PIECES, "B", "C is unlikely. B.", 1),
+    (PIECES, "A", "B doesn't fit, C doesn't fit, D doesn't fit. A fits.", 1),
+    (PIECES, "C", "It is not A or B; it is C", 1),
+    (PIECES, "C", "A, B and D are incorrect. C is correct.", 1),
+    (PIECES, "C", "A, B and D are wrong", 0),
+    (PIECES, "B", "Bではないです", 0),
+    (PIECES, "B", "B以外です", 0),
+    (PIECES, "B", "B以外は誤りです", 1),
+    (PIECES, "B", "Bは間違いなく正解です。", 1),
+    (PIECES, "C", "AとBとDは誤りです。残るのはC。", 1),
+    (ENTAILMENT, "B", "矛盾", 1),
+    (ENTAILMENT, "B", "前提と仮説は矛盾しています。", 1),
+    (ENTAILMENT, "B", "矛盾があります", 1),
+    (ENTAILMENT, "B", "矛盾しない", 0),
+    (ENTAILMENT, "B", "仮説は前提と矛盾していません。", 0),
+    (ENTAILMENT, "B", "矛盾はありません", 0),
+    (ENTAILMENT, "B", "矛盾するわけではない", 0),
+    (ENTAILMENT, "B", "矛盾なし", 0),
+    (ENTAILMENT, "A", "含意しない", 0),
+    (ENTAILMENT, "A", "含意とは限らない。", 0),
+    (ENTAILMENT, "A", "これは含意関係にあります", 1),
+    (ENTAILMENT, "A", "前提は仮説を含意しています。", 1),
+    (ENTAILMENT, "A", "矛盾がなく、含意関係にあります", 1),
+    (ENTAILMENT, "C", "含意でも矛盾でもないので中立です。", 1),
+    (ENTAILMENT, "C", "含意も矛盾も成り立たない。中立", 1),
+    (ENTAILMENT, "C", "含意しません。矛盾もしません。中立です。", 1),
+    (ENTAILMENT, "C", "含意関係にはありません。中立", 1),
+    (ENTAILMENT, "C", "含意するとは言えないので中立", 1),
+    (HAI_UNKNOWN, "C", "「はい」とは限りません。どちらとも言えない。", 1),
+    (HAI_UNKNOWN, "C", "はいともいいえとも言えないので、どちらとも言えない", 1),
+    (UNKNOWN, "C", "Yes cannot be concluded, so it cannot be determined.", 1),
+    # corrections
+    (PIECES, "B", "The answer is A. Wait, no, it's B.", 1),
+    (PIECES, "A", "The answer is A. Wait, no, it's B.", 0),
+    (PIECES, "B", "It's A. Wait, actually, it's B.", 1),
+    (PIECES, "B", "The answer is B. No, it is not A.", 1),
+    (PIECES, "B", "The answer is B. Actually, it is a common mistake to pick A.", 1),
+    (PIECES, "B", "答えはAです。いや、Bです。", 1),
+    (PIECES, "B", "答えはA。訂正します。正しくはBです。", 1),
+    (PIECES, "B", "答えはBです。すみません、説明が長くなりました。", 1),
+    # "no" as the answer and before a noun
+    (YES_NO, "Yes", "Yes, no doubt about it.", 1),
+    (YES_NO, "Yes", "No doubt: yes.", 1),
+    (YES_NO, "Yes", "There is no cat, so yes.", 1),
+    (YES_NO, "No", "No one knows.", 0),
+    (YES_NO, "No", "No it is not", 1),
+    (YES_NO, "No", "No because Tom is a dog", 1),
+    (YES_NO, "No", "No\nTom is a dog.", 1),
+    (YES_NO, "No", "Answer: No\n\nExplanation: Tom is a dog.", 1),
+    (YES_NO, "No", "Yes and no", 0),
+    # articles
+    (KNAVES, "B", "Therefore, the answer is **A knave**.", 1),
+    (KNAVES, "B", "A knave", 1),
+    (KNAVES, "B", "knave", 1),
+    (KNAVES, "B", "The answer is the knave", 1),
+    (KNAVES, "B", "Cora is not a knight but a knave", 1),
+    (KNAVES, "B", r"\boxed{\text{A knave}}", 1),
+    (KNAVES, "B", "B. A knave", 1),
+    (KNAVES, "B", "A. A knave", 0),
+    (KNAVES, "A", "A", 1),
+    (KNAVES, "A", "Answer: A", 1),
+    (KNAVES, "A", "**A**", 1),
+    (PIECES, "B", "A dog", 1),
+    (PIECES, "B", "**A dog**", 1),
+    (PIECES, "B", "The answer is A dog", 1),
+    (PIECES, "B", "(A) dog", 0),
+    (PIECES, "A", "A: cat", 1),
+    (PIECES, "A", "The answer is A\n\nDog is wrong.", 1),
+    (PIECES, "A", "The answer is A because it meows", 1),
+    (PIECES, "B", "The answer is B, the cat meows", 1),
+    (PIECES, "B", "The answer is a dog, a cat", 0),
+    (PIECES, "B", "dog or cat barks", 0),
+    (PAIRS, "A", "A only", 1),
+    (PAIRS, "C", "The answer is A and B", 1),
+    (PAIRS, "A", "only", 0),
+    (["a", "an", "the", "no article"], "C", "the", 1),
+    (BLOOD, "B", "答えはA型です", 1),
+    (BLOOD, "A", "A", 1),
 ]
 
 
@@ -138,6 +237,10 @@ def test_own_labels() -> None:
     assert grader.score("2", "2.").value == 1.0
     assert grader.score("summer", "Answer: 2").value == 1.0
     assert grader.score("2", "Answer: 3").value == 0.0
+    for reply in ("2番", "2番です。", "「2番」", "2番目", "答えは2番です", "私は2番だと思います"):
+        assert grader.score("2", reply).value == 1.0, reply
+    for reply in ("2番ではない。", "1番と2番", "2番大きいのは3番"):
+        assert grader.score("2", reply).value == 0.0, reply
 
 
 def test_several_options_are_said_in_the_reason() -> None:

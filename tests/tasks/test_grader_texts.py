@@ -35,7 +35,35 @@ EXACT = [
     ("straße", "STRASSE", True),
     ("café", "cafe\u0301", True),
     ("東京", "東京。", True),
-    ("東京", "東京です", False),
+    # what wraps an answer, and です, is not part of it
+    ("東京", "東京です", True),
+    ("東京", "東京だ", True),
+    ("東京", "「東京」", True),
+    ("東京", "「東京」です。", True),
+    ("東京", "**東京**", True),
+    ("東京", "**「東京」**です。", True),
+    ("東京", "**東京です。**", True),
+    ("東京", "（東京）", True),
+    ("「東京」", "東京", True),
+    ("東京", "東京都です", False),
+    ("Tokyo", '"Tokyo"', True),
+    ("Tokyo", "\u201cTokyo.\u201d", True),
+    ("Tokyo", "`Tokyo`", True),
+    ("Tokyo", "_Tokyo_", True),
+    ("Tokyo", "Tokyo!", True),
+    ("A", "「A」と「B」", False),
+    ("学生です", "学生です。", True),
+    ("学生です", "学生", False),
+    ("から", "からだ", False),
+    ("健康", "健康だ", True),
+    ("__init__", "`__init__`", True),
+    ("__init__", "init", False),
+    ("A*", "**A***", True),
+    ("A", "A*", False),
+    ("5", "5!", False),
+    ("n", "n!", False),
+    ("!", "!", True),
+    ("!", "?", False),
     ("カメラ", "ｶﾒﾗ", True),
     ("カメラ", "かめら", False),
     ("①", "1", True),
@@ -64,6 +92,9 @@ def test_exact_with_options() -> None:
     ):
         assert labelled.score("syndrome therefrom", reply).value == 1.0, reply
     assert labelled.score("syndrome therefrom", "The answer is therefrom.").value == 0.0
+    assert labelled.score("Tokyo", r"\boxed{\text{Tokyo}}").value == 1.0
+    for reply in ("「かいがん」", "**かいがん**", "カイガンです。", "答え：**かいがん**です。"):
+        assert Exact(labelled=True, kana=True).score("かいがん", reply).value == 1.0, reply
     assert Exact().score("x", "The answer is x").value == 0.0
 
 
@@ -159,6 +190,14 @@ JSON = [
     ("{'name': 'Ann', 'age': 3}", False),
     ('{"name": "Ann", "age": 3', False),
     ("[" * 100_000, False),
+    # the last object stands, whatever stands around it
+    ('[1] is a footnote. {"name": "Ann", "age": 3}', True),
+    ('{"name": "Ann", "age": 3}, as in [1]', True),
+    ('{"name": "Ann"}, no: {"name": "Ann", "age": 3}', True),
+    ('{"name": "Ann", "age": 3}, no: {"name": "Ann"}', False),
+    ('{"is": {"name": "Ann", "age": 3}, "is": 1} I think', False),
+    ("[1] [2]", False),
+    ("{} " * 200 + '{"name": "Ann", "age": 3}', True),
     ("name: Ann", False),
     ("1" * 10_000, False),
 ]
@@ -169,6 +208,16 @@ def test_json_schema(reply: str, right: bool) -> None:
     """JSON is found bare, fenced or in prose, and judged by the schema."""
     grader = {"type": "json_schema", "schema": PERSON}
     assert grade(sample(grader), reply).value == float(right)
+
+
+def test_json_of_the_kind_that_the_schema_is_about() -> None:
+    """Of several values the last of the schema's type counts; without a type, the last object."""
+    integers = {"type": "json_schema", "schema": {"type": "array", "items": {"type": "integer"}}}
+    assert grade(sample(integers), '{"x": 1} gives [1, 2]').value == 1.0
+    assert grade(sample(integers), 'From [1, 2] comes {"x": 1}.').value == 1.0
+    assert grade(sample(integers), '[1, 2], or ["a"]').value == 0.0
+    untyped = {"type": "json_schema", "schema": {"required": ["a"]}}
+    assert grade(sample(untyped), '[2] {"a": 1} [3]').value == 1.0
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,9 @@ from pydantic import Field
 from so8t.domain.language import is_japanese
 from so8t.domain.sample import Score
 from so8t.errors import DataError
+from so8t.tasks.graders.denial import denied, denied_behind
 from so8t.tasks.graders.spec import GraderSpec, require_reference
-from so8t.tasks.graders.text import boxed, labelled, nfkc, normalize
+from so8t.tasks.graders.text import bare_box, boxed, collapse, fold, labelled, nfkc, normalize
 
 _OPEN = r"[\s(\[{<「『【\"'`*_]*"
 _CLOSE = r"[)\]}>」』】\"'`*_]*"
@@ -33,21 +34,35 @@ _JOIN = re.compile(
     r"(?:option\s+|both\s+)?",
     re.IGNORECASE,
 )
-_NOT_BEFORE = re.compile(
-    r"(?:\bnot|n't|\bnever|\bneither|\bnor|\brather than|\binstead of)[\s\"'(*]*"
-    r"(?:the\s+|an?\s+|option\s+)?$",
+# "The answer is A. Wait, no, it's B." 「答えはAです。いや、Bです。」
+_CORRECTION = re.compile(
+    r"(?:^|[.!?,:;\n\u2013\u2014-])[ \n]{0,2}"
+    r"(?:(?:wait|no|actually|sorry|oops|hmm+|correction|scratch\s+that|on\s+second\s+thought)\b"
+    r"[\s,.:;!\u2013\u2014-]*){1,4}"
+    r"(?:it(?:['’]s|\s+is|\s+(?:should|must|has\s+to)\s+be)|I\s+mean|make\s+(?:it|that))[\s,:]*"
+    r"|(?:^|[。、.!\n])[ \n]{0,2}(?:いや|いえ|待って(?:ください)?|訂正(?:します)?|失礼(?:しました)?"
+    r"|間違え(?:ました|た)|すみません)[。、,.\s]*(?:正しくは|やはり|やっぱり)?、?"
+    r"(?=[^。\n]{1,40}?(?:です|でした|だ))",
     re.IGNORECASE,
 )
-_NOT_AFTER = re.compile(
-    r"[)」』\"'*]*\s*(?:では|じゃ)(?:な|あり)|[)」』]*は(?:誤り|間違い|不正解|違)"
-    r"|[)\"'*]*\s+(?:is|are|was)\s+(?:not|wrong|incorrect|false)\b",
-    re.IGNORECASE,
-)
-
 _DASH = re.compile(r"^[-\u2013]\s+")
 _CLAUSE_END = re.compile(r"[\"'」』)*_`]*(?:[\s]*[,.:;。、!\n(-]|です|だ|という)")
-# "A dog", "I think"; but "A or B", "A is right", "A because"
-_WORD_GOES_ON = re.compile(r"\s+(?!(?:or|and|is|was|seems|because|since|as|would)\b)[A-Za-z']")
+# What goes on behind a letter, not behind an article: "A or B", "A is right", "A because".
+_BEHIND_LETTER = (
+    r"(?:or|and|but|is|was|isn't|seems|because|since|as|would|must|does|doesn't|cannot|can't|fits"
+    r"|matches|works|remains|only|alone|then)\b"
+)
+# "A dog", "I think"
+_WORD_GOES_ON = re.compile(rf"[ \t]+(?!{_BEHIND_LETTER})[A-Za-z']")
+_ARTICLE = re.compile(rf"(?:an?|the)\s+(?!{_BEHIND_LETTER})(?=[a-z]{{2}})", re.IGNORECASE)
+_NOUN = re.compile(rf"(?!{_BEHIND_LETTER})[a-z]{{2}}", re.IGNORECASE)
+# What goes on behind the answer "no", not behind the determiner.
+_BEHIND_NO = (
+    r"(?:because|since|as|it|that|this|the|there|they|he|she|we|you|i|not|and|or|but|is|was|for|in"
+    r"|to|with|if|so|yes|thanks|therefore|option|answer)\b"
+)
+# "1番", but not "1番大きい"
+_COUNTER = r"(?:番目?(?=\s*(?:$|[\n。、.,:!?)」』*_]|です|だ|が|を|は|で|と|か|に)))"
 
 
 class Choice(GraderSpec):
@@ -57,7 +72,7 @@ class Choice(GraderSpec):
     without saying which of them it settles on, is in the wrong format: it scores 0.
     """
 
-    rules: ClassVar[int] = 1
+    rules: ClassVar[int] = 2
 
     type: Literal["choice"] = "choice"
     options: list[str] = Field(min_length=2, max_length=26, description="texts of the options")
@@ -126,20 +141,20 @@ def recognise(answer: str, options: tuple[str, ...], labels: tuple[str, ...]) ->
     """Return the position of the option that an answer settles on, or why there is none.
 
     In this order, the first that decides: the content of a box; what stands behind the last
-    label ("the answer is"); what the reply begins with; its last line; what follows a last "so";
-    the only label named; the only option text named.
+    label ("the answer is") or correction ("no, it's"); what the reply begins with; its last line;
+    what follows a last "so"; the only label named; the only option text named.
     """
     finder = _finder(options, labels)
     inside = boxed(answer)
     if inside is not None:
-        answer = re.sub(r"\\(?:text|mathrm|mathbf|textbf)\s*\{([^{}]*)\}", r"\1", inside)
+        answer = bare_box(inside)
     text = nfkc(answer).strip()
     for found in (
         finder.whole(text),
-        finder.behind(text, labelled(text)),
+        finder.behind(text, sorted([*labelled(text), *_ends(_CORRECTION, text)])),
         finder.beginning(text),
         finder.whole(text.rsplit("\n", maxsplit=1)[-1]),
-        finder.behind(text, [match.end() for match in _CONCLUSION.finditer(text)]),
+        finder.behind(text, _ends(_CONCLUSION, text)),
     ):
         if len(found) == 1:
             return next(iter(found))
@@ -161,9 +176,13 @@ class _Finder:
         self._texts = [normalize(option) for option in options]
         names = [nfkc(label).strip() for label in labels]
         self._letters = all(re.fullmatch("[A-Z]", name) for name in names)
+        digits = all(re.fullmatch(r"\d{1,2}", name) for name in names)
         self._label_index = {name.casefold(): i for i, name in enumerate(names)}
         alternatives = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
-        self._token = re.compile(rf"{_OPEN}(?P<label>{alternatives}){_STOP}{_CLOSE}", re.IGNORECASE)
+        counter = f"{_COUNTER}?" if digits else ""
+        self._token = re.compile(
+            rf"{_OPEN}(?P<label>{alternatives}){_STOP}{_CLOSE}{counter}", re.IGNORECASE
+        )
         # In running text only capitals count, and A and I, which are words, only where they are
         # marked as labels.
         words = "".join(name for name in names if self._letters and name not in "AI")
@@ -177,17 +196,19 @@ class _Finder:
         )
         bare = rf"(?<![A-Za-z0-9'.+-])(?P<bare>[{words}])(?![A-Za-z0-9'+-])" if words else r"(?!)"
         article = (
-            r"(?<![A-Za-z0-9'.+-])(?P<article>A)(?=[.,;:)]|\s*$|\s*\n|\s*[はがをとかでだ]"
-            r"|\s+(?:or|and|is|was|seems|because)\b)"
+            r"(?<![A-Za-z0-9'.+-])(?P<article>A)(?=[.,;:)]|\s*$|\s*\n|\s*[はがもをとかでだ]"
+            rf"|\s+{_BEHIND_LETTER})"
             if self._letters
             else r"(?!)"
         )
         leading = rf"(?:^|\n)[ \t]*(?P<leading>{alternatives})[).:、。]\s"
-        self._named = re.compile(f"{marked}|{option}|{leading}|{bare}|{article}")
+        numbered = rf"(?<![0-9.])(?P<numbered>{alternatives}){_COUNTER}" if digits else r"(?!)"
+        self._named = re.compile(f"{marked}|{option}|{leading}|{bare}|{article}|{numbered}")
         # a text that two options share names neither
         self._texts = [
             t if self._texts.count(t) == 1 else f"\0{i}" for i, t in enumerate(self._texts)
         ]
+        self._texts = _without_articles(self._texts)
         sorted_texts = sorted(range(len(options)), key=lambda i: -len(self._texts[i]))
         self._text_patterns = [(i, _text_pattern(self._texts[i])) for i in sorted_texts]
 
@@ -197,9 +218,9 @@ class _Finder:
 
     def whole(self, text: str) -> set[int]:
         """Find the option that the text is, and nothing else: B, (b), **B.**, "B: the text"."""
-        plain = normalize(_unwrapped(text))
-        if plain in self._texts:
-            return {self._texts.index(plain)}
+        index = self._text_index(text)
+        if index is not None:
+            return {index}
         match = self._token.match(text)
         if not match:
             return set()
@@ -210,10 +231,15 @@ class _Finder:
         body = rest.lstrip(" .:)、。")
         # a dash is the text's own ("- 1/2") before it is one behind the label ("B - dog")
         for text_of in (body, _DASH.sub("", body, count=1)):
-            plain = normalize(_unwrapped(text_of))
-            if plain in self._texts:
-                return {index, self._texts.index(plain)}
+            other = self._text_index(text_of)
+            if other is not None:
+                return {index, other}
         return set()
+
+    def _text_index(self, text: str) -> int | None:
+        """Position of the option whose text this is, with or without an article."""
+        plain = normalize(_unwrapped(text))
+        return next((i for i, pattern in self._text_patterns if pattern.fullmatch(plain)), None)
 
     def behind(self, text: str, positions: list[int]) -> set[int]:
         """Find the option named right behind the last position that has one."""
@@ -249,61 +275,68 @@ class _Finder:
             match = self._token.match(text, start)
             # "a" and "i" are words where a sentence goes on behind them
             if match and not self._is_word(text, match):
-                if _NOT_AFTER.match(text, match.end()):
+                if denied_behind(text, match.end()):
                     return set()
                 found.add(self._label_index[match["label"].casefold()])
                 end = match.end()
             else:
-                by_text = self._text_at(text, start)
-                if not by_text:
-                    return found
-                return found | by_text
+                return found | self._text_at(text, start, alone=bool(found))
             join = _JOIN.match(text, end)
             if not join:
                 return found
             start = join.end()
 
     def _is_word(self, text: str, match: re.Match[str]) -> bool:
-        """Whether a label is an article or pronoun: "a dog", "I think", or any small letter."""
+        """Whether a label is a word: "a dog", "I think", or the first one of an option's text."""
         if not self._letters:
             return False
-        label = match["label"]
-        bare = match[0].strip() == label
-        after = text[match.end("label") : match.end("label") + 20]
-        return bare and bool(_WORD_GOES_ON.match(after)) and (label.islower() or label in "AI")
+        label, end = match["label"], match.end("label")
+        for _, pattern in self._text_patterns:
+            option = pattern.match(text, match.start("label"))
+            if option and option.end() > end:
+                return True
+        closed = match.end() > end
+        goes_on = bool(_WORD_GOES_ON.match(text[end : end + 20]))
+        return goes_on and not closed and (label.islower() or label in "AI")
 
     def _text_at(self, text: str, start: int, *, alone: bool = False) -> set[int]:
         """Find the option texts at a position: the longest one, and others joined to it by "or".
 
         With `alone` only where a clause ends behind it ("Yes, ..."), not where it goes on.
         """
-        plain = normalize(text[start : start + 1000].lstrip(" \t\n\"'`*_「『(")) + "\n"
+        piece = text[start : start + 1000].lstrip(" \t\n\"'`*_「『(")
+        # any white space is a space, but a line that ends is told from words that go on
+        lines = (collapse(fold(line)) for line in piece.split("\n"))
+        plain = "\v".join(line for line in lines if line).rstrip(".。 ") + "\n"
         found: set[int] = set()
         position = 0
+        listed = False
         while True:
             hits = ((i, pattern.match(plain, position)) for i, pattern in self._text_patterns)
             index, hit = next(((i, hit) for i, hit in hits if hit), (0, None))
-            if hit is None or _NOT_AFTER.match(plain, hit.end()):
+            if hit is None or denied_behind(plain, hit.end()):
                 return found
             join = _JOIN.match(plain, hit.end())
-            if alone and not (join or _CLAUSE_END.match(plain, hit.end())):
-                return set()
+            if (alone or listed) and not (join or _CLAUSE_END.match(plain, hit.end())):
+                return found if listed else set()
             found.add(index)
             if not join:
                 return found
+            # behind a comma another sentence may begin: "the dog, the cat meows"
+            listed = join[0].rstrip().endswith((",", "、"))
             position = join.end()
 
     def labels_named(self, text: str) -> set[int]:
         """Find every label named in running text and not denied."""
-        found = set()
-        for match in self._named.finditer(text):
-            label = next(group for group in match.groups() if group is not None)
-            if _NOT_BEFORE.search(text[max(0, match.start() - 24) : match.start()]):
-                continue
-            if _NOT_AFTER.match(text, match.end()):
-                continue
-            found.add(self._label_index[label.casefold()])
-        return found
+        matches = list(self._named.finditer(text))
+        refused = denied(text, [match.span() for match in matches])
+        return {
+            self._label_index[
+                next(group for group in match.groups() if group is not None).casefold()
+            ]
+            for match, is_denied in zip(matches, refused, strict=True)
+            if not is_denied
+        }
 
     def texts_named(self, text: str) -> tuple[set[int], str]:
         """Find every option text that is not denied, longest first, and what is left of the reply.
@@ -312,14 +345,12 @@ class _Finder:
         """
         found = set()
         for index, pattern in self._text_patterns:
-            kept, last = [], 0
-            for match in pattern.finditer(text):
-                before = text[max(0, match.start() - 24) : match.start()]
-                if not (_NOT_BEFORE.search(before) or _NOT_AFTER.match(text, match.end())):
-                    found.add(index)
-                kept.append(text[last : match.start()])
-                last = match.end()
-            text = "\0".join((*kept, text[last:]))
+            spans = [match.span() for match in pattern.finditer(text)]
+            if not all(denied(text, spans)):
+                found.add(index)
+            # what stands before, between and behind
+            edges = [0, *(edge for span in spans for edge in span), len(text)]
+            text = "\0".join(text[a:b] for a, b in zip(edges[::2], edges[1::2], strict=True))
         return found, text
 
 
@@ -337,11 +368,35 @@ def _unwrapped(text: str) -> str:
     return bare.strip(" *_`\"'「」『』")
 
 
+def _ends(pattern: re.Pattern[str], text: str) -> list[int]:
+    """Positions right behind each match."""
+    return [match.end() for match in pattern.finditer(text)]
+
+
+def _without_articles(texts: list[str]) -> list[str]:
+    """Options without the article that they begin with, as long as they still differ.
+
+    Not where "a" is the name of something: "A only", "B only".
+    """
+    letters = any(re.match(r"[b-z](?![a-z0-9'])", text) for text in texts)
+    if letters:
+        return texts
+    bare = [text[match.end() :] if (match := _ARTICLE.match(text)) else text for text in texts]
+    return [short if bare.count(short) == 1 else texts[i] for i, short in enumerate(bare)]
+
+
 def _text_pattern(text: str) -> re.Pattern[str]:
-    """Match an option's text: at a letter only at the edge of a word, and numbers only whole."""
+    """Match an option's text: at a letter only at the edge of a word, and numbers only whole.
+
+    With or without an English article before it: "A dog" is the option dog.
+    """
     left = r"(?<![A-Za-z0-9])" if text[0].isascii() and text[0].isalnum() else ""
     right = r"(?![A-Za-z0-9])" if text[-1].isascii() and text[-1].isalnum() else ""
     left += r"(?<![-\u2212/^])(?<!\d[.,])" if text[0].isdecimal() else ""
     right += r"(?![.,/^]\d)" if text[-1].isdecimal() else ""
+    if text == "no":  # "no doubt", "no one knows", "no cat purrs"
+        right += rf"(?![ \t]+(?!{_BEHIND_NO})[a-z])"
+    elif _NOUN.match(text):
+        left += r"(?:(?:an?|the)[ \t]+)?"
     words = r"\s+".join(re.escape(word) for word in text.split())
     return re.compile(left + words + right, re.IGNORECASE)

@@ -9,20 +9,33 @@ from pydantic import Field
 from so8t.domain.sample import Score
 from so8t.errors import DataError
 from so8t.tasks.graders.spec import GraderSpec, require_reference
-from so8t.tasks.graders.text import boxed, collapse, labelled, nfkc, normalize
+from so8t.tasks.graders.text import (
+    bare_box,
+    boxed,
+    collapse,
+    fold_kana,
+    labelled,
+    layers,
+    nfkc,
+    normalize,
+)
 
 _SHOWN = 80
 _WRAPPING = "*_`\"'「」『』()[] "
 
 
 class Exact(GraderSpec):
-    """Equal after NFKC, case folding, collapsed white space and without full stops at the end.
+    """Equal after NFKC, case folding, collapsed white space and without what wraps an answer.
+
+    That is full stops at the end, quotes, 「」, 『』 and Markdown emphasis around it, and a closing
+    `!` or `?`; of a reply also round brackets around and です, でした, だ behind it. A reference
+    keeps its own です.
 
     With `labelled` the answer may stand behind a label ("the answer is ...", "答えは...",
     `#### ...`) or in a box; what follows the last label, up to the end of its line, is compared.
     """
 
-    rules: ClassVar[int] = 1
+    rules: ClassVar[int] = 2
 
     type: Literal["exact"] = "exact"
     aliases: list[str] = Field(default=[], description="other right answers")
@@ -39,18 +52,29 @@ class Exact(GraderSpec):
 
     def score(self, reference: str | None, answer: str) -> Score:
         """Score 1 for an answer equal to the reference or an alias, else 0."""
-        rights = {normalize(text, kana=self.kana) for text in (reference or "", *self.aliases)}
+        rights = {
+            form
+            for text in (reference or "", *self.aliases)
+            for form in self._forms(text, reply=False)
+        }
         candidates = [answer, *(_behind_labels(answer) if self.labelled else ())]
         for candidate in candidates:
-            if normalize(candidate, kana=self.kana) in rights:
+            if not rights.isdisjoint(self._forms(candidate, reply=True)):
                 return Score.number(1.0, _shown(candidate))
         return Score.number(0.0, _shown(candidates[-1]))
+
+    def _forms(self, text: str, *, reply: bool) -> list[str]:
+        """Give the forms that a text is compared in."""
+        forms = layers(text, reply=reply)
+        return [fold_kana(form) for form in forms] if self.kana else forms
 
 
 def _behind_labels(answer: str) -> list[str]:
     """Give what the last label or box points at, bare and as it stands; empty without one."""
     inside = boxed(answer)
-    if inside is None:
+    if inside is not None:
+        inside = bare_box(inside)
+    else:
         text = nfkc(answer)
         ends = labelled(text)
         if not ends:

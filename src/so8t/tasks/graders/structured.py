@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _FENCE = re.compile(r"```[ \t]*(?:json)?[ \t]*\n(.*?)\n?[ \t]*```", re.DOTALL | re.IGNORECASE)
-# Where bare JSON may begin in prose; more attempts than this are no answer but a puzzle.
+_OPENING = re.compile(r"[{\[]")
+# Brackets in prose that begin no JSON; more of them than this are no answer but a puzzle.
 _MAX_ATTEMPTS = 50
 _MAX_REASON = 160
 
@@ -27,12 +28,13 @@ _MAX_REASON = 160
 class JsonSchema(GraderSpec):
     """JSON that a JSON Schema (draft 2020-12) accepts.
 
-    The JSON is the whole reply, or the last fenced block, or the first object or array in the
-    text. Duplicate keys are refused. A `$ref` may only point into the schema itself, and
-    `patternProperties` is not supported.
+    The JSON is the whole reply, or the last fenced block, or the last object or array in the text:
+    the last of the schema's own `type` if that is one of the two, else the last object. Duplicate
+    keys are refused. A `$ref` may only point into the schema itself, and `patternProperties` is
+    not supported.
     """
 
-    rules: ClassVar[int] = 1
+    rules: ClassVar[int] = 2
 
     # "schema" would shadow a method of pydantic's base class
     type: Literal["json_schema"] = "json_schema"
@@ -62,7 +64,7 @@ class JsonSchema(GraderSpec):
         found = False
         objection = "no JSON in the reply"
         validator = _validator(canonical_json(self.accepts))
-        for candidate in _candidates(answer):
+        for candidate in _candidates(answer, _wanted(self.accepts)):
             try:
                 value = json.loads(
                     candidate, object_pairs_hook=_no_duplicates, parse_constant=_no_constant
@@ -78,7 +80,15 @@ class JsonSchema(GraderSpec):
         return Score.invalid(objection)
 
 
-def _candidates(answer: str) -> Iterator[str]:
+def _wanted(schema: dict[str, Any]) -> str:
+    """Say how the JSON begins that a schema is about: with "{", with "[", or with either."""
+    named = schema.get("type")
+    kinds = named if isinstance(named, list) else [named]
+    signs = ("{" if "object" in kinds else "") + ("[" if "array" in kinds else "")
+    return signs or "{"
+
+
+def _candidates(answer: str, wanted: str) -> Iterator[str]:
     """Yield the places where the reply's JSON may stand, the likeliest first; at most one fits.
 
     Only the first that parses at all should count, but a fence may hold code: so the schema
@@ -89,16 +99,26 @@ def _candidates(answer: str) -> Iterator[str]:
     if fences:
         yield fences[-1]
         return
-    decoder = json.JSONDecoder(object_pairs_hook=_no_duplicates)
-    for attempt, match in enumerate(re.finditer(r"[{\[]", answer)):
-        if attempt == _MAX_ATTEMPTS:
-            return
+    values = _values(answer)
+    if values:
+        # a value of another kind, such as the footnote [1], only where there is no other
+        yield next((value for value in reversed(values) if value[0] in wanted), values[-1])
+
+
+def _values(text: str) -> list[str]:
+    """Find the objects and arrays in a text, none of them inside another."""
+    # what a key says twice is read here and refused by the one who grades
+    decoder = json.JSONDecoder()
+    found: list[str] = []
+    failures = position = 0
+    while failures < _MAX_ATTEMPTS and (match := _OPENING.search(text, position)):
         try:
-            _, end = decoder.raw_decode(answer, match.start())
+            _, position = decoder.raw_decode(text, match.start())
         except (ValueError, RecursionError):
-            continue
-        yield answer[match.start() : end]
-        return
+            failures, position = failures + 1, match.end()
+        else:
+            found.append(text[match.start() : position])
+    return found
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -8,16 +8,25 @@ from __future__ import annotations
 import re
 import unicodedata
 
-TEXT_RULES = 1
+TEXT_RULES = 2
 
-# <think>, <thinking>, <think-task>, <think-safety>, <thought>, <reasoning>, <reflection>
+# <think>, <thinking>, <think-task>, <think-safety>, <thought>, <reasoning>, <reflection>; the marks
+# of Seed-OSS, Magistral, Kimi, OpenThinker. A kind of mark ends what its own kind began.
 _THINK_TAG = re.compile(
-    r"<(/?)(?:think(?:ing)?(?:[-_][a-z0-9]+)*|thoughts?|reasoning|reflection)\s*/?>", re.IGNORECASE
+    r"""
+      <(?P<tag>/?)(?:think(?:ing)?(?:[-_][a-z0-9]+)*|thoughts?|reasoning|reflection)\s*/?>
+    | <(?P<seed>/?)seed:think>
+    | <(?P<analysis>/?)analysis>
+    | \[(?P<bracket>/?)THINK\]
+    | ◁(?P<triangle>/?)think▷
+    | <\|(?P<token>begin|end)_of_thought\|>
+    """,
+    re.IGNORECASE | re.VERBOSE,
 )
-_FINAL_TAG = re.compile(r"<(/?)final\s*>", re.IGNORECASE)
+_FINAL_TAG = re.compile(r"<(/?)final\s*>|<\|(begin|end)_of_solution\|>", re.IGNORECASE)
 # The harmony format of gpt-oss, for servers that hand it on unparsed.
-_FINAL_CHANNEL = "<|channel|>final<|message|>"
-_HARMONY_END = re.compile(r"<\|(?:end|return|call)\|>")
+_HARMONY = re.compile(r"<\|(start|channel|message|end|return|call)\|>")
+_FINAL_CHANNEL = "final"
 _SPACE = re.compile(r"\s+")
 _KATAKANA_TO_HIRAGANA = {code: code - 0x60 for code in range(0x30A1, 0x30F7)}
 
@@ -31,30 +40,58 @@ def strip_thinking(text: str) -> str:
     nest; the first closing tag ends them, which is what the models themselves do.
     """
     kept: list[str] = []
-    inside = False
+    inside: str | None = None
     last = 0
-    for tag in _THINK_TAG.finditer(text):
-        closing = tag.group(1) == "/"
-        if closing and not inside:
+    for mark in _THINK_TAG.finditer(text):
+        kind = mark.lastgroup
+        closing = mark[kind or 0].casefold() in ("/", "end")
+        if inside is not None and (kind != inside or not closing):
+            continue
+        if closing and inside is None:
             kept.clear()
-        elif not closing and not inside:
-            kept.append(text[last : tag.start()])
-        inside = not closing
-        last = tag.end()
-    if not inside:
+        elif not closing:
+            kept.append(text[last : mark.start()])
+        inside = None if closing else kind
+        last = mark.end()
+    if inside is None:
         kept.append(text[last:])
     return "".join(kept)
 
 
+def without_channels(text: str) -> str:
+    """Return the last message of the final channel of a harmony reply; of others the text itself.
+
+    A reply with channels and none of them final was cut while thinking, or called a tool: what
+    stands outside its messages is all that is left of it.
+    """
+    outside: list[str] = []
+    final: str | None = None
+    channel = ""
+    seen = False
+    last, state = 0, ""
+    for mark in _HARMONY.finditer(text):
+        piece = text[last : mark.start()]
+        if state == "message" and channel == _FINAL_CHANNEL:
+            final = piece
+        # the prompt may have ended with <|channel|>
+        if state == "channel" or (state == "" and mark[1] == "message"):
+            channel, seen = (piece.split(maxsplit=1) or [""])[0], True
+        elif state == "":
+            outside.append(piece)
+        last, state = mark.end(), mark[1]
+    if not seen:
+        return text
+    if state == "message" and channel == _FINAL_CHANNEL:
+        final = text[last:]
+    return "".join(outside) if final is None else final
+
+
 def final_part(text: str) -> str:
-    """Return what stands in the last `<final>` (or final channel), or the text itself."""
-    _, found, channel = text.rpartition(_FINAL_CHANNEL)
-    if found:
-        text = _HARMONY_END.split(channel, maxsplit=1)[0]
+    """Return what stands in the last `<final>` (or solution), or the text itself."""
     start: int | None = None
     end = len(text)
     for tag in _FINAL_TAG.finditer(text):
-        if tag.group(1) != "/":
+        if tag[1] != "/" and (tag[2] or "").casefold() != "end":
             start, end = tag.end(), len(text)
         elif start is not None and end == len(text):
             end = tag.start()
@@ -63,7 +100,7 @@ def final_part(text: str) -> str:
 
 def answer_of(reply: str) -> str:
     """Return the part of a reply that is graded, trimmed. It may be empty."""
-    return final_part(strip_thinking(reply)).strip()
+    return final_part(strip_thinking(without_channels(reply))).strip()
 
 
 def nfkc(text: str) -> str:
@@ -139,3 +176,53 @@ def boxed(text: str) -> str | None:
             if start is not None and (found is None or start > found[0]):
                 found = start, brace.start()
     return None if found is None else text[found[0] : found[1]]
+
+
+_TEXT_COMMAND = re.compile(
+    r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|operatorname)[ \t]*\{([^{}]*)\}"
+)
+
+
+def bare_box(inside: str) -> str:
+    r"""Return what a box holds without `\text{...}` and the like around words."""
+    return _TEXT_COMMAND.sub(r"\1", inside)
+
+
+# Pairs that may stand around an answer; the longer mark first.
+_QUOTES = ("「」", "『』", '""', "\u201c\u201d", "''", "\u2018\u2019")
+_EMPHASIS = ("***", "**", "*", "```", "`")
+_PAIRS = tuple([(mark, mark) for mark in _EMPHASIS] + [(pair[0], pair[1]) for pair in _QUOTES])
+# Only around a reply: `__init__` as a reference is not `init`.
+_REPLY_PAIRS = (*_PAIRS, ("__", "__"), ("_", "_"), ("(", ")"), ("【", "】"))
+# 5! and n! are other than 5 and n
+_CLOSING_SIGN = re.compile(r"(?:(?<=[^\W\d_]{2})|(?<=[\u3040-\u30ff\u3400-\u9fff」』\"*]))[!?]+$")
+_COPULA = re.compile(r"(?:です|でした|である|(?<=[\u30a0-\u30ff\u3400-\u9fff」』\"*])だ)$")
+_MOST_LAYERS = 12
+
+
+def layers(text: str, *, reply: bool) -> list[str]:
+    """Give an answer normalized, then without one thing after the other around it.
+
+    Quotes, 「」, 『』, Markdown emphasis, a closing `!` or `?`; around a reply also round brackets
+    and です, でした, だ. Nothing is taken away that leaves nothing.
+    """
+    found = [normalize(text)]
+    while len(found) < _MOST_LAYERS:
+        inner = normalize(_peeled(found[-1], reply=reply))
+        if inner in ("", found[-1]):
+            break
+        found.append(inner)
+    return found
+
+
+def _peeled(text: str, *, reply: bool) -> str:
+    """Take one thing from around a text; the text itself where there is none."""
+    for opening, closing in _REPLY_PAIRS if reply else _PAIRS:
+        if text.startswith(opening) and text.endswith(closing):
+            inner = text[len(opening) : len(text) - len(closing)]
+            if len(text) > len(opening) + len(closing) and not (
+                opening in inner or closing in inner
+            ):
+                return inner
+    bare = _CLOSING_SIGN.sub("", text)
+    return _COPULA.sub("", bare) if reply and bare == text else bare
