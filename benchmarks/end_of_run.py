@@ -51,7 +51,8 @@ from so8t.tasks.graders import grader_digest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-GOAL_BYTES = 400e6
+GOAL_BYTES = 300e6
+GOAL_SECONDS = 120.0
 _UNIT = 1 if sys.platform == "darwin" else 1024
 _BATCH = 5_000
 _TASKS = 8
@@ -196,25 +197,29 @@ def main() -> None:
     parser.add_argument("--hf", action="store_true", help="questions of a task of lm-eval")
     parser.add_argument("--keep", type=Path, help="build here, or use what was built here")
     parser.add_argument("--only", choices=[*STEPS], action="append", help="only this")
-    parser.add_argument("--child", help=argparse.SUPPRESS)
+    parser.add_argument("--child", choices=["build", *STEPS], help=argparse.SUPPRESS)
     asked = parser.parse_args()
-    if asked.child:
-        STEPS[asked.child](asked.keep)
-        return
     place = asked.keep or Path(tempfile.mkdtemp(prefix="so8t-end-"))
+    place.mkdir(parents=True, exist_ok=True)
+    if asked.child == "build":
+        made = hf_samples(asked.samples, place) if asked.hf else suite_samples(asked.samples)
+        build(place, made)
+        return
+    if asked.child:
+        STEPS[asked.child](place)
+        return
+    # Each in a process of its own: on Linux a child begins with the highest memory of its parent.
+    child = [sys.executable, __file__, "--keep", str(place), "--samples", str(asked.samples)]
+    child += ["--hf"] if asked.hf else []
+    steps = [*(asked.only or STEPS)]
+    if not (place / "journal.sqlite").exists():
+        steps.insert(0, "build")
+    goals = f"goals at 200,000: {GOAL_BYTES / 1e6:.0f} MB, {GOAL_SECONDS:.0f} s of CPU a step"
+    print(f"{asked.samples:,} questions, two models; {goals}", file=sys.stderr)
     try:
-        if not (place / "journal.sqlite").exists():
-            place.mkdir(parents=True, exist_ok=True)
-            build(
-                place,
-                hf_samples(asked.samples, place) if asked.hf else suite_samples(asked.samples),
-            )
-        size = sum(file.stat().st_size for file in place.iterdir())
-        print(f"{asked.samples:,} questions, two models: {size / 1e6:,.0f} MB", file=sys.stderr)
-        for name in asked.only or STEPS:
+        for name in steps:
             print(name, file=sys.stderr, flush=True)
-            child = [sys.executable, __file__, "--keep", str(place), "--child", name]
-            subprocess.run(child, check=True, stdout=subprocess.DEVNULL)
+            subprocess.run([*child, "--child", name], check=True, stdout=subprocess.DEVNULL)
     finally:
         if asked.keep is None:
             shutil.rmtree(place)

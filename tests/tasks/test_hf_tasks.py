@@ -16,7 +16,7 @@ from so8t.results.lm_eval import read_directory
 from so8t.tasks.graders import grade, grader_digest, is_binary
 from so8t.tasks.graders.registry import nearest
 from so8t.tasks.hf.bridge import load_hf_task
-from so8t.tasks.hf.results import Answered, task_results, write_files
+from so8t.tasks.hf.results import Answered, write_summary, write_task
 from so8t.tasks.hf.scoring import item_score
 
 if TYPE_CHECKING:
@@ -275,8 +275,9 @@ def test_files_are_read_back(copa: list[Sample], tmp_path: Path) -> None:
     answered = [
         Answered(sample, _measured(-1.0 - (number % 3), -2.0)) for number, sample in enumerate(copa)
     ]
-    results = task_results(answered)
-    write_files(tmp_path / "b", results, label="B", date="2026-11-23T10:00:00.123456+00:00")
+    date = "2026-11-23T10:00:00.123456+00:00"
+    result = write_task(tmp_path / "b", "copa", answered, date=date)
+    write_summary(tmp_path / "b", {"copa": result}, label="B", date=date)
     items = read_directory(tmp_path / "b").items
     expected = {
         str(one.sample.grader["doc_id"]): grade(one.sample, one.text).value for one in answered

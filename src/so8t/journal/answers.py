@@ -21,7 +21,7 @@ from so8t.journal.chained import ChainedFile
 from so8t.journal.rows import AnswerFigures, AnswerRecord, AnswerTotal, GradedReply, Standing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from so8t.domain.sample import Origin
@@ -256,6 +256,20 @@ class AnswerRows(ChainedFile):
             (arm.value,),
         ):
             yield position, text
+
+    def texts_at(self, arm: Arm, positions: Iterable[int]) -> Iterator[tuple[int, str]]:
+        """Yield position and text of the first answers that stand and did not fail.
+
+        They come in the order of `positions`; those without such an answer are left out.
+        """
+        query = f"""
+            SELECT a.status, a.text, max(a.seq) FROM answer a
+             WHERE a.arm = ? AND a.repeat = 0 AND a.position = ? {self._standing("a")}
+        """  # noqa: S608 - our own names
+        for position in positions:
+            status, text, _ = next(self._connection.execute(query, (arm.value, position)))
+            if status not in (None, Status.FAILED):
+                yield position, text
 
     def figures(self, arm: Arm) -> Iterator[AnswerFigures]:
         """Yield what the first answers of an arm cost and came to, without texts, by position."""

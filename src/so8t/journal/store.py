@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
+from array import array
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -217,11 +218,25 @@ class Journal(AnswerRows):
         ):
             yield SampleHead(*row)
 
+    def positions_graded_by(self, grader: str, *, ordered_by: str) -> dict[str, array[int]]:
+        """Return where the samples of a type of grader are, by task in the order of names.
+
+        Those of a task are in the order of a field of the grader.
+        """
+        found: dict[str, array[int]] = {}
+        for task, position in self._connection.execute(
+            "SELECT task, position FROM sample WHERE json_extract(body, '$.grader.type') = ? "
+            "ORDER BY task, json_extract(body, ?), position",
+            (grader, f"$.grader.{ordered_by}"),
+        ):
+            found.setdefault(task, array("q")).append(position)
+        return found
+
     def formed_positions(self, start: int, stop: int) -> Iterator[int]:
         """Yield the positions from `start` to `stop` (excluded) that ask for a form of answer."""
         for (position,) in self._connection.execute(
             "SELECT position FROM sample WHERE position >= ? AND position < ? "
-            "AND json_extract(body, '$.form') IS NOT NULL",
+            "AND json_extract(body, '$.form') IS NOT NULL ORDER BY position",
             (start, stop),
         ):
             yield position

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from so8t.domain.exchange import Arm, Status
+from so8t.domain.exchange import Arm
 from so8t.tasks.graders.registry import LM_EVAL
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from so8t.journal.store import Journal
+    from so8t.tasks.hf.results import Answered
 
 #: The event that holds the task scores as lm-eval aggregates them.
 HF_RESULTS = "hf_results"
@@ -21,29 +23,37 @@ def write_hf_results(journal: Journal, artifacts: Path) -> None:
 
     Written again after each phase 4; the scores are recorded where they have changed.
     """
-    samples = list(journal.samples())
-    if not any(sample.grader.get("type") == LM_EVAL for sample in samples):
+    tasks = journal.positions_graded_by(LM_EVAL, ordered_by="doc_id")
+    if not tasks:
         return
-    from so8t.tasks.hf.results import Answered, task_results, write_files  # noqa: PLC0415 - lm-eval
+    from so8t.tasks.hf.results import write_summary, write_task  # noqa: PLC0415 - lm-eval
 
     run = journal.run
     labels = run.config if run is not None else {}
+    created = run.created if run is not None else ""
     scores: dict[str, dict[str, Any]] = {}
     for arm in Arm:
-        answered = [
-            Answered(samples[answer.position], answer.reply.text)
-            for answer in journal.answers(arm)
-            if answer.reply.status is not Status.FAILED
-            and samples[answer.position].grader.get("type") == LM_EVAL
-        ]
-        if not answered:
+        folder = artifacts / "lm_eval" / arm.value
+        results = {
+            task: found
+            for task, positions in tasks.items()
+            if (found := write_task(folder, task, _given(journal, arm, positions), date=created))
+        }
+        if not results:
             continue
-        results = task_results(answered)
         label = str(labels.get(arm.value, {}).get("label", arm.value))
-        created = run.created if run is not None else ""
-        write_files(artifacts / "lm_eval" / arm.value, results, label=label, date=created)
+        write_summary(folder, results, label=label, date=created)
         for task, found in results.items():
             scores.setdefault(task, {})[arm.value] = found.scores
     last = journal.events(HF_RESULTS)
     if scores and (not last or last[-1].data["tasks"] != scores):
         journal.event(HF_RESULTS, tasks=scores)
+
+
+def _given(journal: Journal, arm: Arm, positions: Iterable[int]) -> Iterator[Answered]:
+    """Yield the questions at `positions` with the answers that stand and did not fail."""
+    from so8t.tasks.hf.results import Answered  # noqa: PLC0415 - lm-eval
+
+    for position, text in journal.texts_at(arm, positions):
+        (sample,) = journal.samples(position, position + 1)
+        yield Answered(sample, text)

@@ -7,23 +7,27 @@ and does, on a sample.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from so8t.domain.exchange import Arm, Status
 from so8t.domain.measured import read_measured
 from so8t.errors import EngineCrashed
+from so8t.journal.columns import known
+from so8t.journal.items import read_answers
 from so8t.pipeline.register import request
 from so8t.tasks.graders import grade
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from so8t.config.schema import RunConfig
     from so8t.domain.sample import Sample
     from so8t.engines.protocol import Session
     from so8t.journal.store import Journal
     from so8t.pipeline.progress import StopRequest
+    from so8t.verdict.checks import Floats
 
 #: The lane of the engine that has both.
 EXACT_LANE_ENGINE = "embedded"
@@ -60,17 +64,28 @@ def compare_lanes(
     for arm in Arm:
         if arm.value in done or not config.benchmark.lane_sample:
             continue
-        chosen: dict[str, tuple[int, Sample, float]] = {}
-        standings = {one.position: one for one in journal.standings(arm)}
-        for position, sample in enumerate(journal.samples()):
-            score = standings[position].counted if position in standings else None
-            if is_measured(sample) and sample.form and sample.form.choices and score is not None:
-                chosen[str(position)] = (position, sample, score)
-                if len(chosen) == config.benchmark.lane_sample:
-                    break
+        chosen = {
+            str(position): (position, sample, score)
+            for position, sample, score in itertools.islice(
+                _choices(journal, arm), config.benchmark.lane_sample
+            )
+        }
         if chosen:
             stop.check()
             _compare(config, journal, session, arm, chosen)
+
+
+def _choices(journal: Journal, arm: Arm) -> Iterator[tuple[int, Sample, float]]:
+    """Yield position, question and score of the choices that an arm has answered and that count."""
+    count = journal.sample_count()
+    scores: Floats | None = None
+    for position in journal.formed_positions(0, count):
+        if scores is None:
+            scores = read_answers(journal.standings(arm), count).score
+        score = known(scores[position])
+        (sample,) = journal.samples(position, position + 1)
+        if is_measured(sample) and sample.form and sample.form.choices and score is not None:
+            yield position, sample, score
 
 
 def _compare(

@@ -44,6 +44,8 @@ GROUPS: dict[str, dict[str, str]] = {
 }
 #: Hub sets that only a script could load, which `datasets` from version 4 on refuses.
 _NEEDS_SCRIPT = {"Rakuten/JGLUE", "nlp-waseda/JMMLU", "zenless-lab/jsem"}
+#: Compiled templates that are kept; a task has three or so.
+_TEMPLATES = 512
 _DEFINITIONS = Path(__file__).with_name("definitions")
 #: Folders of lm-eval's that hold the tasks of our groups. Its whole index takes ten seconds.
 _FOLDERS = ("glue", "super_glue", "japanese_leaderboard", "mgsm")
@@ -143,6 +145,7 @@ def build(name: str, overrides: dict[str, Any]) -> Any:
     import datasets  # noqa: PLC0415 - of the extra `hf`
 
     datasets.disable_progress_bars()
+    _compile_templates_once()
     # A group of one is how lm-eval takes a definition with changes.
     spec = {"group": "so8t", "task": [{"task": name, **overrides}]}
     try:
@@ -161,3 +164,15 @@ def build(name: str, overrides: dict[str, Any]) -> Any:
             hint="set data_dir to a folder that holds it (docs/hf-tasks.md), or HF_HOME to a "
             "cache that does",
         ) from error
+
+
+@lru_cache(maxsize=1)
+def _compile_templates_once() -> None:
+    """Let lm-eval keep the templates that it compiles.
+
+    It compiles those of a task again for each document, several times: four fifths of the time
+    that grading takes. They are the tasks' own, few, and give the same text either way.
+    """
+    from lm_eval import utils  # noqa: PLC0415 - of the extra `hf`
+
+    utils.env.from_string = lru_cache(maxsize=_TEMPLATES)(utils.env.from_string)

@@ -6,6 +6,7 @@ Format of the files: lm_eval/evaluator.py (`evaluate`) and lm_eval/loggers/evalu
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections import defaultdict
@@ -14,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from so8t.domain.measured import read_measured
 from so8t.domain.sample import Sample
-from so8t.system.files import write_atomic
+from so8t.system.files import atomic_text, write_atomic
 from so8t.tasks.hf import catalogue
 from so8t.tasks.hf.scoring import grading_task, instances_of, likelihood_results, process
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
 
@@ -36,8 +37,7 @@ class TaskResult:
     """One task with one model.
 
     `scores` is metric,filter -> aggregate, None where lm-eval's aggregation has no number (one
-    class only, for example); `errors` the standard error of those that are means; `lines` are
-    lm-eval's logged samples.
+    class only, for example); `errors` the standard error of those that are means.
     """
 
     version: Any
@@ -47,28 +47,32 @@ class TaskResult:
     errors: dict[str, float] = field(default_factory=dict)
     higher_is_better: dict[str, bool] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
-    lines: list[dict[str, Any]] = field(default_factory=list)
 
 
-def task_results(answered: Iterable[Answered]) -> dict[str, TaskResult]:
-    """Compute every task's scores from the answers that stand, in the order of the documents."""
-    by_task: dict[str, list[Answered]] = defaultdict(list)
-    for one in answered:
-        by_task[one.sample.task].append(one)
-    return {
-        name: _task_result(sorted(its, key=lambda one: one.sample.grader["doc_id"]))
-        for name, its in sorted(by_task.items())
-    }
+def task_result(
+    answered: Iterable[Answered], log: Callable[[dict[str, Any]], object] = lambda _: None
+) -> TaskResult | None:
+    """Compute a task's scores from the answers that stand, in the order of the documents.
+
+    `log` takes lm-eval's logged samples as they are made: of all documents no more is kept than
+    their metrics. None without an answer.
+    """
+    answers = iter(answered)
+    first = next(answers, None)
+    return None if first is None else _task_result(first, answers, log)
 
 
-def _task_result(answered: list[Answered]) -> TaskResult:
+def _task_result(
+    first: Answered, others: Iterator[Answered], log: Callable[[dict[str, Any]], object]
+) -> TaskResult:
     from lm_eval.utils import hash_string  # noqa: PLC0415 - of the extra `hf`
 
-    spec = answered[0].sample.grader
+    spec = first.sample.grader
     task = grading_task(spec["task"], spec["doc"])
-    result = TaskResult(task.VERSION, spec["num_fewshot"], documents=len(answered))
+    result = TaskResult(task.VERSION, spec["num_fewshot"])
     values: dict[str, list[Any]] = defaultdict(list)
-    for one in answered:
+    for one in itertools.chain([first], others):
+        result.documents += 1
         doc, form = one.sample.grader["doc"], one.sample.form
         if form is None:
             continue
@@ -78,7 +82,7 @@ def _task_result(answered: list[Answered]) -> TaskResult:
         for key, metrics in process(task, instances, results).items():
             for metric, value in metrics.items():
                 values[f"{metric},{key}"].append(value)
-            result.lines.append(
+            log(
                 {
                     "doc_id": one.sample.grader["doc_id"],
                     "doc": doc,
@@ -152,13 +156,29 @@ def _number(value: Any) -> Any:
     return [_number(one) for one in value] if isinstance(value, list | tuple) else value
 
 
-def write_files(directory: Path, results: dict[str, TaskResult], *, label: str, date: str) -> None:
-    """Write lm-eval's files for one model, over those of an earlier time. `date` is ISO 8601."""
-    stamp = date[:26].replace(":", "-").partition("+")[0]
-    directory.mkdir(parents=True, exist_ok=True)
-    for name, result in results.items():
-        lines = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in result.lines)
-        write_atomic(directory / f"samples_{name}_{stamp}.jsonl", lines)
+def write_task(
+    directory: Path, name: str, answered: Iterable[Answered], *, date: str
+) -> TaskResult | None:
+    """Write lm-eval's samples of one task with one model, over those of an earlier time.
+
+    `answered` come in the order of the documents; each is written before the next is asked for.
+    `date` is ISO 8601. None, and no file, without an answer.
+    """
+    answers = iter(answered)
+    first = next(answers, None)
+    if first is None:
+        return None
+    with atomic_text(directory / f"samples_{name}_{_stamp(date)}.jsonl") as file:
+        return task_result(
+            itertools.chain([first], answers),
+            lambda line: file.write(json.dumps(line, ensure_ascii=False) + "\n"),
+        )
+
+
+def write_summary(
+    directory: Path, results: dict[str, TaskResult], *, label: str, date: str
+) -> None:
+    """Write lm-eval's scores of one model; its samples are beside them (`write_task`)."""
     plain = {
         "results": {name: {"alias": name, **_scores(result)} for name, result in results.items()},
         "group_subtasks": {name: [] for name in results},
@@ -176,7 +196,7 @@ def write_files(directory: Path, results: dict[str, TaskResult], *, label: str, 
         "date": date,
     }
     text = json.dumps(plain, ensure_ascii=False, indent=2) + "\n"
-    write_atomic(directory / f"results_{stamp}.json", text)
+    write_atomic(directory / f"results_{_stamp(date)}.json", text)
 
 
 def _scores(result: TaskResult) -> dict[str, float | str]:
@@ -188,3 +208,7 @@ def _scores(result: TaskResult) -> dict[str, float | str]:
             found[key] = score
             found[f"{metric}_stderr,{its_filter}"] = result.errors.get(key, "N/A")
     return found
+
+
+def _stamp(date: str) -> str:
+    return date[:26].replace(":", "-").partition("+")[0]
