@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 GOAL_BYTES = 300e6
-GOAL_SECONDS = 120.0
+GOAL_SECONDS = 180.0
 _UNIT = 1 if sys.platform == "darwin" else 1024
 _BATCH = 5_000
 _TASKS = 8
