@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import statistics
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -16,11 +16,10 @@ from so8t.results.lm_eval import read_directory
 from so8t.tasks.graders import grade, grader_digest, is_binary
 from so8t.tasks.graders.registry import nearest
 from so8t.tasks.hf.bridge import load_hf_task
+from so8t.tasks.hf.catalogue import GROUPS
+from so8t.tasks.hf.local import _known, expected_file
 from so8t.tasks.hf.results import Answered, write_summary, write_task
 from so8t.tasks.hf.scoring import item_score
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 pytest.importorskip("lm_eval")
 
@@ -167,6 +166,58 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         load_hf_task("glue/cola", data_dir=tmp_path)
     with pytest.raises(PrerequisiteError, match="is not there"):
         load_hf_task("glue/cola", data_dir=tmp_path / "nowhere")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("group", ["japanese", "superglue"])
+def test_a_whole_group_loads_from_one_folder(group: str, shared_data: Path) -> None:
+    """Each set of a group is found in the subfolder that has its usual name."""
+    samples = load_hf_task(group, data_dir=shared_data, num_fewshot=0, limit=2)
+    assert {one.task for one in samples} == set(GROUPS[group].values())
+
+
+def test_a_missing_file_is_expected_beside_its_sibling(tmp_path: Path) -> None:
+    """The examples' file is named in the folder in which the questions were found."""
+    folder = tmp_path / "sets" / "jglue" / "jnli-v1.3"
+    folder.mkdir(parents=True)
+    row = {"sentence_pair_id": "0", "sentence1": "犬。", "sentence2": "猫。", "label": "neutral"}
+    (folder / "valid-v1.3.json").write_text(json.dumps(row), encoding="utf-8")
+    assert len(load_hf_task("japanese/jnli", data_dir=tmp_path, num_fewshot=0)) == 1
+    # Of another set, as its folder tells.
+    (tmp_path / "train-v1.3.json").write_text(json.dumps(row), encoding="utf-8")
+    with pytest.raises(PrerequisiteError) as caught:
+        load_hf_task("japanese/jnli", data_dir=tmp_path)
+    assert str(folder / "train-v1.3.json") in caught.value.message
+
+
+@pytest.mark.parametrize(("folder", "depth"), [("WNLI", 0), ("tiny/WNLI", 1), ("", 2)])
+def test_the_nearest_folder_of_a_set_is_read(folder: str, depth: int, tmp_path: Path) -> None:
+    """Of several folders with a set's name the nearest counts; a file in none comes last."""
+    known = _known("nyu-mll/glue", "wnli")
+    assert known is not None
+    for place in ("WNLI", "tiny/WNLI", "")[depth:]:
+        (tmp_path / place).mkdir(parents=True, exist_ok=True)
+        (tmp_path / place / "dev.tsv").write_text("x", encoding="utf-8")
+    assert known.find(tmp_path, ["validation"]) == {"validation": [tmp_path / folder / "dev.tsv"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "found", "missing"),
+    [
+        ("cais/mmlu", "anatomy", "test/anatomy_test.csv", "dev/anatomy_dev.csv"),
+        ("aps/super_glue", "boolq", "boolq/dev.jsonl", "boolq/train.jsonl"),
+        ("allenai/ai2_arc", "ARC-Easy", "t/validation.csv", "t/dev.csv"),
+    ],
+)
+def test_what_is_missing_has_the_names_of_what_is_there(
+    name: str, config: str, found: str, missing: str, tmp_path: Path
+) -> None:
+    """The file that is named belongs to the same of several layouts."""
+    (tmp_path / found).parent.mkdir()
+    (tmp_path / found).write_text("x", encoding="utf-8")
+    there = "test" if name == "cais/mmlu" else "validation"
+    wanted = Path(missing).stem.rpartition("_")[2]
+    assert expected_file("t", name, config, wanted, tmp_path, [there]) == str(tmp_path / missing)
 
 
 def test_few_shot_examples_need_their_file(tmp_path: Path) -> None:

@@ -198,16 +198,26 @@ def test_a_file_that_is_no_utf8_text_is_refused(
 
 
 def test_the_hint_for_an_encoding_works(tmp_path: Path) -> None:
-    """The command in the hint makes the file readable."""
-    path = tmp_path / "suite.jsonl"
+    """The command in the hint makes the file readable, from whatever folder it is typed in."""
+    path = tmp_path / "my suites" / "日本.jsonl"
+    path.parent.mkdir()
     item = json.dumps({**ITEM, "prompt": "はい？"}, ensure_ascii=False)
     for codec in ("cp932", "utf-8-sig", "utf-16"):
         path.write_bytes(item.encode(codec))
         with pytest.raises(DataError) as caught:
             load_suite(path)
         code = (caught.value.hint or "").split('python -c "')[1].rstrip('"')
-        subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+        subprocess.run([sys.executable, "-X", "utf8", "-c", code], cwd=tmp_path, check=True)
         assert load_suite(path)[0].messages[0].content == "はい？"
+
+
+def test_no_command_is_shown_for_a_path_that_a_shell_would_change(tmp_path: Path) -> None:
+    """A name with a quote or a dollar sign gets the advice alone."""
+    path = tmp_path / "what's $this.jsonl"
+    path.write_bytes('{"prompt": "日本語"}'.encode("cp932"))
+    with pytest.raises(DataError) as caught:
+        load_suite(path)
+    assert caught.value.hint == "save it as UTF-8"
 
 
 @pytest.mark.parametrize(

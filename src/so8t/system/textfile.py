@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _CHUNK = 1 << 20
+#: Characters that a path between quotes of both kinds cannot have in every shell.
+_UNQUOTABLE = set("'\"\\$`!%")
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -147,13 +149,18 @@ def _is_shift_jis(data: bytes) -> bool:
 
 def _encoding(path: Path, line: int, found: str, codec: str) -> DataError:
     """Say which encoding was found, and the command that converts it anywhere."""
-    code = (
-        f"from pathlib import Path; p = Path({path.name!r}); "
-        f"p.write_text(p.read_text({codec!r}), 'utf-8')"
-    )
+    # Forward slashes work on Windows too, and need no doubling between quotes.
+    where = path.as_posix()
+    hint = "save it as UTF-8"
+    if not _UNQUOTABLE & set(where):
+        code = (
+            f"from pathlib import Path; p = Path('{where}'); "
+            f"p.write_text(p.read_text({codec!r}), 'utf-8')"
+        )
+        hint += f', or: python -c "{code}"'
     return DataError(
         f"{found}, and UTF-8 without a byte order mark is needed",
         file=str(path),
         line=line,
-        hint=f'save it as UTF-8, or: python -c "{code}"',
+        hint=hint,
     )

@@ -193,7 +193,7 @@ def _local(name: str, asked: dict[str, Any], data_dir: Path, shots: int) -> dict
         needed.append(str(examples or evaluated))
     for split in needed:
         if split not in found:
-            file = expected_file(name, path, config, split, data_dir)
+            file = expected_file(name, path, config, split, data_dir, found)
             hint = "get that file"
             if split != evaluated:
                 hint += ", or set num_fewshot to 0"

@@ -39,24 +39,62 @@ class LocalSet:
     """A set in its authors' files.
 
     Attributes:
-        files: for each split the places below the data directory, the likeliest first; a pattern
-            with * is every file that matches.
+        files: for each split its names in the set's folder, the likeliest first and in the same
+            order for all splits; a pattern with * is every file that matches.
         read: turns a file into rows with the hub's columns.
         source: where a person gets the files.
+        folders: names that the set's folder usually has.
+        depth: so many folders below the data directory may lie between it and the set's.
 
     """
 
     files: Mapping[str, tuple[str, ...]]
     read: Reader
     source: str
+    folders: tuple[str, ...]
+    depth: int = 2
 
+    def homes(self, directory: Path) -> Iterator[Path]:
+        """Yield the folders in which the set may lie, those with its name first, the nearest."""
+        for depth in range(self.depth + 1):
+            for folder in self.folders:
+                if depth:
+                    yield from sorted(directory.glob(f"{'*/' * depth}{folder}"))
+                else:
+                    yield directory / folder
+        yield directory
 
-def _in_folder(folder: str, **splits: str) -> dict[str, tuple[str, ...]]:
-    """Places of a set that has a folder of its own, one below, or none."""
-    return {
-        split: (f"{folder}/{name}", f"{folder.lower()}/{name}", f"*/{folder}/{name}", name)
-        for split, name in splits.items()
-    }
+    def find(self, directory: Path, splits: Iterable[str]) -> dict[str, list[Path]]:
+        """Find the files of splits; those beside the first one that is there come first."""
+        found: dict[str, list[Path]] = {}
+        beside: list[Path] = []
+        for split in splits:
+            homes = [*beside, *self.homes(directory)]
+            if beside and beside[0] != directory:
+                # A file with a common name, outside of the set's folder, is another set's.
+                homes.remove(directory)
+            for home in homes:
+                if files := _first(home, self.files.get(split, ())):
+                    found[split] = files
+                    beside = beside or [home]
+                    break
+        return found
+
+    def expected(self, directory: Path, split: str, siblings: Iterable[str]) -> str | None:
+        """Name the file of a split beside the first of its siblings; None for an unknown split."""
+        names = self.files.get(split)
+        if not names:
+            return None
+        there = self.find(directory, siblings)
+        for sibling, files in there.items():
+            others = self.files[sibling]
+            for home in self.homes(directory):
+                for place, other in enumerate(others):
+                    if _first(home, (other,)) == files:
+                        alike = [one for one in names if Path(one).suffix == Path(other).suffix]
+                        paired = len(names) == len(others)
+                        return str(home / (names[place] if paired else (alike or names)[0]))
+        return str(directory / self.folders[0] / names[0])
 
 
 _GLUE = "https://gluebenchmark.com/tasks"
@@ -64,77 +102,75 @@ _SUPER = "https://super.gluebenchmark.com/tasks"
 _JGLUE = "https://github.com/yahoojapan/JGLUE (datasets/)"
 
 
-def _glue(folder: str, read: Reader, dev: str = "dev") -> LocalSet:
+def _glue(read: Reader, *folders: str, dev: str = "dev") -> LocalSet:
     split = "validation_matched" if dev == "dev_matched" else "validation"
-    files = _in_folder(folder, train="train.tsv", **{split: f"{dev}.tsv"})
-    return LocalSet(files, read, _GLUE)
+    files = {"train": ("train.tsv",), split: (f"{dev}.tsv",)}
+    return LocalSet(files, read, _GLUE, _cased(*folders))
 
 
-def _super(folder: str, read: Reader) -> LocalSet:
-    files = _in_folder(folder, train="train.jsonl", validation="val.jsonl")
-    if folder == "BoolQ":
-        files["validation"] += ("dev.jsonl",)
-    return LocalSet(files, read, _SUPER)
+def _super(read: Reader, folder: str, *other: str) -> LocalSet:
+    files = {"train": ("train.jsonl",), "validation": ("val.jsonl", *other)}
+    return LocalSet(files, read, _SUPER, _cased(folder))
 
 
-def _jglue(folder: str, read: Reader) -> LocalSet:
-    old = (f"{folder}-v1.3/valid-v1.3.json",)
-    files = _in_folder(folder, train="train-v1.3.json", validation="valid-v1.3.json")
-    return LocalSet({**files, "validation": files["validation"] + old}, read, _JGLUE)
+def _jglue(read: Reader, folder: str) -> LocalSet:
+    files = {"train": ("train-v1.3.json",), "validation": ("valid-v1.3.json",)}
+    return LocalSet(files, read, _JGLUE, (folder, f"{folder}-v1.3"))
+
+
+def _cased(*folders: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys([*folders, *map(str.lower, folders)]))
 
 
 _SETS: dict[tuple[str, str | None], LocalSet] = {
-    ("nyu-mll/glue", "cola"): _glue("CoLA", rows.cola),
-    ("nyu-mll/glue", "sst2"): _glue("SST-2", rows.sst2),
+    ("nyu-mll/glue", "cola"): _glue(rows.cola, "CoLA"),
+    ("nyu-mll/glue", "sst2"): _glue(rows.sst2, "SST-2"),
     ("nyu-mll/glue", "mrpc"): LocalSet(
-        {
-            "train": ("MRPC/train.tsv", "MRPC/msr_paraphrase_train.txt"),
-            "validation": ("MRPC/dev.tsv", "*/MRPC/dev.tsv"),
-        },
+        {"train": ("train.tsv", "msr_paraphrase_train.txt"), "validation": ("dev.tsv",)},
         rows.mrpc,
         _GLUE,
+        _cased("MRPC"),
     ),
-    ("nyu-mll/glue", "qqp"): _glue("QQP", rows.qqp),
-    ("nyu-mll/glue", "stsb"): LocalSet(
-        {
-            split: (f"STS-B/{name}", f"SST-B/{name}", f"*/STS-B/{name}", f"*/SST-B/{name}")
-            for split, name in (("train", "train.tsv"), ("validation", "dev.tsv"))
-        },
-        rows.stsb,
-        _GLUE,
-    ),
-    ("nyu-mll/glue", "mnli"): _glue("MNLI", rows.mnli, "dev_matched"),
-    ("nyu-mll/glue", "qnli"): _glue("QNLI", rows.qnli),
-    ("nyu-mll/glue", "rte"): _glue("RTE", rows.glue_rte),
-    ("nyu-mll/glue", "wnli"): _glue("WNLI", rows.wnli),
-    ("aps/super_glue", "boolq"): _super("BoolQ", rows.boolq),
-    ("aps/super_glue", "cb"): _super("CB", rows.commitment_bank),
-    ("aps/super_glue", "copa"): _super("COPA", rows.copa),
-    ("aps/super_glue", "multirc"): _super("MultiRC", rows.multirc),
-    ("aps/super_glue", "record"): _super("ReCoRD", rows.record),
-    ("aps/super_glue", "rte"): _super("RTE", rows.super_rte),
-    ("aps/super_glue", "wic"): _super("WiC", rows.wic),
-    ("aps/super_glue", "wsc.fixed"): _super("WSC", rows.wsc),
-    ("Rakuten/JGLUE", "JCommonsenseQA"): _jglue("jcommonsenseqa", rows.jcommonsenseqa),
-    ("Rakuten/JGLUE", "JNLI"): _jglue("jnli", rows.jnli),
-    ("Rakuten/JGLUE", "JSQuAD"): _jglue("jsquad", rows.jsquad),
+    ("nyu-mll/glue", "qqp"): _glue(rows.qqp, "QQP"),
+    ("nyu-mll/glue", "stsb"): _glue(rows.stsb, "STS-B", "SST-B"),
+    ("nyu-mll/glue", "mnli"): _glue(rows.mnli, "MNLI", dev="dev_matched"),
+    ("nyu-mll/glue", "qnli"): _glue(rows.qnli, "QNLI"),
+    ("nyu-mll/glue", "rte"): _glue(rows.glue_rte, "RTE"),
+    ("nyu-mll/glue", "wnli"): _glue(rows.wnli, "WNLI"),
+    ("aps/super_glue", "boolq"): _super(rows.boolq, "BoolQ", "dev.jsonl"),
+    ("aps/super_glue", "cb"): _super(rows.commitment_bank, "CB"),
+    ("aps/super_glue", "copa"): _super(rows.copa, "COPA"),
+    ("aps/super_glue", "multirc"): _super(rows.multirc, "MultiRC"),
+    ("aps/super_glue", "record"): _super(rows.record, "ReCoRD"),
+    ("aps/super_glue", "rte"): _super(rows.super_rte, "RTE"),
+    ("aps/super_glue", "wic"): _super(rows.wic, "WiC"),
+    ("aps/super_glue", "wsc.fixed"): _super(rows.wsc, "WSC"),
+    ("Rakuten/JGLUE", "JCommonsenseQA"): _jglue(rows.jcommonsenseqa, "jcommonsenseqa"),
+    ("Rakuten/JGLUE", "JNLI"): _jglue(rows.jnli, "jnli"),
+    ("Rakuten/JGLUE", "JSQuAD"): _jglue(rows.jsquad, "jsquad"),
     ("nlp-waseda/JMMLU", None): LocalSet(
-        {"test": ("*.csv", "JMMLU/*.csv")}, rows.jmmlu, "https://github.com/nlp-waseda/JMMLU"
+        {"test": ("*.csv", "JMMLU/*.csv")},
+        rows.jmmlu,
+        "https://github.com/nlp-waseda/JMMLU",
+        _cased("JMMLU"),
     ),
     ("zenless-lab/jsem", None): LocalSet(
         {"test": ("*.xml", "data/v1.0/*.xml")},
         rows.jsem,
         "https://github.com/DaisukeBekki/JSeM (data/v1.0/)",
+        _cased("JSeM"),
     ),
     ("truthfulqa/truthful_qa", "multiple_choice"): LocalSet(
         {"validation": ("TruthfulQA.csv",)},
         rows.truthfulqa,
         "https://github.com/sylinrl/TruthfulQA",
+        _cased("TruthfulQA"),
     ),
     ("openai/gsm8k", "main"): LocalSet(
         {"train": ("train.jsonl",), "test": ("test.jsonl",)},
         rows.as_they_are("question", "answer"),
         "https://github.com/openai/grade-school-math (grade_school_math/data/)",
+        ("gsm8k", "grade_school_math/data"),
     ),
 }
 _SETS["gsm8k", "main"] = _SETS["openai/gsm8k", "main"]
@@ -147,6 +183,7 @@ def _known(path: str, name: str | None) -> LocalSet | None:
             {"train": (f"mgsm_{name}_train.tsv",), "test": (f"mgsm_{name}.tsv",)},
             rows.mgsm,
             "https://github.com/google-research/url-nlp (mgsm/)",
+            ("mgsm",),
         )
     if path == "cais/mmlu":
         return LocalSet(
@@ -161,14 +198,31 @@ def _known(path: str, name: str | None) -> LocalSet | None:
             },
             rows.mmlu,
             "https://github.com/hendrycks/test",
+            ("mmlu", "MMLU"),
         )
     if path in {"SaylorTwift/bbh", "lukaemon/bbh"}:
         return LocalSet(
             {"test": (f"bbh/{name}.json", f"{name}.json")},
             rows.bbh,
             "https://github.com/suzgunmirac/BIG-Bench-Hard",
+            ("bbh", "BIG-Bench-Hard"),
         )
     return _SETS.get((path, name)) or _SETS.get((path, None))
+
+
+def _set(task: str, path: str, name: str | None, splits: Iterable[str]) -> LocalSet:
+    """Return a set that is known here, or any other as the files of these splits."""
+    known = _known(path, name)
+    if known is not None:
+        return known
+    files = {
+        split: tuple(
+            f"{one}{ending}" for one in (split, *_OTHER_NAMES.get(split, ())) for ending in _GENERIC
+        )
+        for split in splits
+    }
+    folders = (task, *([name] if name else []))
+    return LocalSet(files, _generic, f"https://huggingface.co/datasets/{path}", folders, depth=0)
 
 
 def read_splits(
@@ -176,56 +230,60 @@ def read_splits(
 ) -> dict[str, list[dict[str, Any]]]:
     """Read those splits of a set that are in `directory`, as rows with the hub's columns.
 
+    Args:
+        task: its name in lm-eval, for messages and as a folder's name.
+        path: the set's name on the hub.
+        name: the set's configuration on the hub.
+        splits: the one that is evaluated comes first.
+        directory: where the set's folder or its files lie.
+
     Raises:
-        PrerequisiteError: no split is there; the message names every place that was looked at.
+        PrerequisiteError: no split is there; the message names the places of the first.
         DataError: a file is not what it should be, with file and line.
 
     """
-    known = _known(path, name)
+    splits = list(splits)
+    known = _set(task, path, name, splits)
     if not directory.exists():
         raise PrerequisiteError(
             f"task {task!r}: the data directory {directory} is not there.",
             hint="mend data_dir in the config",
         )
-    found: dict[str, list[dict[str, Any]]] = {}
-    looked: list[str] = []
-    for split in splits:
-        places = known.files.get(split, ()) if known else _generic_places(task, name, split)
-        looked += places[:2]
-        files = _first(directory, places)
-        if files:
-            read = known.read if known else _generic
-            found[split] = [row for file in files for row in read(file)]
+    found = known.find(directory, splits)
     if not found:
-        where = known.source if known else f"https://huggingface.co/datasets/{path}"
-        wanted = " or ".join(str(directory / place) for place in looked[:4])
+        names = known.files.get(splits[0]) or (f"file of the split {splits[0]!r}",)
+        wanted = " or ".join(
+            str(home / names[0]) for home in (directory / known.folders[0], directory)
+        )
         raise PrerequisiteError(
             f"task {task!r} has no data: there is no {wanted}.",
-            hint=f"get it from {where}, and name its folder as data_dir",
+            hint=f"get it from {known.source}, and name its folder, or the one that holds it, as "
+            "data_dir",
         )
-    return found
+    return {
+        split: [row for file in files for row in known.read(file)] for split, files in found.items()
+    }
 
 
 def expected_file(
-    task: str, path: str, name: str | None, split: str, directory: Path | None
+    task: str, path: str, name: str | None, split: str, directory: Path, siblings: Iterable[str]
 ) -> str:
-    """Name the file that a split would be read from."""
-    known = _known(path, name)
-    places = known.files.get(split, ()) if known else _generic_places(task, name, split)
-    return str((directory or Path()) / places[0]) if places else f"split {split!r} of {path}"
+    """Name the file that a split would be read from, beside the splits that are there."""
+    siblings = list(siblings)
+    known = _set(task, path, name, [split, *siblings])
+    return known.expected(directory, split, siblings) or f"split {split!r} of {path}"
 
 
 def row_place(
     task: str, path: str, name: str | None, split: str, directory: Path, row: int
 ) -> tuple[str | None, int | None]:
     """Tell the file in which a row of a split stands (from 0), and its line where that is known."""
-    known = _known(path, name)
-    places = known.files.get(split, ()) if known else _generic_places(task, name, split)
-    for file in _first(directory, places):
+    known = _set(task, path, name, [split])
+    for file in known.find(directory, [split]).get(split, ()):
         lines = (
-            [None for _ in known.read(file)]
-            if known
-            else [one.place[1] for one in _generic_rows(file)]
+            [one.place[1] for one in _generic_rows(file)]
+            if known.read is _generic
+            else [None for _ in known.read(file)]
         )
         if row < len(lines):
             return str(file), lines[row]
@@ -233,21 +291,14 @@ def row_place(
     return None, None
 
 
-def _first(directory: Path, places: Iterable[str]) -> list[Path]:
-    for place in places:
-        found = sorted(directory.glob(place)) if "*" in place else [directory / place]
+def _first(home: Path, names: Iterable[str]) -> list[Path]:
+    """Return the files of the first name that is there."""
+    for name in names:
+        found = sorted(home.glob(name)) if "*" in name else [home / name]
         found = [file for file in found if file.is_file()]
         if found:
             return found
     return []
-
-
-def _generic_places(task: str, name: str | None, split: str) -> tuple[str, ...]:
-    names = (split, *_OTHER_NAMES.get(split, ()))
-    folders = ("", f"{task}/", *([f"{name}/"] if name else []))
-    return tuple(
-        f"{folder}{one}{ending}" for one in names for ending in _GENERIC for folder in folders
-    )
 
 
 def _generic(path: Path) -> Rows:
