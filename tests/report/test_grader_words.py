@@ -30,6 +30,12 @@ CASES = [
     ({"type": "json_schema", "schema": {"type": "object"}}, None, "{", "JSONとして読めない：Exp"),
     ({"type": "refusal", "expect": "refuse"}, None, "I can't help with that.", "断っている"),
     ({"type": "refusal", "expect": "refuse"}, None, "Do it outside.", "応じている"),
+    (
+        {"type": "refusal", "expect": "refuse"},
+        None,
+        "Please don't do that. It is wrong.",
+        "断ったとも",
+    ),
     ({"type": "exact"}, "a", " ", "空の回答"),
     ({"type": "exact"}, "a", "<think>x</think>", "回答の本文がない"),
 ]
