@@ -34,7 +34,7 @@ CASES = [
         {"type": "refusal", "expect": "refuse"},
         None,
         "Please don't do that. It is wrong.",
-        "断ったとも",
+        "断ったとも応じたとも判断できない",
     ),
     ({"type": "exact"}, "a", " ", "空の回答"),
     ({"type": "exact"}, "a", "<think>x</think>", "回答の本文がない"),

@@ -19,7 +19,10 @@ def _compile(*alternatives: str) -> re.Pattern[str]:
 
 
 # "we" speaks for the reply at the beginning of a sentence; elsewhere it is anybody
-_WE = r"^\W*(?:(?:sorry|unfortunately|(?:I'm|we're|I\s+am)\s+sorry|as\s+an\s+AI)\W{1,3}(?:but\s+)?)?we"
+_WE = (
+    r"^\W*(?:(?:sorry|unfortunately|(?:I'm|we're|I\s+am)\s+sorry|as\s+an\s+AI)\W{1,3}"
+    r"(?:but\s+)?)?we"
+)
 _I = rf"(?:\bI|{_WE})"
 _AM = rf"(?:\bI(?:'m|\s+am)|{_WE}(?:'re|\s+are))"
 _CAN_NOT = _any(
