@@ -79,6 +79,10 @@ def test_a_truncated_answer_is_not_correct_and_is_shown_both_ways(tmp_path):
         "truncated_best_for_b": "b_better",
         "truncated_worst_for_b": "undecided",
     }
+    assert evidence.sensitivity.differences == {
+        "truncated_best_for_b": 1.0,
+        "truncated_worst_for_b": 0.0,
+    }
     assert evidence.sensitivity.flips == ("truncated_best_for_b",)
 
 

@@ -94,10 +94,12 @@ class Sensitivity:
 
     Each is the outcome when the named answers are counted the way that is best or worst for B;
     `well_formed_only` is the outcome over the pairs that both answered in the form asked for.
-    `flips` names the best and worst readings whose outcome differs from the primary one.
+    `differences` are B - A under the same readings, None where no pair is left. `flips` names the
+    best and worst readings whose outcome differs from the primary one.
     """
 
     outcomes: dict[str, str]
+    differences: dict[str, float | None]
     flips: tuple[str, ...]
 
 
@@ -310,7 +312,7 @@ def _signs(one: _Members) -> tuple[int, int]:
 
 def _sensitivity(overall: _Members, settings: Settings, primary: Verdict) -> Sensitivity:
     """Judge again with missing and with truncated answers read the best and the worst way for B."""
-    outcomes: dict[str, str] = {}
+    verdicts: dict[str, Verdict] = {}
     flips: list[str] = []
     pairs, scores, sizes = overall.pairs, overall.scores, overall.cluster_sizes
     cut_a, cut_b = pairs.cut_a, pairs.cut_b
@@ -327,15 +329,20 @@ def _sensitivity(overall: _Members, settings: Settings, primary: Verdict) -> Sen
     for name, cases in readings.items():
         for way, verdict in (("best", cases.best), ("worst", cases.worst)):
             reading = f"{name}_{way}_for_b"
-            outcomes[reading] = verdict.outcome.value
+            verdicts[reading] = verdict
             if verdict.outcome is not primary.outcome:
                 flips.append(reading)
     well_formed = pairs.valid_a, pairs.valid_b
     if not all(valid.all() for valid in well_formed):
         # Another question ("when both answer as asked, who is right?"), so it flips nothing.
-        only = valid_only(scores, *well_formed, overall.planned, settings, **asked)
-        outcomes["well_formed_only"] = only.outcome.value
-    return Sensitivity(outcomes, tuple(flips))
+        verdicts["well_formed_only"] = valid_only(
+            scores, *well_formed, overall.planned, settings, **asked
+        )
+    return Sensitivity(
+        {reading: verdict.outcome.value for reading, verdict in verdicts.items()},
+        {reading: verdict.difference for reading, verdict in verdicts.items()},
+        tuple(flips),
+    )
 
 
 def _coverage(every: Sequence[AnswerColumns]) -> Coverage:

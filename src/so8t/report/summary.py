@@ -84,6 +84,7 @@ def _evidence(evidence: Evidence) -> dict[str, Any]:
         "noise_floor": {arm.value: asdict(found) for arm, found in evidence.noise_floor.items()},
         "sensitivity": {
             "outcomes": dict(evidence.sensitivity.outcomes),
+            "differences": dict(evidence.sensitivity.differences),
             "flips": list(evidence.sensitivity.flips),
         },
     }
