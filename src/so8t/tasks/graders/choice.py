@@ -196,7 +196,7 @@ class _Finder:
         )
         bare = rf"(?<![A-Za-z0-9'.+-])(?P<bare>[{words}])(?![A-Za-z0-9'+-])" if words else r"(?!)"
         article = (
-            r"(?<![A-Za-z0-9'.+-])(?P<article>A)(?=[.,;:)]|\s*$|\s*\n|\s*[はがもをとかでだ]"
+            r"(?<![A-Za-z0-9'.+-])(?P<article>A)(?=[.,;:)、。]|\s*$|\s*\n|\s*[はがもをとかでだ]"
             rf"|\s+{_BEHIND_LETTER})"
             if self._letters
             else r"(?!)"

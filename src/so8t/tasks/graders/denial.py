@@ -10,21 +10,25 @@ import re
 from itertools import pairwise
 
 # How far back a denial may begin: "everything but the option ".
-_REACH = 40
+_REACH = 48
 _CLOSE = r"[)\]}」』】\"'`*_]*"
 
-_BEFORE = re.compile(
-    r"""(?:
-        \b(?:not|cannot|never|neither|nor) | n['’]t
-      | \b(?:rather\s+than|instead\s+of|except(?:\s+for)?|excluding|apart\s+from|aside\s+from)
-      | (?<!\bnone\s)(?<!\bnothing\s)(?<!\bno\s)\bother\s+than
-      # "it can't be anything but B" is B
-      | (?<!cannot\sbe\s)(?<!n['’]t\sbe\s)\b(?:every|any)(?:thing|one|body)?\s+but
-      | \ball\s+but
-      | \b(?:eliminat(?:e|es|ed|ing) | rul(?:e|es|ed|ing)\s+out)
-    )
+_BEHIND_DENIAL = r"""
     [\s"'(*`]*(?:(?:possibly|necessarily|really)\s+)?(?:be\s+)?
-    (?:the\s+|an?\s+)?(?:option\s+|choice\s+|answer\s+)?["'(*`\[「『]*$""",
+    (?:the\s+|an?\s+)?(?:option\s+|choice\s+|answer\s+)?["'(*`\[「『]*$"""
+_BEFORE = re.compile(
+    rf"""(?:
+        (?P<neither>\bneither) | \b(?:not|cannot|never|nor) | n['’]t
+      | \b(?:rather\s+than|instead\s+of|eliminat(?:e|es|ed|ing)|rul(?:e|es|ed|ing)\s+out)
+    ){_BEHIND_DENIAL}""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_EXCEPTION = re.compile(
+    rf"""(?P<negative>\b(?:no|none|nothing|nobody|not|cannot)\b[^.!?\n]*?|n['’]t\b[^.!?\n]*?)?
+    \b(?:except(?:\s+for)?|excluding|apart\s+from|aside\s+from|other\s+than
+      | (?P<only>no(?:ne|thing|\s+one|body)?(?:\s+(?:option|choice|answer))?)\s+but
+      | (?:every|any)(?:thing|one|body)?(?:\s+(?:option|choice|answer))?\s+but | all\s+but)
+    {_BEHIND_DENIAL}""",
     re.IGNORECASE | re.VERBOSE,
 )
 _WRONG = r"(?:wrong|incorrect|false|unlikely|impossible|out|ruled\s+out|eliminated|excluded)\b"
@@ -71,7 +75,7 @@ _ALL_AFTER = re.compile(
     rf"{_CLOSE}(?:{_AFTER_MANY}|(?:は|とも|は(?:どちら|いずれ|両方)も){_JA_WRONG})", re.IGNORECASE
 )
 _LINK = re.compile(
-    rf"{_CLOSE}\s*(?:,\s*(?:and|or)\b|,|&|/|\b(?:and|or|nor)\b|と|や|及び|および|・)\s*"
+    rf"{_CLOSE}\s*(?:,\s*(?:and|or|nor)\b|,|、|&|/|\b(?:and|or|nor)\b|と|や|及び|および|・)\s*"
     r"(?:option\s+)?[(\[「『\"'*`]*",
     re.IGNORECASE,
 )
@@ -87,27 +91,43 @@ def denied(text: str, named: list[tuple[int, int]]) -> list[bool]:
     """Tell of each option named in a text, by its start and end, whether it is denied.
 
     `named` is in order. A denial of the last of a list ("A, B and D are wrong") or of the first
-    ("not A or B") is one of the whole list.
+    ("neither A, B nor D") is one of the whole list. What is excepted from a denial ("nothing but
+    B", "everything except B is wrong") is not denied.
     """
-    result = [
-        denied_behind(text, end) or _BEFORE.search(text[max(0, start - _REACH) : start]) is not None
-        for start, end in named
-    ]
-    links = [_link(text, here[1], there[0]) for here, there in pairwise(named)]
-    for i, link in enumerate(links):
-        if result[i] and link is not None and "or" in link.casefold().split():
-            result[i + 1] = True
-    whole_list = False
+    # links[i] joins what stands before i to i
+    links = ["", *(_link(text, here[1], there[0]) for here, there in pairwise(named)), ""]
+    before: list[bool] = []
+    # of what is an exception: True where the rule is a denial already
+    exceptions: list[bool | None] = []
+    neither = False
+    for i, (start, _) in enumerate(named):
+        front = text[max(0, start - _REACH) : start]
+        word, exception = _BEFORE.search(front), _EXCEPTION.search(front)
+        neither = bool(word and word["neither"]) or (neither and bool(links[i]))
+        either = bool({"or", "nor"} & set(links[i].casefold().split())) and before[-1]
+        before.append(word is not None or neither or either)
+        if exception:
+            exceptions.append(bool(exception["negative"] or exception["only"]))
+        else:
+            exceptions.append(exceptions[-1] if links[i] else None)
+    result: list[bool] = []
+    wrong = all_wrong = False
     for i in reversed(range(len(named))):
-        linked = i < len(links) and links[i] is not None
-        whole_list = _ALL_AFTER.match(text, named[i][1]) is not None or (linked and whole_list)
-        result[i] = result[i] or whole_list
-    return result
+        end, link = named[i][1], links[i + 1]
+        # 「B、Cは誤り」 may begin with an answer, 「A、B、Cは誤り」 does not
+        listed = bool(link) and ("、" not in link or bool(links[i]) or bool(links[i + 2]))
+        all_wrong = _ALL_AFTER.match(text, end) is not None or (listed and all_wrong)
+        wrong = denied_behind(text, end) or (listed and wrong and exceptions[i] is not None)
+        if exceptions[i] is None:
+            result.append(before[i] or wrong or all_wrong)
+        else:
+            result.append(not (exceptions[i] or wrong))
+    return result[::-1]
 
 
-def _link(text: str, end: int, start: int) -> str | None:
-    """Give what joins two options of one list; None where they are not in one."""
+def _link(text: str, end: int, start: int) -> str:
+    """Give what joins two options of one list; nothing where they are not in one."""
     if start - end > _LONGEST_LINK:
-        return None
+        return ""
     match = _LINK.fullmatch(text, end, start)
-    return match[0] if match else None
+    return match[0] if match else ""
