@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from scripted_run import Listener, config, prepared_journal, runner, samples
 
-from so8t.domain.exchange import Arm
+from so8t.domain.exchange import Arm, Continuation, Form
 from so8t.engines.scripted import Faults, ScriptedEngine
 from so8t.pipeline.truncation import Cut, in_earlier_runs, without_room
 from so8t.verdict.settings import Outcome
@@ -52,6 +54,25 @@ def test_prompts_that_leave_no_room_are_named():
     short = samples(2)
     assert without_room(asked, short) == []
     assert without_room(config(engine={"context": 256}), short) == [s.id for s in short]
+
+
+def test_what_a_measured_question_takes_is_its_longest_continuation():
+    """Context and continuation count, without an answer's budget; a chat counts its messages."""
+    first = samples(1)[0]
+    asked = config(generation={"max_tokens": 64}, engine={"context": 300})
+
+    def takes(room, **form):
+        return without_room(asked, [replace(first, form=Form(**form))], room) == []
+
+    texts = (Continuation("x" * 800, "y" * 40), Continuation("x" * 800, "y" * 80))
+    assert takes(220, continuations=texts)
+    assert not takes(219, continuations=texts)
+    assert takes(1, continuations=(Continuation(None, "x" * 8000),))
+    assert takes(264, prompt="x" * 800)
+    assert not takes(263, prompt="x" * 800)
+    served = config(engine={"kind": "ollama", "context": 300}, generation={"max_tokens": 64})
+    long = [replace(first, form=Form(continuations=texts, choices=("A", "B")))]
+    assert without_room(served, long, 219) == []
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ def command(console: Console, config: RunConfig) -> None:
     # Fewer questions find no difference at all, not even one of all that the models disagree on.
     fewest = {share: needed_items(share, share, alpha=alpha) for share in _DISCORDANCES}
     cut = truncation.in_earlier_runs(config, samples, config.output)
-    crowded = truncation.without_room(config, samples)
+    crowded = truncation.without_room(config, samples, memory.profile.context)
     plan: dict[str, Any] = {
         "samples": len(samples),
         "categories": dict(sorted(Counter(sample.category for sample in samples).items())),
@@ -88,7 +88,13 @@ def command(console: Console, config: RunConfig) -> None:
     if crowded:
         names = ", ".join(crowded[:_NAMED])
         console.line(
-            text("cli.plan.context_short", count=len(crowded), names=names), style="yellow"
+            text(
+                "cli.plan.context_short",
+                count=len(crowded),
+                names=names,
+                context=memory.profile.context,
+            ),
+            style="yellow",
         )
     training = config.b.finetune
     if training is not None:

@@ -98,12 +98,34 @@ def in_noise_floor(journal: Journal, arm: Arm) -> Cut:
     return Cut(len(given), given.count(Status.TRUNCATED))
 
 
-def without_room(config: RunConfig, samples: Iterable[Sample]) -> list[str]:
-    """Ids of questions whose prompt and budget are together longer than the context, roughly."""
-    return [
-        sample.id
-        for sample in samples
-        if sum(len(message.content.encode()) for message in sample.messages) / _BYTES_A_TOKEN
-        + (sample.max_tokens or config.generation.max_tokens)
-        > config.engine.context
-    ]
+def without_room(
+    config: RunConfig, samples: Iterable[Sample], context: int | None = None
+) -> list[str]:
+    """Ids of questions that are, with what is to come behind them, longer than the context.
+
+    Roughly: from the bytes of what is sent. `context` is what the models will be loaded with, in
+    tokens, where it is known; it may be less than the config asks for.
+    """
+    room = config.engine.context if context is None else context
+    return [sample.id for sample in samples if _tokens(config, sample) > room]
+
+
+def _tokens(config: RunConfig, sample: Sample) -> float:
+    """Estimate the tokens that a question takes in the context, its answer included."""
+    form = sample.form
+    # Only the embedded engine is asked in the question's own form; a server gets the messages.
+    if form is not None and config.engine.kind == "embedded":
+        if form.continuations:
+            # A text without a context is measured in windows, and always fits.
+            behind = [one for one in form.continuations if one.context is not None]
+            pairs = (len(f"{one.context}{one.text}".encode()) for one in behind)
+            return max(pairs, default=0) / _BYTES_A_TOKEN
+        sent = [form.prompt] if form.prompt is not None else _contents(sample)
+    else:
+        sent = _contents(sample)
+    size = sum(len(text.encode()) for text in sent) / _BYTES_A_TOKEN
+    return size + (sample.max_tokens or config.generation.max_tokens)
+
+
+def _contents(sample: Sample) -> list[str]:
+    return [message.content for message in sample.messages]
