@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import TYPE_CHECKING
 
 import psutil
@@ -12,6 +13,7 @@ from so8t.domain.exchange import Arm, Decoding, EngineRequest, Message, ServedMo
 from so8t.engines.embedded import EmbeddedEngine
 from so8t.examples import DEMO
 from so8t.models.gguf_convert import convert
+from so8t.pipeline import estimate
 from so8t.pipeline.estimate import MemoryEstimate, estimate_memory
 from so8t.pipeline.planning import resolve_sources
 
@@ -38,6 +40,20 @@ def estimated(a: dict, b: dict, *, kind: str = "embedded", **engine) -> MemoryEs
         }
     )
     return estimate_memory(config, resolve_sources(config))
+
+
+@pytest.mark.parametrize(
+    ("free", "most"), [(64 << 20, 4 << 20), (4 << 30, 256 << 20), (0, 1 << 20)]
+)
+def test_measuring_the_bandwidth_takes_little_of_what_is_free(monkeypatch, free, most):
+    """A sixteenth of the free memory, 256 MiB at most and 1 MiB at least."""
+    monkeypatch.setattr(estimate, "available_memory", lambda: free)
+    tracemalloc.start()
+    try:
+        assert estimate.memory_bandwidth() > 0
+        assert tracemalloc.get_traced_memory()[1] == pytest.approx(most, rel=0.05)
+    finally:
+        tracemalloc.stop()
 
 
 def test_slots_and_context_cost_their_kv_cache(gguf):

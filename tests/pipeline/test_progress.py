@@ -19,7 +19,7 @@ from so8t.pipeline.attendance import Attendance, Outbox
 from so8t.pipeline.progress import Silent
 from so8t.pipeline.progress_log import CHECKLIST, LOG, TABLE, ProgressLog, read_log
 from so8t.pipeline.progress_state import read_live, read_progress
-from so8t.pipeline.progress_text import interruption_line
+from so8t.pipeline.progress_text import interruption_line, summary_lines
 from so8t.pipeline.rundir import open_run
 from so8t.pipeline.sessions import CRASHED
 from so8t.report.text import Text
@@ -104,6 +104,47 @@ def test_an_undisturbed_run_is_counted(run):
     assert [phase.state for phase in progress.phases] == ["done", "done", "done", "started"]
     assert [phase.seconds for phase in progress.phases] == [60, 60, 60, None]
     assert progress.interruptions == ()
+
+
+def test_a_pause_is_told_with_its_reason_and_no_time_left(run):
+    """Level, why and since when; nobody knows how long a pause lasts; a new start knows none."""
+    run.session("one")
+    run.phase(Phase.BENCHMARK)
+    run.answer(4, every=30)
+    assert read_progress(run.journal, held=True).load is None
+    run.journal.event("resources_adjusted", reason="others_work", before=4, after=1, squeeze=0)
+    low = read_progress(run.journal, held=True)
+    assert (low.load.level, low.load.reason) == (1, "others_work")
+    assert low.eta_seconds is not None
+    run.clock.pass_(600)
+    since = run.clock.now
+    run.journal.event("resources_adjusted", reason="quiet_hours", before=1, after=0, squeeze=0)
+    run.clock.pass_(600)
+    run.journal.event("resources_adjusted", reason="memory_tight", before=0, after=0, squeeze=1)
+    paused = read_progress(run.journal, held=True)
+    assert (paused.load.level, paused.load.reason, paused.load.since) == (0, "quiet_hours", since)
+    assert paused.eta_seconds is None
+    assert paused.plain()["load"]["reason"] == "quiet_hours"
+    clock = f"{since.astimezone():%H:%M}"
+    assert f"Paused since {clock}: quiet hours" in summary_lines(paused, Text("en"))
+    assert read_progress(run.journal, held=False).load is None
+    run.journal.event("resources_adjusted", reason="resumed", before=0, after=1, squeeze=1)
+    assert read_progress(run.journal, held=True).load.level == 1
+    run.session("two", last_written=run.clock.now)
+    assert read_progress(run.journal, held=True).load is None
+
+
+def test_a_paused_training_is_told_as_a_pause(run):
+    """A training counts no answers in flight: its pause is known, and ends with its own event."""
+    run.session("one")
+    run.phase(Phase.PREPARE_B)
+    on, off = {"paused": True}, {"paused": False}
+    step = {"step": 3}
+    run.journal.event("training_setting", reason="memory_critical", before=off, after=on, **step)
+    paused = read_progress(run.journal, held=True).load
+    assert (paused.level, paused.reason) == (0, "memory_critical")
+    run.journal.event("training_setting", reason="resumed", before=on, after=off, **step)
+    assert read_progress(run.journal, held=True).load is None
 
 
 def test_the_time_left_survives_a_reboot(run):

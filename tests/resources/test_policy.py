@@ -206,6 +206,11 @@ def test_quiet_hours_hold_and_end():
     assert play(idle * 12, State(level=0), pause, time(19))[0][-1].level >= 1
 
 
+def test_quiet_hours_from_a_time_to_the_same_time_are_all_day():
+    """09:00 to 09:00 is the whole day, and not no time at all."""
+    assert all(Quiet(time(9), time(9)).holds(time(hour)) for hour in range(24))
+
+
 def test_on_battery_the_run_keeps_low_and_then_still():
     """On battery one answer at a time; nearly empty, none."""
     states, _ = play([{"battery": 0.6, "on_battery": True}], State(level=8))

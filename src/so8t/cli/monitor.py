@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,25 +12,48 @@ import click
 
 from so8t.cli.console import common, size
 from so8t.cli.wire import DEFAULT_CONFIG, read_config
+from so8t.config.load import load_resources
 from so8t.config.schema import Resources
+from so8t.errors import PrerequisiteError
 from so8t.resources.balancer import ResourceBalancer
 from so8t.resources.readings import METRICS
+from so8t.system.files import check_writable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from so8t.cli.console import Console
+    from so8t.resources.balancer import Adjustment
     from so8t.resources.readings import Sample
 
 _SHARES = ("cpu", "cpu_own", "cpu_others", "memory", "pressure", "gpu", "gpu_memory", "gpu_others")
+
+
+def _finite(_context: click.Context, _option: click.Parameter, value: float | None) -> float | None:
+    if value is not None and not math.isfinite(value):
+        raise click.BadParameter(f"{value} is no time.")
+    return value
 
 
 @click.command("monitor")
 @click.option(
     "--config",
     type=click.Path(path_type=Path),
-    help="Take thresholds and interval from this config (default: so8t.yaml, if it is here).",
+    help="Take thresholds and interval from this config, or from a file with `resources:` alone "
+    "(default: so8t.yaml, if it is here).",
 )
-@click.option("--duration", type=click.FloatRange(min=0), help="End after so many seconds.")
-@click.option("--interval", type=click.FloatRange(min=0.1), help="Seconds between two looks.")
+@click.option(
+    "--duration",
+    type=click.FloatRange(min=0),
+    callback=_finite,
+    help="End after so many seconds.",
+)
+@click.option(
+    "--interval",
+    type=click.FloatRange(min=0.1),
+    callback=_finite,
+    help="Seconds between two looks.",
+)
 @click.option(
     "--history",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -46,13 +72,24 @@ def command(
     Ends with Ctrl-C or after --duration, with a summary.
     """
     wanted = config or (DEFAULT_CONFIG if DEFAULT_CONFIG.exists() else None)
-    settings = Resources() if wanted is None else read_config(wanted).resources
+    settings = _settings(wanted)
+    if history is not None:
+        # Before the watch, and not after a night of it.
+        with _writing(history):
+            check_writable(history)
     if interval is not None:
         settings = settings.model_copy(update={"interval": interval})
+    step: list[str] = []
     with console.live() as show:
 
         def told(sample: Sample) -> None:
-            show(_lines(console, sample, balancer.check_thresholds()), sample.asdict())
+            steps = balancer.take_adjustments()
+            step[:] = [_step(console, one) for one in steps] or step
+            lines = _lines(console, sample, balancer.check_thresholds())
+            taken = [
+                {"reason": one.reason, "before": one.before, "after": one.after} for one in steps
+            ]
+            show([*lines, *step], sample.asdict() | {"steps": taken})
 
         balancer = ResourceBalancer(settings, keep=told)
         try:
@@ -65,7 +102,8 @@ def command(
         if console.as_json:
             show([], {"summary": summary})
     if history is not None:
-        balancer.save_metrics_history(history)
+        with _writing(history):
+            balancer.save_metrics_history(history)
     console.table(
         (console.text("cli.monitor.head"), "min", "mean", "p95", "max"),
         [(name, *(_shown(name, value) for value in found.values()))
@@ -73,9 +111,41 @@ def command(
     )  # fmt: skip
 
 
+def _settings(config: Path | None) -> Resources:
+    if config is None:
+        return Resources()
+    return read_config(config).resources if config.is_dir() else load_resources(config)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise PrerequisiteError(
+            f"{path} cannot be written: {error.strerror or error}.",
+            hint="give --history a path in a directory of your own",
+        ) from error
+
+
+def _step(console: Console, step: Adjustment) -> str:
+    text = console.text
+    told = text(
+        "cli.note.resources_adjusted",
+        reason=text.known("reason", step.reason),
+        before=step.before,
+        after=step.after,
+    )
+    return f"  {_clock(step.sample)}  {told}"
+
+
+def _clock(sample: Sample) -> str:
+    return f"{datetime.fromtimestamp(sample.at, UTC).astimezone():%H:%M:%S}"
+
+
 def _lines(console: Console, sample: Sample, over: dict[str, bool | None]) -> list[str]:
     text = console.text
-    lines = [f"{text('cli.monitor.head')}  {_bar(sample)}".rstrip()]
+    lines = [f"{_clock(sample)}  {text('cli.monitor.head')}  {_bar(sample)}".rstrip()]
     for name in _SHARES:
         value = sample.metric(name)
         if value is not None:

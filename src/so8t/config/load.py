@@ -8,12 +8,12 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from so8t.config.schema import DEFAULT_SUITE, RunConfig
+from so8t.config.schema import DEFAULT_SUITE, Resources, RunConfig
 from so8t.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -41,6 +41,21 @@ def load_config(path: Path, overrides: dict[str, Any] | None = None) -> RunConfi
     except ValidationError as error:
         raise _explain(error, document, path) from None
     return _absolute(config, path.resolve().parent)
+
+
+def load_resources(path: Path) -> Resources:
+    """Read the section `resources` of a config file, which may have no other.
+
+    Raises ConfigError as `load_config` does.
+    """
+    document = _parse(path)
+    if set(document) != {"resources"}:
+        return load_config(path).resources
+    try:
+        found = TypeAdapter(dict[str, Resources]).validate_python(_plain(document))
+    except ValidationError as error:
+        raise _explain(error, document, path) from None
+    return found["resources"]
 
 
 def config_schema() -> str:
@@ -141,11 +156,11 @@ def _complaint(detail: ErrorDetails, document: CommentedMap) -> tuple[int, int, 
     return line, column, f"{where}{message}{shown}."
 
 
-_BRANCHES = ("constrained-int", "int", "literal['auto']", "function-after")
+_BRANCHES = ("constrained-int", "literal['auto']", "function-after")
 
 
 def _is_step(part: str | int) -> bool:
-    return isinstance(part, int) or not part.startswith(_BRANCHES)
+    return isinstance(part, int) or not (part == "int" or part.startswith(_BRANCHES))
 
 
 def _position(document: CommentedMap, location: Sequence[str | int]) -> tuple[int, int]:

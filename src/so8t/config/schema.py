@@ -423,7 +423,9 @@ class QuietHours(_Strict):
     """Hours, local time, in which the run keeps low or still."""
 
     start: str = Field(pattern=_TIME_OF_DAY, description='"09:00"')
-    end: str = Field(pattern=_TIME_OF_DAY, description='"18:00"; may be past midnight')
+    end: str = Field(
+        pattern=_TIME_OF_DAY, description='"18:00"; may be past midnight; equal to start: all day'
+    )
     do: Literal["low", "pause"] = Field(
         default="low", description="low: one answer at a time; pause: nothing new is asked"
     )

@@ -41,6 +41,25 @@ _FULL = {"memory_critical", "memory_filling_fast"}
 _LOOK = 0.25
 
 
+def wait_to_begin(balancer: ResourceBalancer, note: Note, stop: StopRequest) -> None:
+    """Wait while nothing new may be begun; the pause and its end are recorded as steps.
+
+    Raises Interrupted when a stop is asked for meanwhile.
+    """
+    balancer.wait_for_a_look()
+    if balancer.level:
+        return
+    steps = [step for step in balancer.take_adjustments() if step.after == 0 != step.before]
+    while True:
+        for step in steps:
+            _tell(note, step, step.before, step.after)
+        if balancer.level:
+            return
+        stop.check()
+        stop.wait(_LOOK)
+        steps = balancer.take_adjustments()
+
+
 class Balancing:
     """The balancer as the runner uses it: how many answers, which way to load, when to wait.
 
@@ -145,14 +164,7 @@ class Balancing:
         self._observe()
 
     def _adjusted(self, step: Adjustment, before: int, after: int) -> None:
-        self._note(
-            ADJUSTED,
-            reason=step.reason,
-            before=before,
-            after=after,
-            squeeze=step.squeeze,
-            seen=seen(step.sample),
-        )
+        _tell(self._note, step, before, after)
         self._to_observe = (self._clock(), step, self._rate())
 
     def _after_critical(self) -> None:
@@ -229,6 +241,17 @@ class Balancing:
         start = now - _RATE_OVER if since is None else since
         recent = [tokens for at, tokens in self._rates if at > start]
         return round(sum(recent) / (now - start), 1) if recent and now > start else None
+
+
+def _tell(note: Note, step: Adjustment, before: int, after: int) -> None:
+    note(
+        ADJUSTED,
+        reason=step.reason,
+        before=before,
+        after=after,
+        squeeze=step.squeeze,
+        seen=seen(step.sample),
+    )
 
 
 def seen(sample: Sample) -> dict[str, Any]:

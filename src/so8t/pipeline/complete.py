@@ -14,6 +14,7 @@ from so8t.errors import Interrupted, SO8TError
 from so8t.journal.evidence import FROZEN, Evidence, freeze, gather
 from so8t.models.sources import ResolvedSource, resolve
 from so8t.pipeline import data_policy, leaks, planning, prepare, suites
+from so8t.pipeline.balance import wait_to_begin
 from so8t.pipeline.changes import registration_to_keep, settle_settings
 from so8t.pipeline.hf_results import write_hf_results
 from so8t.pipeline.judging import Judging, needs_judge
@@ -301,6 +302,9 @@ class CompleteAutomatedABPipeline:
     ) -> Result:
         for wait in (*self._config.recovery.waits(), None):
             self._stop.check()
+            # The benchmark waits between its answers, and knows its deadline.
+            if self._balancer is not None and phase is not Phase.BENCHMARK:
+                wait_to_begin(self._balancer, self._note, self._stop)
             self._journal.phase_step(phase, attempt, "started", inputs, {})
             self._reporter.phase(phase, "started", attempt=attempt)
             started = time.monotonic()

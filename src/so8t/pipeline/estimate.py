@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from so8t.engines.memory_needs import Shape
     from so8t.models.sources import ResolvedSource
 
-_PROBE_BYTES = 256 << 20
+# Far more than a processor keeps beside itself, and little of what is free: measuring must not be
+# what fills a small machine.
+_PROBE_BYTES, _LEAST_PROBE_BYTES = 256 << 20, 1 << 20
+_PROBE_SHARE = 1 / 16
 _SHORTEST_ANSWER = 4
 # A request costs this many seconds around its tokens even on a tiny model.
 _OVERHEAD_SECONDS = 0.005
@@ -111,14 +114,19 @@ def estimate_time(
 
 
 def memory_bandwidth() -> float:
-    """Bytes a second that one core reads from memory, measured now (the best of three)."""
-    block = np.ones(_PROBE_BYTES // 8, dtype=np.int64)
+    """Bytes a second that one core reads from memory, measured now (the best of three).
+
+    Where little memory is free the block is small, and a part of it may be read from a cache.
+    """
+    size = round(min(_PROBE_BYTES, available_memory() * _PROBE_SHARE)) // 8 * 8
+    size = max(_LEAST_PROBE_BYTES, size)
+    block = np.ones(size // 8, dtype=np.int64)
     best = float("inf")
     for _ in range(3):
         started = time.perf_counter()
         block.sum()
         best = min(best, time.perf_counter() - started)
-    return _PROBE_BYTES / best
+    return size / best
 
 
 def _weights(config: RunConfig, sources: dict[Arm, ResolvedSource], arm: Arm) -> int:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from so8t.domain.exchange import Status
 from so8t.domain.plan import NOISE_FLOOR, Phase
 from so8t.journal.evidence import repeats_of
+from so8t.pipeline.balance import ADJUSTED
 from so8t.pipeline.sessions import Interruption, Session, interruptions, read_sessions
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from so8t.journal.rows import AnswerTotal, PhaseRecord
     from so8t.journal.store import Journal
 
+#: A training's own steps; a pause is one.
+TRAINING_SETTING = "training_setting"
 #: What a run tells beside its journal: the unit that it works on (training steps, bytes).
 LIVE_FILE = "progress.json"
 _RECENT = 512
@@ -62,6 +65,18 @@ class Live:
 
 
 @dataclass(frozen=True, slots=True)
+class Load:
+    """How many answers may be in flight, 0 in a pause; why and since when.
+
+    In a training, which has no such number, only a pause is known.
+    """
+
+    level: int
+    reason: str
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """How far a run is. Times are in seconds; None is unknown, never zero.
 
@@ -70,7 +85,9 @@ class Progress:
         answers: first answers that stand, of both models; `planned` of them at most.
         reused: how many of them an earlier run gave.
         per_second: answers in a second of work, over the newest ones, across sessions.
-        eta_seconds: until everything is asked at that rate; a verdict may come before.
+        eta_seconds: until everything is asked at that rate; a verdict may come before. None in a
+            pause, whose end nobody knows.
+        load: what the balancer last changed in the process at work; None where it changed nothing.
         active_seconds: work in all sessions together.
 
     """
@@ -85,6 +102,7 @@ class Progress:
     per_second: float | None
     eta_seconds: float | None
     unit: Unit | None
+    load: Load | None
     prompt_tokens: int | None
     completion_tokens: int | None
     active_seconds: float
@@ -119,6 +137,9 @@ def read_progress(journal: Journal, *, held: bool) -> Progress:
     left = planned - answered - failed + _noise_floor_left(journal, totals)
     open_ = not complete and planned > 0
     run = journal.run
+    load = _load(journal, sessions[-1]) if held and sessions else None
+    paused = load is not None and load.level == 0
+    unit = _live(journal.directory, sessions) if held else None
     return Progress(
         run=run.name if run is not None else "",
         state=_state(complete=complete, held=held, any_work=bool(sessions)),
@@ -128,8 +149,9 @@ def read_progress(journal: Journal, *, held: bool) -> Progress:
         failed=failed,
         reused=sum(total.count for total in first if total.reused),
         per_second=rate,
-        eta_seconds=left / rate if open_ and rate else None,
-        unit=_live(journal.directory, sessions) if held else None,
+        eta_seconds=left / rate if open_ and rate and not paused else None,
+        unit=replace(unit, eta_seconds=None) if unit is not None and paused else unit,
+        load=load,
         prompt_tokens=_sum(total.prompt_tokens for total in asked),
         completion_tokens=_sum(total.completion_tokens for total in asked),
         active_seconds=sum(map(_length, sessions)),
@@ -183,6 +205,25 @@ def _noise_floor_left(journal: Journal, totals: Sequence[AnswerTotal]) -> int:
         return 0
     wanted = min(int(run.config["benchmark"]["noise_floor"]), journal.sample_count())
     return max(0, 2 * wanted - sum(total.count for total in totals if total.repeat == NOISE_FLOOR))
+
+
+def _load(journal: Journal, session: Session) -> Load | None:
+    """Return what the newest steps of a session led to."""
+    found: Load | None = None
+    steps = [*journal.events(ADJUSTED), *journal.events(TRAINING_SETTING)]
+    for step in sorted(steps, key=lambda one: one.seq):
+        if step.seq < session.seq:
+            continue
+        level = step.data["after"]
+        if step.kind == TRAINING_SETTING:
+            before, after = step.data["before"].get("paused"), level.get("paused")
+            if after and not before:
+                found = Load(0, step.data["reason"], step.at)
+            elif before and not after:
+                found = None
+        elif found is None or level != found.level:
+            found = Load(level, step.data["reason"], step.at)
+    return found
 
 
 def _length(session: Session) -> float:

@@ -19,6 +19,13 @@ def summary_lines(progress: Progress, words: Words) -> list[str]:
         + (words("progress.failed", count=progress.failed) if progress.failed else "")
         + (words("progress.reused", count=progress.reused) if progress.reused else "")
     ]
+    load = progress.load
+    if load is not None:
+        key = "progress.load" if load.level else "progress.paused"
+        since = f"{load.since.astimezone():%H:%M}"
+        lines.append(
+            words(key, level=load.level, since=since, reason=words(f"reason.{load.reason}"))
+        )
     unit = progress.unit
     if progress.state == "running" and unit is not None and unit.what != "answers":
         lines.append(

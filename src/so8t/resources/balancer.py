@@ -31,6 +31,7 @@ _NEAREST = 12  # samples that the policy sees
 _FRESH = 1.0  # seconds for which a reading answers who asks without a watch
 # A watch that failed is begun again after one interval, then two, four, ..., so many seconds.
 _LONGEST_WAIT = 60.0
+_FIRST_LOOK = 10.0  # seconds; a driver that hangs must not keep the run from its work
 _BLIND_AFTER = 4  # faults in a row after which nothing is known any more
 
 
@@ -102,6 +103,7 @@ class ResourceBalancer:
         self._reading = threading.Lock()
         self._read_at = 0.0
         self._faults = 0
+        self._looked = threading.Event()
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
         #: Why the watch failed the last time, None where it never did.
@@ -173,6 +175,11 @@ class ResourceBalancer:
             decision = decide(nearest, self._state, self._limits, self._local_time())
             return self._follow(decision, sample)
 
+    def wait_for_a_look(self) -> None:
+        """Wait until the watch, where there is one, has judged or failed for the first time."""
+        if self._thread is not None:
+            self._looked.wait(_FIRST_LOOK)
+
     def take_adjustments(self) -> list[Adjustment]:
         """Hand over the steps since the last call, oldest first, to whoever records them."""
         with self._lock:
@@ -209,6 +216,7 @@ class ResourceBalancer:
         while not self._stopped.is_set():
             self.adjust_resources()
             self._faults = 0
+            self._looked.set()
             if self._keep is not None:
                 self._keep(self._samples[-1])
             # From the time that was due, not from now: sampling must not slow the rhythm down.
@@ -271,6 +279,7 @@ class ResourceBalancer:
                 # The run tells of this where it records steps.
                 self.fault = error
                 self._faults += 1
+                self._looked.set()
                 self._go_blind()
                 doubled = self.settings.interval * 2 ** min(self._faults - 1, 10)
                 self._stopped.wait(min(doubled, max(_LONGEST_WAIT, self.settings.interval)))

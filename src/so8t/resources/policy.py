@@ -57,7 +57,10 @@ _TRY_AGAIN_AFTER = 600.0
 
 @dataclass(frozen=True, slots=True)
 class Quiet:
-    """Hours in which the run keeps low or still: local time, over midnight where `end` is less."""
+    """Hours in which the run keeps low or still: local time.
+
+    Over midnight where `end` is less than `start`, all day where they are equal.
+    """
 
     start: time
     end: time
@@ -65,7 +68,7 @@ class Quiet:
 
     def holds(self, now: time) -> bool:
         """Whether `now` is within the hours."""
-        if self.start <= self.end:
+        if self.start < self.end:
             return self.start <= now < self.end
         return now >= self.start or now < self.end
 

@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 from contextlib import contextmanager
+from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
@@ -42,6 +43,13 @@ def write_atomic(path: Path, data: bytes | str) -> None:
         handle.write(data.encode() if isinstance(data, str) else data)
         handle.flush()
         os.fsync(handle.fileno())
+
+
+def check_writable(path: Path) -> None:
+    """Raise OSError where `write_atomic` could put no file at `path`. Nothing is left there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}."):
+        pass
 
 
 @contextmanager
