@@ -17,7 +17,7 @@ from so8t.report.embedded import embed
 from so8t.report.grader_words import grader_words
 from so8t.report.query import Marks, load_view
 from so8t.report.redact import visible
-from so8t.report.text import Text, resolve_language
+from so8t.report.text import MINUS, Text, resolve_language
 from so8t.report.timeline import timelines
 from so8t.report.words import Words, names, verdict_words
 from so8t.system.files import write_atomic
@@ -109,6 +109,7 @@ def _context(view: View, text: Text) -> dict[str, Any]:
         "events": [(each.at, facts.event_words(each, text)) for each in view.occurrences],
         "timeline": timelines(view, text),
         "is_long": lambda said: len(said) > _LONG or said.count("\n") >= _LONG_LINES,
+        "logprob": lambda value: _logprob(value, text),
         "mark": lambda answer: _mark(answer, text),
         "mark_class": _mark_class,
         "grader_words": lambda reason, grader: grader_words(reason, grader, text),
@@ -135,6 +136,10 @@ def _words(view: View, text: Text) -> Words:
 def _when(at: datetime) -> str:
     """Write a time on the clock of the machine that writes the report; the page names the zone."""
     return f"{at.astimezone():%Y-%m-%d %H:%M}"
+
+
+def _logprob(value: float | None, text: Text) -> str:
+    return text("unknown") if value is None else f"{value:.2f}".replace("-", MINUS)
 
 
 def _mark(answer: AnswerView, text: Text) -> str:

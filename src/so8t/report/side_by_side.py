@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from so8t.domain.exchange import Arm
+from so8t.domain.measured import Lane
 from so8t.domain.thinking import redact
 from so8t.journal.columns import OPEN
 from so8t.journal.rows import AnswerRecord
+from so8t.report.options import measured_answer, measured_prompt, options
 from so8t.report.redact import shorten
 from so8t.report.view import AnswerView, SampleView, SideBySide
 
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from so8t.journal.columns import AnswerColumns
     from so8t.journal.store import Journal
 
+#: The engine that measures likelihoods where a question has continuations.
+_MEASURES = "embedded"
 #: Characters of one question or answer; the middle of a longer one is left out, and counted.
 LONGEST = 3_000
 # Small models fill their token budget with empty lines; two tell as much as fifty.
@@ -108,11 +112,16 @@ def _texts(journal: Journal, arm: Arm, wanted: np.ndarray) -> Iterator[tuple[int
 def _read(journal: Journal, position: int, marks: Marks) -> SampleView:
     (sample,) = journal.samples(position, position + 1)
     a, b = journal.answers(start=position, stop=position + 1)
-    return _sample(sample, _Both(position, a, b), marks)
+    engine = journal.run.config.get("engine", {}) if journal.run else {}
+    return _sample(sample, _Both(position, a, b), str(engine.get("kind")), marks)
 
 
-def _sample(sample: Sample, both: _Both, marks: Marks) -> SampleView:
+def _sample(sample: Sample, both: _Both, lane: str, marks: Marks) -> SampleView:
     reference = sample.reference
+    asked = [(m.role, m.content) for m in sample.messages]
+    prompt = measured_prompt(sample)
+    if prompt is not None and _by_likelihood(sample, both, lane):
+        asked = [("user", prompt)] if prompt else []
     return SampleView(
         position=both.position,
         id=sample.id,
@@ -120,27 +129,37 @@ def _sample(sample: Sample, both: _Both, marks: Marks) -> SampleView:
         category=sample.category,
         language=sample.language,
         grader=str(sample.grader.get("type", "")),
-        messages=tuple((m.role, _question(m.content, marks)) for m in sample.messages),
+        messages=tuple((role, _question(content, marks)) for role, content in asked),
         reference=None if reference is None else _question(reference, marks),
-        a=_answer_view(both.a, marks),
-        b=_answer_view(both.b, marks),
+        a=_answer_view(sample, both.a, marks),
+        b=_answer_view(sample, both.b, marks),
         side=both.side,
     )
 
 
-def _answer_view(answer: AnswerRecord, marks: Marks) -> AnswerView:
+def _by_likelihood(sample: Sample, both: _Both, lane: str) -> bool:
+    """Whether likelihoods were asked for; where neither answer tells, the run's engine does."""
+    given = (measured_answer(sample, one.reply.text) for one in (both.a, both.b))
+    lanes = {one.lane for one in given if one is not None}
+    return Lane.EXACT in lanes if lanes else lane == _MEASURES
+
+
+def _answer_view(sample: Sample, answer: AnswerRecord, marks: Marks) -> AnswerView:
+    measured = measured_answer(sample, answer.reply.text)
+    weighed = () if measured is None else options(sample, measured, answer.standing.counted)
     reason = answer.reply.reason
     if reason is None and answer.score is not None:
         reason = answer.score.reason
     return AnswerView(
         status=answer.reply.status,
-        text=_answer(answer.reply.text, marks),
+        text="" if weighed else _answer(answer.reply.text, marks),
         score=answer.standing.counted,
         # A grader may quote the answer, and the thinking with it.
         reason=None if reason is None else _answer(reason, marks),
         seconds=answer.reply.seconds,
         attempts=answer.attempts,
         reused=answer.reused_from is not None,
+        options=tuple(replace(one, text=_question(one.text, marks)) for one in weighed),
     )
 
 

@@ -99,10 +99,24 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
+class OptionView:
+    """A text that a model was to weigh, and its natural log likelihood; None where it is unknown.
+
+    `right` is known of questions whose task names the right option.
+    """
+
+    text: str
+    logprob: float | None
+    chosen: bool
+    right: bool
+
+
+@dataclass(frozen=True, slots=True)
 class AnswerView:
     """One answer as it is shown. `score` is the one that counts, None where it is missing.
 
-    `reused` answers were given in an earlier run under the same settings.
+    `reused` answers were given in an earlier run under the same settings. An answer that weighs
+    given texts has `options` in place of a text.
     """
 
     status: Status
@@ -112,6 +126,7 @@ class AnswerView:
     seconds: float | None
     attempts: int
     reused: bool
+    options: tuple[OptionView, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

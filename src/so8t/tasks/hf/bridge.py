@@ -274,12 +274,31 @@ def _samples(
                 origin=Origin.HF,
                 category=category,
                 language=language,
-                grader={**base, "doc_id": number, "doc": doc},
+                grader={
+                    **base,
+                    "doc_id": number,
+                    "doc": doc,
+                    **_right(task, its[0].doc, len(its)),
+                },
                 cluster=clusters.get(_shared(doc)),
                 **_question(task, its, doc, language),
             )
         )
     return samples
+
+
+def _right(task: Any, doc: Any, options: int) -> dict[str, list[int]]:
+    """Name the right options by their places; nothing where the task decides in its own way."""
+    if task.OUTPUT_TYPE != "multiple_choice" or callable(task.config.process_results):
+        return {}
+    found = task.doc_to_text(doc) if task.multiple_input else task.doc_to_target(doc)
+    if isinstance(found, str):
+        choices = task.doc_to_choice(doc)
+        found = choices.index(found) if found in choices else None
+    places = found if isinstance(found, list) else [found]
+    if all(isinstance(one, int) and 0 <= one < options for one in places):
+        return {"right": [int(one) for one in places]}
+    return {}
 
 
 def _is_binary(task: Any, metric: str, value: Any) -> bool:
