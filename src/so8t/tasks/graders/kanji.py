@@ -59,11 +59,14 @@ def _digits(piece: re.Match[str]) -> Fraction:
     return Fraction(int("".join(str(DIGITS[char]) for char in piece["kanji"])))
 
 
-# Words that begin or end with a kanji numeral and count nothing. A numeral in running text is
-# only looked at when there are no digits, so this list need not be long.
+# Words that begin or end with a kanji numeral and count nothing, or nothing certain (数百, 十数人).
+# A numeral in running text is only looked at when there are no digits, so this list need not be
+# long.
 NOT_A_NUMERAL = re.compile(
     r"一(?=緒|般|番|方|部|旦|切|応|致|定|種|体|気|見|覧|言|瞬|貫|律|連|層|環|概|因|助|端|面|括|生)"
     r"|二(?=次|重|度と)|三(?=角)|四(?=角|則|捨|半期|国|季|方)|五(?=十音|感|輪)|六(?=角)|七(?=夕)"
     r"|八(?=百屋)|九(?=州)|十(?=分(?!の)|字)|百(?=科|貨)|千(?=葉|代)"
     r"|(?<=統|唯|同|第|単|均|随|逐|画|専|択)[一二三四五六七八九十]|(?<=万が)一|(?<=不)十"
+    r"|(?:(?<=[何幾])|(?<=数)(?<![\u4e00-\u9fff]数))[十百千万億]"
+    r"|[十百千万億](?=数(?:[人個本枚年回冊件名匹台日十百千]))"
 )

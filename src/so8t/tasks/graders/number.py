@@ -11,6 +11,16 @@ from pydantic import Field
 
 from so8t.domain.sample import Score
 from so8t.errors import DataError
+from so8t.tasks.graders.expressions import (
+    MAY_DENY,
+    aside_behind,
+    is_denied,
+    joined_by,
+    of_an_expression,
+    operator_between,
+    read_box,
+    spaced_thousands,
+)
 from so8t.tasks.graders.numerals import Kind, Number, find_numbers, find_words, prepare
 from so8t.tasks.graders.spec import GraderSpec, require_reference
 from so8t.tasks.graders.text import LABEL, boxed
@@ -24,12 +34,14 @@ _FILLER = re.compile(
     [\s*_`"'「『(\[,、:$\\]*""",
     re.VERBOSE,
 )
-_NEGATED = re.compile(r"[^\n。.]{0,6}(?:では|じゃ)な|[^\n。.]{0,6}ではあり")
-# What may stand between two numbers of one expression: a unit and an operator.
-_OPERATOR = re.compile(
-    r"[ ]?[^\W\d_]{0,12}[)\]}]?[ ]?(?P<op>[-+*/×÷=≈~〜]|x|\bor\b|\bto\b|または|もしくは|あるいは)"
-    r"[ ]?[(\[$¥€£]{0,3}"
+# A lone "one" at the end of a short sentence is a number behind these: "It is one."
+_STATES = re.compile(
+    r"(?:^|[.!?\n])[^.!?\n]{0,40}(?:\b(?:is|are|was|were|be|equals?|makes?|gives?|leaves?)|=)"
+    r"[ ](?:(?:only|just|exactly)[ ])?$"
 )
+_SENTENCE_END = re.compile(r"[ ]?[.!]?\s*(?:$|\n)|[.!]\s")
+_SHORT = 60
+_TWO_GROUPS = re.compile(r"\d \d{3}(?!\d)")
 _EQUALS = "=≈"
 
 
@@ -41,7 +53,7 @@ class NumberGrader(GraderSpec):
     reference; both are 0 by default, and arithmetic is exact.
     """
 
-    rules: ClassVar[int] = 1
+    rules: ClassVar[int] = 2
 
     type: Literal["number"] = "number"
     tolerance: float = Field(default=0.0, ge=0, allow_inf_nan=False, description="absolute")
@@ -95,24 +107,60 @@ def answer_number(answer: str) -> Number | str:
     """Return the number that a reply gives as its answer, or a reason why there is none."""
     inside = boxed(answer)
     if inside is not None:
-        text = prepare(inside)
-        return _last_of(text, [*find_numbers(text)] or find_words(text))
-    text = prepare(answer)
+        return read_box(inside)
+    text = _with_thousands_joined(prepare(answer))
     numbers = find_numbers(text)
     words = find_words(text)
     labelled = _behind_label(text, sorted([*numbers, *words], key=lambda number: number.start))
     if labelled is not None:
         return labelled
+    if MAY_DENY.search(text):
+        numbers, words = _not_denied(text, numbers), _not_denied(text, words)
     certain = [number for number in numbers if number.kind is Kind.DIGITS]
     # "the last one" and 一人で count nothing beside digits, and little without them
     return _last_of(text, certain or numbers or _without_pronouns(words, text))
 
 
+def _with_thousands_joined(text: str) -> str:
+    """Read 1 234 as 1,234 where it is the whole reply, or all that a label points at."""
+    if not _TWO_GROUPS.search(text):
+        return text
+    found = spaced_thousands(text, 0)
+    if found is not None and "\n" not in text.strip():
+        places = [found]
+    else:
+        fillers = (_FILLER.match(text, label.end()) for label in LABEL.finditer(text))
+        places = [place for f in fillers if f and (place := spaced_thousands(text, f.end()))]
+    for start, stop in places:
+        text = text[:start] + text[start:stop].replace(" ", ",") + text[stop:]
+    return text
+
+
+def _not_denied(text: str, numbers: list[Number]) -> list[Number]:
+    """Leave out "not 5" and 5ではない, with the expression that each begins or ends."""
+    kept: list[Number] = []
+    index = 0
+    while index < len(numbers):
+        end = _chain_end(text, numbers, index)
+        if not is_denied(text, numbers[index].start, numbers[end].stop):
+            kept += numbers[index : end + 1]
+        index = end + 1
+    return kept
+
+
 def _without_pronouns(words: list[Number], text: str) -> list[Number]:
-    """Leave out a lone "one" unless it is all that the reply says."""
+    """Leave out a lone "one" unless the reply says little else, or a sentence states it."""
     if len(text.split()) <= len(words) + 1:
         return words
-    return [word for word in words if text[word.start : word.stop].lower() != "one"]
+    return [
+        word
+        for word in words
+        if text[word.start : word.stop].lower() not in ("one", "half")
+        or (
+            _STATES.search(text[max(0, word.start - _SHORT) : word.start])
+            and _SENTENCE_END.match(text, word.stop)
+        )
+    ]
 
 
 def _behind_label(text: str, numbers: list[Number]) -> Number | str | None:
@@ -127,9 +175,9 @@ def _behind_label(text: str, numbers: list[Number]) -> Number | str | None:
         if index == len(numbers) or numbers[index].start > stop:
             continue
         end = _chain_end(text, numbers, index)
-        if _NEGATED.match(text, numbers[end].stop):
+        if is_denied(text, numbers[index].start, numbers[end].stop):
             continue
-        result = _conclusion(text, numbers[index : end + 1])
+        result = _conclusion(text, numbers[index : end + 1], labelled=True)
     return result
 
 
@@ -138,34 +186,28 @@ def _last_of(text: str, numbers: list[Number]) -> Number | str:
     usable = [number for number in numbers if not number.enumerator] or numbers
     if not usable:
         return "no number in the reply"
+    usable = usable[: aside_behind(text, usable)]
     start = len(usable) - 1
-    while start > 0 and _between(text, usable[start - 1], usable[start]):
+    while start > 0 and operator_between(text, usable[start - 1], usable[start]):
         start -= 1
     return _conclusion(text, usable[start:])
 
 
 def _chain_end(text: str, numbers: list[Number], index: int) -> int:
     """Index of the last number of the expression that begins at `index`."""
-    while index + 1 < len(numbers) and _between(text, numbers[index], numbers[index + 1]):
+    while index + 1 < len(numbers) and operator_between(text, numbers[index], numbers[index + 1]):
         index += 1
     return index
 
 
-def _between(text: str, one: Number, other: Number) -> str | None:
-    """Return the operator that joins two neighbouring numbers, or None."""
-    gap = text[one.stop : other.start]
-    # the minus that was read as part of the second number, and did not make it negative
-    if text[other.start] == "-" and other.value >= 0:
-        gap += "-"
-    match = _OPERATOR.fullmatch(gap) if len(gap) <= 40 else None  # noqa: PLR2004 - a unit's length
-    return match["op"] if match else None
-
-
-def _conclusion(text: str, chain: list[Number]) -> Number | str:
+def _conclusion(text: str, chain: list[Number], *, labelled: bool = False) -> Number | str:
     """Return the value of an expression that ends in "= 8"; no other expression is an answer."""
-    if len(chain) == 1 or _between(text, chain[-2], chain[-1]) in tuple(_EQUALS):
-        return chain[-1]
-    return f"an expression, not a number: {text[chain[0].start : chain[-1].stop]}"[:120]
+    start, stop = chain[0].start, chain[-1].stop
+    if len(chain) == 1 or joined_by(text, chain[-2], chain[-1], _EQUALS):
+        if not of_an_expression(text, chain[-1], variables=labelled):
+            return chain[-1]
+        start, stop = max(0, chain[-1].start - 8), stop + 4
+    return f"an expression, not a number: {text[start:stop]}"[:120]
 
 
 def _shown(number: Number) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from enum import IntEnum
 from fractions import Fraction
@@ -42,11 +43,21 @@ class Number:
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
 _VULGAR = "¼½¾⅐⅑⅒⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"
 
+_TEXT = re.compile(r"\\(?:text|mathrm|mathbf|textbf|mbox)\s*\{([^{}]{0,200})\}")
 # Each of these needs a backslash or a brace: LaTeX, down to the characters that it prints.
 _LATEX: list[tuple[re.Pattern[str], str]] = [
-    (re.compile(r"\\[dtc]?frac\s*\{([^{}]{1,60})\}\s*\{([^{}]{1,60})\}"), r" \1/\2"),
-    (re.compile(r"\\[dtc]?frac\s*(\d)\s*(\d)"), r" \1/\2"),
-    (re.compile(r"\\(?:text|mathrm|mathbf|textbf|mbox)\s*\{([^{}]{0,200})\}"), r" \1"),
+    (_TEXT, r" \1"),  # in a fraction, and below around one
+    # a mixed number keeps its two parts apart; anything else, a minus above all, stays joined
+    (re.compile(r"(?<=[^\W_])(?:[ \t]|\\[,!;: ]){0,4}(?=\\[dtc]?frac)"), " "),
+    (
+        re.compile(
+            r"\\[dtc]?frac\s*\{((?:[^{}\\]|\\[^A-Za-z{}]){1,60})\}"
+            r"\s*\{((?:[^{}\\]|\\[^A-Za-z{}]){1,60})\}"
+        ),
+        r"\1/\2",
+    ),
+    (re.compile(r"\\[dtc]?frac\s*(\d)\s*(\d)"), r"\1/\2"),
+    (_TEXT, r" \1"),
     (re.compile(r"\{,\}"), ","),
     (re.compile(r"(?<=\d)\\[,!;: ](?=\d)"), ""),
     (re.compile(r"\\([$%])"), r"\1"),
@@ -58,8 +69,18 @@ _LATEX: list[tuple[re.Pattern[str], str]] = [
 _TYPESET: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
     # superscripts are exponents, not digits; NFKC would make 25 of 2⁵
     (re.compile(r"⁻?[⁰¹²³⁴-⁹]+"), lambda match: "^" + match[0].translate(_SUPERSCRIPTS)),
+    # a circled number marks a place in a list, unless it is all that a label or the reply says
+    (
+        re.compile(
+            r"(?P<label>\A[\s「『(（]{0,9}|(?:答え?|[解回正][答解]|番号|answer(?:[ ]is)?)"
+            r"[はがの:：=]?[ 「『(（]{0,3})"
+            r"(?P<circled>[①-⑳⑴-⒇])(?=[」』)）]?(?:です|だ|である|が正|\s{0,9}\Z|[。.]))",
+            re.IGNORECASE,
+        ),
+        lambda match: f"{match['label']} {unicodedata.numeric(match['circled']):.0f}",
+    ),
     (re.compile(r"[①-⑳⑴-⒇]"), " "),
-    (re.compile(rf"(?=[{_VULGAR}])"), " "),
+    (re.compile(rf"(?<=[0-9A-Za-z０-９{DIGIT_CLASS}{UNIT_CLASS}{_VULGAR}])(?=[{_VULGAR}])"), " "),
     # the spaces that typesetters put between thousands
     (re.compile(r"(?<=\d)[\u00a0\u2009\u202f](?=\d{3}(?!\d))"), ","),
 ]
@@ -73,6 +94,8 @@ _AFTER_NFKC: list[tuple[re.Pattern[str], str, bool]] = [
     (re.compile(r"(?<![A-Za-z])(?:minus|negative)\s+(?=[\d$.])", re.IGNORECASE), "-", True),
     (re.compile(r"マイナス(?=[\d〇一二三四五六七八九十百千])"), "-", False),
     (re.compile(r"(?<==)[ \t]{0,3}-[ \t]{1,3}(?=\d)"), " -", True),
+    (re.compile(r"(?<=[({\[])-[ \t]{1,3}(?=\d)|(?<!\d\$)(?<=\$)-[ \t]{1,3}(?=\d)"), "-", True),
+    (re.compile(r"(?<=\d)の(-?\d{1,4})乗(?!根)"), r"^\1", False),
     (re.compile(r"\b(USD|JPY|EUR|GBP|US|Rs\.?)(?=\d)"), r"\1 ", True),
 ]
 
@@ -124,6 +147,8 @@ _NUMBER = re.compile(
       | (?<![\w.])(?P<point>\.\d++)
       | (?P<kanji_point>[{DIGIT_CLASS}十]++[・点][{DIGIT_CLASS}]++)
       | (?P<kanji>{_KANJI})
+      | (?P<zero>(?<![ァ-ヺー])ゼロ(?![ァ-ヺー]|より|以|から|か|に近))
+      | (?P<half>半分(?=です|だ(?!け)|である|[にと]なり|\s{{0,9}}(?:[。.」』)]|\Z)))
     )
     (?P<suffix>[ ]?(?:%|percent\b|per[ ]cent\b|パーセント)
       | [ ]?(?:hundred|thousand|million|billion|trillion)\b
@@ -140,6 +165,9 @@ _SCALES = {
 }
 _CURRENCY_SCALES = {"k": 1000, "m": 10**6, "b": 10**9, "bn": 10**9}
 _OPERAND_END = re.compile(r"(?:[A-Za-z_]|[0-9)\]}%°]\s*)$")
+# 数100人 and 何千: some hundreds, some thousands; a kanji before 数 makes another word (人数)
+_ROUND = re.compile(r"10+")
+_SEVERAL = re.compile(r"(?:^|[^\u4e00-\u9fff])数$|[何幾]$")
 _ENUMERATOR_BEFORE = re.compile(
     r"(?:^|\n)[ \t#>*-]*(?:\(|(?:step|ステップ|手順|case|part|question|problem)\s*#?)?$",
     re.IGNORECASE,
@@ -161,10 +189,9 @@ def _read(text: str, match: re.Match[str]) -> Number | None:
     """Turn a match into a number; None for a word with a numeral in it or a number without end."""
     if len(match[0]) > _MAX_DIGITS:
         return None
-    kind = Kind.KANJI if match["kanji"] or match["kanji_point"] else Kind.DIGITS
-    if kind is Kind.KANJI and NOT_A_NUMERAL.search(
-        text[max(0, match.start() - 2) : match.end() + 3], min(2, match.start())
-    ):
+    in_kanji = match["kanji"] or match["kanji_point"] or match["zero"] or match["half"]
+    kind = Kind.KANJI if in_kanji else Kind.DIGITS
+    if _counts_nothing(text, match, kind):
         return None
     value = _value(match)
     if value is None:
@@ -197,6 +224,16 @@ def _read(text: str, match: re.Match[str]) -> Number | None:
     return Number(value, percent, match.start(), stop, kind, enumerator)
 
 
+def _counts_nothing(text: str, match: re.Match[str], kind: Kind) -> bool:
+    """Tell whether the numeral is a part of a word, or of one that counts nothing certain."""
+    start = max(0, match.start() - 2)
+    if kind is Kind.KANJI:
+        word = NOT_A_NUMERAL.search(text[start : match.end() + 3], match.start() - start)
+        return word is not None and start + word.start() < match.end()
+    round_number = match["arabic"] and _ROUND.fullmatch(match["arabic"])
+    return bool(round_number and _SEVERAL.search(text[start : match.start()]))
+
+
 def _value(match: re.Match[str]) -> Fraction | None:
     """Give the unsigned value of a match without its suffix."""
     if match["arabic"]:
@@ -219,6 +256,8 @@ def _japanese_value(match: re.Match[str]) -> Fraction | None:
     if match["kanji_point"]:
         whole, _, decimals = match["kanji_point"].replace("点", "・").partition("・")
         return _sum(_atom(whole), 1, _atom(decimals), 10 ** len(decimals))
+    if match["zero"] or match["half"]:
+        return Fraction(0) if match["zero"] else Fraction(1, 2)
     return _atom(match["kanji"])
 
 
@@ -275,9 +314,20 @@ _TENS_EN = {
         ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"], start=2
     )
 }
+_PARTS_EN = {
+    word: value
+    for value, word in enumerate(
+        ["half", "third", "quarter", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth"],
+        start=2,
+    )
+} | {"halve": 2, "fourth": 4, "hundredth": 100, "thousandth": 1000}
 _WORD = "|".join((*_UNITS_EN, *_TENS_EN, *_SCALES))
 _WORDS = re.compile(
-    rf"\b(minus |negative )?((?:{_WORD})(?:(?:[ -]|[ ]and[ ])(?:{_WORD}))*+)\b", re.IGNORECASE
+    rf"""\b(?P<sign>minus[ ]|negative[ ])?
+    (?:(?P<whole>(?:{_WORD})(?:(?:[ -]|[ ]and[ ])(?:{_WORD}))*+)\b
+        (?:(?P<more>[ ]and[ ](?:a|one)[ -]|[ -])(?P<part>{"|".join(_PARTS_EN)})(?P<plural>s?)\b)?
+      | (?<!in[ ])(?P<half>half)(?=\s{{0,9}}(?:[.!*)\]]|\Z)))""",
+    re.IGNORECASE | re.VERBOSE,
 )
 
 
@@ -285,10 +335,21 @@ def find_words(text: str) -> list[Number]:
     """Give the numbers that a prepared text spells out in English, in order."""
     found = []
     for match in _WORDS.finditer(text):
-        value = _words_value(re.split(r" and |[ -]", match[2].lower()))
+        value: Fraction | int | None = Fraction(1, 2)
+        stop = match.end()
+        if match["whole"]:
+            value = _words_value(re.split(r" and |[ -]", match["whole"].lower()))
+            if value is not None and match["part"]:
+                part = Fraction(1, _PARTS_EN[match["part"].lower()])
+                if len(match["more"]) > 1:
+                    value += part
+                elif bool(match["plural"]) == (value != 1):
+                    value *= part
+                else:  # the twenty-fifth is an ordinal number
+                    stop = match.end("whole")
         if value is not None:
-            value = -value if match[1] else value
-            found.append(Number(Fraction(value), False, *match.span(), Kind.WORDS))
+            value = -value if match["sign"] else value
+            found.append(Number(Fraction(value), False, match.start(), stop, Kind.WORDS))
     return found
 
 

@@ -22,10 +22,11 @@ class Keywords(GraderSpec):
 
     Compared after NFKC and case folding. A keyword that begins or ends with a letter or digit of
     an alphabet with spaces between words begins or ends a word there: "cat" is not in
-    "concatenate", 猫 is in 黒猫は.
+    "concatenate", 猫 is in 黒猫は. A number at either end is a whole number there: "3" is not in
+    "3.5", "100" not in "1,100". "C" is neither in "C++" nor in "C#".
     """
 
-    rules: ClassVar[int] = 1
+    rules: ClassVar[int] = 2
 
     type: Literal["keywords"] = "keywords"
     any: list[str] = Field(default=[], description="at least one of these")
@@ -76,6 +77,15 @@ _WORD = "0-9a-z_\u00df-\u024f\u0370-\u052f"
 def _keyword_pattern(keyword: str) -> re.Pattern[str]:
     left = rf"(?<![{_WORD}])" if re.match(rf"[{_WORD}]", keyword) else ""
     right = rf"(?![{_WORD}])" if re.search(rf"[{_WORD}]$", keyword) else ""
+    if re.match(r"[0-9]", keyword):
+        left += r"(?<![0-9]\.)"
+    if re.match(r"[0-9]{3}(?![0-9])", keyword):
+        left += r"(?<![0-9],)"
+    if re.search(r"[0-9]$", keyword):
+        right += r"(?!\.[0-9]|,[0-9]{3}(?![0-9]))"
+    elif right:
+        # A+B has an A in it; A+ is another mark, and C++ and C# are other languages
+        right += r"(?!\+\+|[+#](?![\w(]))"
     return re.compile(left + re.escape(keyword) + right)
 
 
