@@ -60,6 +60,16 @@ def test_each_step_is_marked_where_it_was_taken(tmp_path):
         assert tree.find(f"{SVG}desc").text.count(":") >= 2  # the times are read out too
 
 
+def test_a_mark_tells_level_and_reason(tmp_path):
+    """Each mark has a title with its time, the level that it led to and why; so has the text."""
+    for tree in drawn(recorded(tmp_path)):
+        groups = [g for g in tree.iter(f"{SVG}g") if g.find(f"{SVG}line") is not None]
+        told = [g.find(f"{SVG}title").text for g in groups]
+        assert len(told) == 2
+        assert all(re.fullmatch(r"\d\d:\d\d \(3: memory is filling\)", one) for one in told)
+        assert all(one in tree.find(f"{SVG}desc").text for one in told)
+
+
 def test_without_steps_nothing_is_marked(tmp_path):
     """A run that the balancer left alone has its lines and no marks."""
     trees = drawn(recorded(tmp_path, steps=()))

@@ -12,6 +12,7 @@ import pytest
 
 from so8t.resources import amd, apple
 from so8t.resources.nvidia import parse_smi, throttle_words
+from so8t.resources.readings import Gpu
 from so8t.resources.sensors import Sensors, descendants
 from so8t.system.memory import kills_for_memory, memory_pressure, memory_rooms
 
@@ -180,3 +181,16 @@ def test_a_battery_that_cannot_be_read_is_a_reading_that_failed(monkeypatch):
     assert sample.battery is sample.on_battery is None
     assert sample.unreadable["battery"] == "no such device"
     assert sample.memory is not None
+
+
+def test_what_a_card_does_not_tell_is_named(monkeypatch):
+    """A card that is silent about its heat: no figure, and the sample says whose fault it is."""
+    card = Gpu(0, utilization=0.5, memory_used=1, memory_total=2, power=9.0, throttled=())
+    sensors = Sensors()
+    monkeypatch.setattr(sensors._nvidia, "read", lambda _own: (card,))
+    monkeypatch.setattr(sensors._amd, "read", tuple)
+    sample = sensors.read()
+    sensors.close()
+    assert sample.temperature is None
+    told = "its driver does not tell: temperature, others_utilization"
+    assert sample.unreadable["gpu 0"] == told

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from so8t.report.text import Text
-    from so8t.report.view import ResourcePoint, View
+    from so8t.report.view import Occurrence, ResourcePoint, View
 
     Scale = Callable[[float], float]
 
@@ -30,12 +30,12 @@ def timelines(view: View, text: Text) -> list[Markup]:
     """Draw the machine's load in both layouts; nothing where fewer than two points are known."""
     if len(view.resources) < 2:  # noqa: PLR2004 - a line needs two points
         return []
-    steps = [event.at for event in view.occurrences if event.kind in _STEPS]
+    steps = [event for event in view.occurrences if event.kind in _STEPS]
     return [_timeline(view.resources, steps, text, layout) for layout in (WIDE, NARROW)]
 
 
 def _timeline(
-    points: Sequence[ResourcePoint], steps: Sequence[datetime], text: Text, layout: Layout
+    points: Sequence[ResourcePoint], steps: Sequence[Occurrence], text: Text, layout: Layout
 ) -> Markup:
     left, right = _LEFT, layout.width - _RIGHT
     bottom = _HEIGHT - _BOTTOM
@@ -54,9 +54,9 @@ def _timeline(
     for share in (0.0, 0.5, 1.0):
         parts.append(line("grid" if share else "zero", left, y(share), right, y(share)))
         parts.append(letters("tick", left - 8, y(share) + 4, f"{share * 100:g}", "end"))
-    for at in steps:
-        where = x(at.timestamp())
-        parts.append(line("step", where, _TOP, where, bottom))
+    for step in steps:
+        where = x(step.at.timestamp())
+        parts.append(_marked(line("step", where, _TOP, where, bottom), _step(step, text)))
     parts += [tag("path", f"series {name}", d=_path(points, name, x, y)) for name in shown]
     for end, anchor in ((first, "start"), (last, "end")):
         clock = f"{datetime.fromtimestamp(end, UTC).astimezone():%H:%M}"
@@ -71,6 +71,19 @@ def _timeline(
     return Markup("").join(parts)
 
 
+def _step(step: Occurrence, text: Text) -> str:
+    """Say when a step was, what level it led to, where it has one, and why."""
+    level, reason = step.data.get("after"), step.data.get("reason")
+    words = "" if reason is None else text.known("reason", str(reason))
+    led_to = f"{level}: {words}" if isinstance(level, int) else words
+    return f"{step.at.astimezone():%H:%M}" + (f" ({led_to})" if led_to else "")
+
+
+def _marked(drawn: Markup, words: str) -> Markup:
+    """Give an element a title, which a pointer over it shows."""
+    return Markup("<g>{}<title>{}</title></g>").format(drawn, words)
+
+
 def _path(points: Sequence[ResourcePoint], name: str, x: Scale, y: Scale) -> str:
     known = [(point.at, point.figures[name]) for point in points if name in point.figures]
     usual = (points[-1].at - points[0].at) / len(points)
@@ -83,7 +96,7 @@ def _path(points: Sequence[ResourcePoint], name: str, x: Scale, y: Scale) -> str
 
 
 def _spoken(
-    points: Sequence[ResourcePoint], steps: Sequence[datetime], shown: Sequence[str], text: Text
+    points: Sequence[ResourcePoint], steps: Sequence[Occurrence], shown: Sequence[str], text: Text
 ) -> str:
     said = []
     for name in shown:
@@ -91,6 +104,6 @@ def _spoken(
         mean, most = (f"{value * 100:.0f}" for value in (sum(known) / len(known), max(known)))
         said.append(text("resources.desc", name=text(f"resources.{name}"), mean=mean, most=most))
     if steps:
-        times = ", ".join(f"{at.astimezone():%H:%M}" for at in steps[:_MOST_SPOKEN])
+        times = ", ".join(_step(step, text) for step in steps[:_MOST_SPOKEN])
         said.append(text("resources.steps", steps=times))
     return text("space").join(said)

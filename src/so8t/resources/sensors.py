@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _PROC = Path("/proc")
 # Looking through all processes for a server's name is dear; servers come and go rarely.
 _SERVERS_EVERY = 60.0
+# What the combined figures and the balancer rest on.
+_OF_A_CARD = ("utilization", "memory", "temperature", "power", "throttled", "others_utilization")
 
 
 class Sensors:
@@ -86,8 +88,12 @@ class Sensors:
             faults = (self._nvidia.fault, self._amd.fault)
             unreadable["gpu"] = "; ".join(fault for fault in faults if fault) or "no card"
         for card in cards:
+            missing = [name for name in _OF_A_CARD if getattr(card, name) is None]
             if card.fault is not None:
                 unreadable[f"gpu {card.index}"] = card.fault
+            elif missing:
+                told = ", ".join(missing)
+                unreadable[f"gpu {card.index}"] = f"its driver does not tell: {told}"
         return cards
 
     def _busy(self) -> tuple[float, float]:
