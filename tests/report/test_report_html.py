@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import apsw
@@ -11,8 +12,13 @@ import pytest
 from ruamel.yaml import YAML
 
 from so8t.config.schema import RunConfig
+from so8t.domain.exchange import Arm
 from so8t.errors import JournalError, PrerequisiteError
-from so8t.report.html import write_report
+from so8t.journal.store import Journal
+from so8t.report.html import render, write_report
+from so8t.report.query import load_view
+from so8t.report.text import Text
+from so8t.report.view import Problem
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 
@@ -220,3 +226,15 @@ def test_no_journal_no_report(tmp_path):
     """Where there is no run the person is told so, without a traceback's worth of guessing."""
     with pytest.raises(PrerequisiteError, match="no journal"):
         write_report(tmp_path, "en")
+
+
+@pytest.mark.parametrize("language", ["en", "ja"])
+def test_what_does_not_fit_the_context_is_said_with_its_length(finished, language):
+    """The bare reason of the journal becomes words, with the tokens where they are known."""
+    with Journal(finished, readonly=True) as journal:
+        view = load_view(journal)
+    problems = [Problem(3, "s/3", Arm.A, "failed", "context", tokens) for tokens in (693, None)]
+    text = Text(language)
+    page = render(replace(view, problems=tuple(problems)), text)
+    assert f"<bdi>{text('failed.context_tokens', tokens=693, context=512)}</bdi>" in page
+    assert f"<bdi>{text('failed.context')}</bdi>" in page

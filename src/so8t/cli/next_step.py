@@ -27,7 +27,8 @@ def next_command(progress: Progress, directory: Path) -> str | None:
         registered = Registry(state_directory()).find(directory)
         lane = registered.lane if registered is not None else "all"
         return command_line("run", str(directory), *(() if lane == "all" else ("--lane", lane)))
-    if progress.failed:
+    # A question that is too long is as long the next time.
+    if progress.failed > progress.unfit:
         return command_line("retry", str(directory))
     return None if (directory / FILE_NAME).exists() else command_line("report", str(directory))
 

@@ -10,6 +10,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
+#: The reason of a reply to a question that is longer than the context. `prompt_tokens` is its
+#: length, where the engine tells.
+CONTEXT = "context"
+
 
 class Arm(StrEnum):
     """The two sides of the comparison."""

@@ -358,6 +358,20 @@ class AnswerRows(ChainedFile):
                     counts[arm, Status(status)] = count
         return counts
 
+    def failed_because(self, reason: str) -> int:
+        """How many failures stand for a reason, without those for the noise floor."""
+        found = self._connection.execute(
+            f"""
+            SELECT count(DISTINCT a.arm || (a.position * 1024 + a.repeat)) FROM answer a
+             WHERE a.repeat <> 1 AND a.status = 'failed' AND a.reason = ? {self._standing("a")}
+               AND NOT EXISTS (
+                SELECT 1 FROM answer b WHERE b.arm = a.arm AND b.repeat = a.repeat
+                   AND b.position = a.position AND b.seq > a.seq {self._standing("b")})
+            """,  # noqa: S608 - our own names
+            (reason,),
+        )
+        return sum(count for (count,) in found)
+
     def answers_under_other_settings(self, arm: Arm, settings: str) -> int:
         """How many answers of an arm were given under other settings than these."""
         (count,) = next(

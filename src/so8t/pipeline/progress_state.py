@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from so8t.domain.exchange import Status
+from so8t.domain.exchange import CONTEXT, Status
 from so8t.domain.plan import NOISE_FLOOR, Phase
 from so8t.journal.evidence import repeats_of
 from so8t.pipeline.balance import ADJUSTED
@@ -84,6 +84,7 @@ class Progress:
         state: empty, running, stopped or complete.
         answers: first answers that stand, of both models; `planned` of them at most.
         reused: how many of them an earlier run gave.
+        unfit: how many failed because their questions are longer than the context.
         per_second: answers in a second of work, over the newest ones, across sessions.
         eta_seconds: until everything is asked at that rate; a verdict may come before. None in a
             pause, whose end nobody knows.
@@ -109,6 +110,7 @@ class Progress:
     sessions: int
     interruptions: tuple[Interruption, ...]
     last_written: datetime | None
+    unfit: int = 0
 
     def plain(self) -> dict[str, Any]:
         """Return it as JSON-ready data; the form has a number."""
@@ -158,6 +160,7 @@ def read_progress(journal: Journal, *, held: bool) -> Progress:
         sessions=len(sessions),
         interruptions=tuple(interruptions(sessions, steps, journal.events("training_resumed"))),
         last_written=journal.last_written(),
+        unfit=journal.failed_because(CONTEXT) if failed else 0,
     )
 
 

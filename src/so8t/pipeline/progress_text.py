@@ -26,6 +26,8 @@ def summary_lines(progress: Progress, words: Words) -> list[str]:
         lines.append(
             words(key, level=load.level, since=since, reason=words(f"reason.{load.reason}"))
         )
+    if progress.unfit:
+        lines.append(words("progress.unfit", count=progress.unfit))
     unit = progress.unit
     if progress.state == "running" and unit is not None and unit.what != "answers":
         lines.append(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from so8t.domain.exchange import Arm, Status
+from so8t.domain.exchange import CONTEXT, Arm, Status
 from so8t.domain.sample import Grade
 from so8t.report.view import Latency, Problem
 
@@ -92,11 +92,17 @@ def list_problems(
                 arm,
                 kind,
                 None if reason is None else marks.told(reason),
+                _tokens(journal, position, arm) if reason == CONTEXT else None,
             )
             for position, arm, reason in mine[: MOST_PROBLEMS - len(found)]
         ]
     total = sum(sum(answers.counts.values()) for answers in given.values())
     return tuple(found), total - len(found)
+
+
+def _tokens(journal: Journal, position: int, arm: Arm) -> int | None:
+    found = journal.answers(arm, start=position, stop=position + 1)
+    return next((answer.reply.prompt_tokens for answer in found), None)
 
 
 def _trouble(answer: AnswerFigures) -> tuple[str | None, str | None]:

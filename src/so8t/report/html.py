@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from so8t.domain.exchange import CONTEXT
 from so8t.journal.store import Journal
 from so8t.report import facts, figures
 from so8t.report.embedded import embed
@@ -113,6 +114,7 @@ def _context(view: View, text: Text) -> dict[str, Any]:
         "mark": lambda answer: _mark(answer, text),
         "mark_class": _mark_class,
         "grader_words": lambda reason, grader: grader_words(reason, grader, text),
+        "failure": lambda reason, tokens: _failure(reason, tokens, view, text),
     }
     sections = ["verdict", "making", "events", "provenance"]
     if context["timeline"]:
@@ -136,6 +138,16 @@ def _words(view: View, text: Text) -> Words:
 def _when(at: datetime) -> str:
     """Write a time on the clock of the machine that writes the report; the page names the zone."""
     return f"{at.astimezone():%Y-%m-%d %H:%M}"
+
+
+def _failure(reason: str, tokens: int | None, view: View, text: Text) -> str:
+    """Say why an answer failed; the reasons of the engine but one are sentences already."""
+    context = None if view.engine is None else view.engine.profile.get("context")
+    if reason != CONTEXT:
+        return reason
+    if tokens is None or context is None:
+        return text("failed.context")
+    return text("failed.context_tokens", tokens=tokens, context=context)
 
 
 def _logprob(value: float | None, text: Text) -> str:

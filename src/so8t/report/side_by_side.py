@@ -159,6 +159,7 @@ def _answer_view(sample: Sample, answer: AnswerRecord, marks: Marks) -> AnswerVi
         seconds=answer.reply.seconds,
         attempts=answer.attempts,
         reused=answer.reused_from is not None,
+        prompt_tokens=answer.reply.prompt_tokens,
         options=tuple(replace(one, text=_question(one.text, marks)) for one in weighed),
     )
 

@@ -96,6 +96,7 @@ class Problem:
     arm: Arm
     kind: str
     reason: str | None
+    prompt_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +128,7 @@ class AnswerView:
     attempts: int
     reused: bool
     options: tuple[OptionView, ...] = ()
+    prompt_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
