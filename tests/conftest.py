@@ -7,12 +7,17 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from needs import absent
 
 # Set before any test module copies the environment: no test touches the user's own register of
 # runs. A child process inherits it.
 os.environ["SO8T_STATE_DIR"] = tempfile.mkdtemp(prefix="so8t-tests-state-")
+
+# A busy machine is slow, and that is no fault of what is tested.
+settings.register_profile("so8t", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("so8t")
 
 ROOT = Path(__file__).resolve().parent.parent
 

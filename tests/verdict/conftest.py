@@ -2,5 +2,7 @@
 
 from hypothesis import settings
 
-settings.register_profile("verdict", deadline=None, derandomize=True, max_examples=40)
+settings.register_profile(
+    "verdict", settings.get_profile("so8t"), derandomize=True, max_examples=40
+)
 settings.load_profile("verdict")
