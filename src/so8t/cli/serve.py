@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,8 @@ import click
 from so8t.cli.audit import AuditPlaces, audit_options
 from so8t.cli.console import common
 from so8t.errors import UsageError
+from so8t.system.address import is_loopback
+from so8t.system.textfile import read_text
 
 if TYPE_CHECKING:
     from so8t.cli.console import Console
@@ -117,14 +120,20 @@ def command(
     token = _token(token_file, host)
     limits = Limits(max_tokens=max_tokens, answer=timeout, waiting=queue, per_minute=rate)
     target = _target(run, arm, gguf, ollama, ollama_url, context, threads)
-    words = INSTRUCTION if instruction is None else instruction.read_text("utf-8").strip()
+    words = INSTRUCTION if instruction is None else _words(instruction)
     _serve(console, places, target, limits, (host, port, names, token), Form(words, role))
     return 0
 
 
+def _words(file: Path) -> str:
+    """Read a person's own instruction; an empty file is one too."""
+    if not file.read_bytes().strip():
+        return ""
+    return read_text(file, what="instruction", allow_bom=True).strip()
+
+
 def _token(file: Path | None, host: str) -> bytes | None:
-    from so8t.system.address import is_loopback  # noqa: PLC0415 - only when it serves
-    from so8t.system.secret_file import read_secret  # noqa: PLC0415
+    from so8t.system.secret_file import read_secret  # noqa: PLC0415 - only when it serves
 
     token = read_secret(file) if file else os.environ.get(_TOKEN, "").encode() or None
     if token is None and not is_loopback(host):
@@ -146,8 +155,6 @@ def _target(
     context: int | None,
     threads: int | None,
 ) -> Target:
-    from dataclasses import replace  # noqa: PLC0415 - beside its only use
-
     from so8t.cli import think_target  # noqa: PLC0415 - the engines' side, only when it serves
 
     if gguf is not None:
