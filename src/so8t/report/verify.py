@@ -248,7 +248,8 @@ def _report(journal: Journal) -> Iterator[Finding]:
     if not path.exists():
         yield Finding("report", "pass", "none was written yet")
         return
-    page = path.read_text(encoding="utf-8")
+    # Bytes that are no UTF-8 make it another page than the one that was written: a finding.
+    page = path.read_text(encoding="utf-8", errors="replace")
     said = extract(page)
     if said is None:
         yield Finding("report", "fail", f"{path.name} holds no data that can be read")
