@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     Likelihood = tuple[float, int, bool]
 
 # llama.cpp lets every token of a batch attend to all its cells (masked), in steps of so many. So a
-# batch that goes past a step costs more for each of its tokens: a 1M-parameter model took 1.5 times
-# as long in batches of 1024 as in batches of 256, one of 100M 1.3 times.
+# batch that goes past a step costs more for each of its tokens: a 1M-parameter model took 1.4 times
+# as long in batches of 1024 as in batches of 256 (two threads), one of 100M 1.3 times (one).
 CELLS = 256
 # What a text saves by sharing its beginning outweighs the step where it is at least this part.
 _WORTH = 8
