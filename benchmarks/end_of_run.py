@@ -45,7 +45,7 @@ from so8t.journal.evidence import freeze
 from so8t.journal.rows import GradedReply
 from so8t.journal.store import Journal, request_key
 from so8t.pipeline.complete import CompleteAutomatedABPipeline
-from so8t.pipeline.planning import samples_in_block
+from so8t.pipeline.plan.planning import samples_in_block
 from so8t.tasks.graders import grader_digest
 
 if TYPE_CHECKING:

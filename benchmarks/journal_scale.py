@@ -33,10 +33,10 @@ from so8t.journal.evidence import freeze, gather
 from so8t.journal.restore import open_journal
 from so8t.journal.rows import GradedReply
 from so8t.journal.store import Journal, request_key, system_now
-from so8t.pipeline.looks import LOOKED
-from so8t.pipeline.phase4 import Phase4BenchmarkRunner
-from so8t.pipeline.planning import samples_in_block
-from so8t.pipeline.progress import Silent, StopRequest
+from so8t.pipeline.benchmark.interim import LOOKED
+from so8t.pipeline.benchmark.phase4 import Phase4BenchmarkRunner
+from so8t.pipeline.plan.planning import samples_in_block
+from so8t.pipeline.run.progress import Silent, StopRequest
 from so8t.tasks.graders import grader_digest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "pipeline"))

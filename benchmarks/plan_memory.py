@@ -22,7 +22,7 @@ from pathlib import Path
 from so8t.config.schema import RunConfig
 from so8t.journal.evidence import freeze
 from so8t.journal.store import Journal
-from so8t.pipeline import planning
+from so8t.pipeline.plan import planning
 
 GOAL_BYTES = 300e6
 _UNIT = 1 if sys.platform == "darwin" else 1024

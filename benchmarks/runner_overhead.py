@@ -25,9 +25,9 @@ from so8t.domain.sample import Origin, Sample
 from so8t.engines.scripted import ScriptedEngine
 from so8t.journal.evidence import freeze
 from so8t.journal.store import Journal
-from so8t.pipeline.phase4 import Phase4BenchmarkRunner
-from so8t.pipeline.planning import samples_in_block
-from so8t.pipeline.progress import Silent, StopRequest
+from so8t.pipeline.benchmark.phase4 import Phase4BenchmarkRunner
+from so8t.pipeline.plan.planning import samples_in_block
+from so8t.pipeline.run.progress import Silent, StopRequest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "pipeline"))
 

@@ -32,15 +32,15 @@ from starlette.routing import Route
 from so8t.domain.exchange import Arm, EngineRequest, LoadProfile, Message, ServedModel
 from so8t.engines.scripted import ScriptedEngine
 from so8t.journal.audit import AuditLog
+from so8t.serve.access import door
 from so8t.serve.app import make_app
 from so8t.serve.connection import bounded
-from so8t.serve.desk import Desk
-from so8t.serve.door import door
 from so8t.serve.limits import Limits
 from so8t.serve.metrics import Metrics
 from so8t.serve.prompt import INSTRUCTION
 from so8t.serve.run import listen
 from so8t.serve.service import Served, ThinkService
+from so8t.serve.worker import Desk
 
 if TYPE_CHECKING:
     import socket

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from so8t.autostart.resume import AutoStartCompleteABPipeline
+from so8t.pipeline.benchmark.phase4 import Phase4BenchmarkRunner
 from so8t.pipeline.complete import CompleteAutomatedABPipeline
-from so8t.pipeline.phase4 import Phase4BenchmarkRunner
 from so8t.resources.balancer import ResourceBalancer
 
 ROOT = Path(__file__).resolve().parent.parent

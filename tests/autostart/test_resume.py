@@ -25,10 +25,10 @@ from so8t.examples import DEMO
 from so8t.journal.lease import Lease
 from so8t.journal.store import Journal, system_now
 from so8t.notify.pending import Pending
-from so8t.pipeline.progress import Silent, StopRequest
-from so8t.pipeline.registry import Registry
-from so8t.pipeline.rundir import identity, run_directory
-from so8t.pipeline.sessions import crashes_in_a_row
+from so8t.pipeline.run.progress import Silent, StopRequest
+from so8t.pipeline.run.registry import Registry
+from so8t.pipeline.run.rundir import identity, run_directory
+from so8t.pipeline.run.sessions import crashes_in_a_row
 from so8t.report.text import Text
 from so8t.system.state import boot_id
 

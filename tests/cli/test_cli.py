@@ -23,7 +23,7 @@ from so8t.errors import PrerequisiteError
 from so8t.examples import CONFIGS, DEMO
 from so8t.journal.lease import Lease
 from so8t.journal.store import Journal, system_now
-from so8t.pipeline.planning import Needs, check_disk
+from so8t.pipeline.plan.planning import Needs, check_disk
 from so8t.verdict.power import minimal_detectable_difference
 
 QUICKSTART = DEMO.parent

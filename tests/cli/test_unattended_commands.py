@@ -16,7 +16,7 @@ from so8t.journal.lease import Lease
 from so8t.journal.store import Journal, system_now
 from so8t.notify.channels import Notification
 from so8t.notify.pending import Pending
-from so8t.pipeline.registry import Registry
+from so8t.pipeline.run.registry import Registry
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = {

@@ -36,8 +36,8 @@ import tiny_run  # noqa: E402 - the path is ours to set
 from so8t.domain.plan import Phase  # noqa: E402
 from so8t.errors import SO8TError  # noqa: E402
 from so8t.journal.store import Journal  # noqa: E402
-from so8t.pipeline.killing import outcome, phase_now  # noqa: E402
-from so8t.pipeline.progress_state import read_progress  # noqa: E402
+from so8t.pipeline.run.progress_state import read_progress  # noqa: E402
+from so8t.pipeline.selftest.killing import outcome, phase_now  # noqa: E402
 
 USER, UID = "tester", 1000
 PACKAGES = (

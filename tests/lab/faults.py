@@ -47,9 +47,9 @@ from so8t.errors import IncompleteError, JournalError, LeaseHeldError
 from so8t.journal.lease import Lease
 from so8t.journal.restore import open_journal
 from so8t.journal.store import Journal, system_now
-from so8t.pipeline.killing import outcome as run_outcome
-from so8t.pipeline.phase4 import Phase4BenchmarkRunner
-from so8t.pipeline.progress import Silent, StopRequest
+from so8t.pipeline.benchmark.phase4 import Phase4BenchmarkRunner
+from so8t.pipeline.run.progress import Silent, StopRequest
+from so8t.pipeline.selftest.killing import outcome as run_outcome
 from tiny_gguf import write_tiny_gguf
 
 if TYPE_CHECKING:

@@ -30,7 +30,7 @@ from workload import Row, shown
 
 from so8t.domain.plan import Phase
 from so8t.journal.store import Journal
-from so8t.pipeline.killing import kill_in, outcome
+from so8t.pipeline.selftest.killing import kill_in, outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,7 +8,7 @@ from test_training_data import chat, write
 
 from so8t.examples import quickstart
 from so8t.models import training_data as data
-from so8t.models.leak_check import Item, find_leaks, units
+from so8t.models.contamination import Item, find_leaks, units
 
 LONG = (
     "Natalia sold clips to forty eight of her friends in April, and then she sold half as many "

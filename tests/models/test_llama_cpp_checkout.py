@@ -15,7 +15,7 @@ from so8t.errors import ModelError, PrerequisiteError, UnsupportedModelError
 from so8t.models.gguf_check import inspect_gguf
 from so8t.models.gguf_convert import convert
 from so8t.models.llama_cpp_checkout import convert_with_checkout
-from so8t.pipeline.conversion import make_gguf
+from so8t.pipeline.prepare.conversion import make_gguf
 from so8t.system.files import file_digest
 
 # What llama.cpp's script is called with and does, as far as we depend on it.

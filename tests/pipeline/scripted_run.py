@@ -10,10 +10,10 @@ from so8t.domain.plan import permute
 from so8t.domain.sample import Origin, Sample
 from so8t.journal.evidence import freeze
 from so8t.journal.store import Journal
-from so8t.pipeline.phase4 import Phase4BenchmarkRunner
-from so8t.pipeline.planning import samples_in_block
-from so8t.pipeline.progress import Silent, StopRequest
-from so8t.pipeline.results import Registered, Registration
+from so8t.pipeline.benchmark.phase4 import Phase4BenchmarkRunner
+from so8t.pipeline.plan.planning import samples_in_block
+from so8t.pipeline.run.progress import Silent, StopRequest
+from so8t.pipeline.run.results import Registered, Registration
 
 if TYPE_CHECKING:
     from pathlib import Path

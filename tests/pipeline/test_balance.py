@@ -14,9 +14,9 @@ from so8t.engines.memory_needs import Shape
 from so8t.engines.scripted import ScriptedEngine
 from so8t.errors import EngineOutOfMemory, Interrupted
 from so8t.journal.conditions import conditions
-from so8t.pipeline.balance import ADJUSTED, OBSERVED, SQUEEZED
-from so8t.pipeline.ladder import ladder, longest_question
-from so8t.pipeline.progress import StopRequest
+from so8t.pipeline.benchmark.balance import ADJUSTED, OBSERVED, SQUEEZED
+from so8t.pipeline.register.reduced_profiles import ladder, longest_question
+from so8t.pipeline.run.progress import StopRequest
 from so8t.resources.balancer import ResourceBalancer
 from so8t.resources.readings import Sample as Seen
 

@@ -17,10 +17,10 @@ from so8t.engines.memory_needs import CACHE_BYTES
 from so8t.examples import quickstart
 from so8t.models.gguf_check import inspect_gguf
 from so8t.models.gguf_convert import convert
-from so8t.pipeline.balance import SQUEEZED
-from so8t.pipeline.phase4 import Phase4BenchmarkRunner
-from so8t.pipeline.progress import StopRequest
-from so8t.pipeline.results import Registered, Registration
+from so8t.pipeline.benchmark.balance import SQUEEZED
+from so8t.pipeline.benchmark.phase4 import Phase4BenchmarkRunner
+from so8t.pipeline.run.progress import StopRequest
+from so8t.pipeline.run.results import Registered, Registration
 from so8t.resources.balancer import ResourceBalancer
 from so8t.resources.readings import Gpu
 

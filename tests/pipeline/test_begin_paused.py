@@ -15,9 +15,9 @@ from so8t.domain.plan import Phase
 from so8t.engines.scripted import ScriptedEngine
 from so8t.errors import Interrupted
 from so8t.journal.store import Journal
-from so8t.pipeline.balance import ADJUSTED
+from so8t.pipeline.benchmark.balance import ADJUSTED
 from so8t.pipeline.complete import CompleteAutomatedABPipeline
-from so8t.pipeline.progress import StopRequest
+from so8t.pipeline.run.progress import StopRequest
 from so8t.resources.balancer import ResourceBalancer
 
 ALL_DAY = QuietHours(start="00:00", end="23:59", do="pause")

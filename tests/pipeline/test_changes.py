@@ -15,8 +15,8 @@ from so8t.engines.scripted import ScriptedEngine
 from so8t.errors import ConfigError, PrerequisiteError
 from so8t.journal.evidence import gather
 from so8t.journal.store import Journal
-from so8t.pipeline.changes import settle_settings, take_over
-from so8t.pipeline.looks import deadline_of
+from so8t.pipeline.benchmark.interim import deadline_of
+from so8t.pipeline.run.changes import settle_settings, take_over
 
 
 def silent(_kind, **_detail):

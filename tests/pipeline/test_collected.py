@@ -13,14 +13,14 @@ from tiny_run import write_config
 from so8t.config.load import load_config
 from so8t.domain.plan import one_cluster
 from so8t.errors import DataError
-from so8t.pipeline.collected import CollectedSamples
-from so8t.pipeline.planning import collect_samples
+from so8t.pipeline.plan.collected import CollectedSamples
+from so8t.pipeline.plan.planning import collect_samples
 from so8t.tasks.suite import load_suite
 
 _MEASURED = """
 import resource, sys
 from pathlib import Path
-from so8t.pipeline.planning import collect_samples
+from so8t.pipeline.plan.planning import collect_samples
 from so8t.config.load import load_config
 config = load_config(Path(sys.argv[1]))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -75,7 +75,7 @@ def test_questions_in_a_file_are_those_of_a_list_in_the_order_of_the_rule(tmp_pa
 
 def test_plans_beyond_the_memory_for_small_ones_lie_in_a_file(tmp_path, monkeypatch):
     """What is read back from the disk is what was put there, in any order."""
-    monkeypatch.setattr("so8t.pipeline.collected._IN_MEMORY", 100)
+    monkeypatch.setattr("so8t.pipeline.plan.collected._IN_MEMORY", 100)
     write_suite(tmp_path / "suite.jsonl", 50)
     read = load_suite(tmp_path / "suite.jsonl")
     held = CollectedSamples()

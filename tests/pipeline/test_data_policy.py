@@ -8,7 +8,7 @@ import pytest
 
 from so8t.config.schema import Finetune
 from so8t.errors import DataError
-from so8t.pipeline import data_policy
+from so8t.pipeline.prepare import data_policy
 
 MAIL = "taro@example.co.jp"
 

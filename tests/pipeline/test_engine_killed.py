@@ -14,7 +14,7 @@ from tiny_run import ENVIRONMENT, command, run_directory, write_config
 
 from so8t.domain.plan import Phase
 from so8t.journal.store import Journal
-from so8t.pipeline.killing import phase_now
+from so8t.pipeline.selftest.killing import phase_now
 
 WORKER = "so8t.engines.embedded_worker"
 QUESTIONS, KILLS = 120, 2

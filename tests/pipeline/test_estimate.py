@@ -13,9 +13,9 @@ from so8t.domain.exchange import Arm, Decoding, EngineRequest, Message, ServedMo
 from so8t.engines.embedded import EmbeddedEngine
 from so8t.examples import DEMO
 from so8t.models.gguf_convert import convert
-from so8t.pipeline import estimate
-from so8t.pipeline.estimate import MemoryEstimate, estimate_memory
-from so8t.pipeline.planning import resolve_sources
+from so8t.pipeline.plan import estimate
+from so8t.pipeline.plan.estimate import MemoryEstimate, estimate_memory
+from so8t.pipeline.plan.planning import resolve_sources
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,7 +7,7 @@ import pytest
 from so8t.config.schema import RunConfig
 from so8t.examples import quickstart
 from so8t.models.sources import resolve
-from so8t.pipeline.prepare import inputs_b
+from so8t.pipeline.prepare.prepare import inputs_b
 
 PATHS = quickstart.paths()
 

@@ -11,8 +11,8 @@ from so8t.domain.exchange import Arm, ServedModel
 from so8t.engines.scripted import Faults, ScriptedEngine
 from so8t.errors import ConfigError, EngineCrashed, Interrupted
 from so8t.journal.evidence import gather
-from so8t.pipeline.judging import JUDGEMENT, Judging, check_judge
-from so8t.pipeline.progress import StopRequest
+from so8t.pipeline.benchmark.llm_judge import JUDGEMENT, Judging, check_judge
+from so8t.pipeline.run.progress import StopRequest
 
 COUNT = 12
 JUDGE = {"source": {"gguf": "judge.gguf"}}

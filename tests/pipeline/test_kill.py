@@ -12,7 +12,7 @@ from tiny_run import ENVIRONMENT, command, run, run_directory, write_config
 
 from so8t.domain.plan import Phase
 from so8t.journal.store import Journal
-from so8t.pipeline.killing import outcome, phase_now
+from so8t.pipeline.selftest.killing import outcome, phase_now
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is Unix's own")
 

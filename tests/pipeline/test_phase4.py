@@ -13,8 +13,8 @@ from so8t.domain.exchange import Arm, Status
 from so8t.domain.sample import Origin
 from so8t.engines.scripted import Faults, ScriptedEngine
 from so8t.errors import EngineCrashed, Interrupted
-from so8t.pipeline.looks import deadline_of
-from so8t.pipeline.progress import StopRequest
+from so8t.pipeline.benchmark.interim import deadline_of
+from so8t.pipeline.run.progress import StopRequest
 from so8t.verdict.settings import Ending, Outcome
 
 COUNT = 60

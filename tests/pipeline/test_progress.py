@@ -15,13 +15,13 @@ from so8t.domain.sample import Grade, Score
 from so8t.journal.lease import Lease
 from so8t.journal.rows import GradedReply
 from so8t.journal.store import Journal
-from so8t.pipeline.attendance import Attendance, Outbox
-from so8t.pipeline.progress import Silent
-from so8t.pipeline.progress_log import CHECKLIST, LOG, TABLE, ProgressLog, read_log
-from so8t.pipeline.progress_state import read_live, read_progress
-from so8t.pipeline.progress_text import interruption_line, summary_lines
-from so8t.pipeline.rundir import open_run
-from so8t.pipeline.sessions import CRASHED
+from so8t.pipeline.run.observer import Attendance, Outbox
+from so8t.pipeline.run.progress import Silent
+from so8t.pipeline.run.progress_log import CHECKLIST, LOG, TABLE, ProgressLog, read_log
+from so8t.pipeline.run.progress_state import read_live, read_progress
+from so8t.pipeline.run.progress_text import interruption_line, summary_lines
+from so8t.pipeline.run.rundir import open_run
+from so8t.pipeline.run.sessions import CRASHED
 from so8t.report.text import Text
 
 if TYPE_CHECKING:

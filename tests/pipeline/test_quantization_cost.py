@@ -14,7 +14,7 @@ from so8t.engines.distributions import distributions, prompts_of
 from so8t.examples import quickstart
 from so8t.models.gguf_convert import convert
 from so8t.models.quantization_cost import quantization_cost
-from so8t.pipeline.quantization import measure
+from so8t.pipeline.prepare.quantization import measure
 
 QUESTIONS = ["Which is larger, 12 or 21?", "犬 の 読みは？", "Can you tell me 30 minus 8?"]
 SAMPLES = [

@@ -10,8 +10,8 @@ from scripted_run import config, prepared_journal, runner, samples
 from so8t.cli.next_step import next_command
 from so8t.domain.exchange import CONTEXT
 from so8t.engines.scripted import Faults, ScriptedEngine
-from so8t.pipeline.progress_state import read_progress
-from so8t.pipeline.progress_text import summary_lines
+from so8t.pipeline.run.progress_state import read_progress
+from so8t.pipeline.run.progress_text import summary_lines
 from so8t.report.text import Text
 
 

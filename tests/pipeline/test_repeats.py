@@ -12,8 +12,8 @@ from so8t.domain.exchange import Arm, Status
 from so8t.engines.scripted import Faults, ScriptedEngine
 from so8t.errors import Interrupted
 from so8t.journal.evidence import gather
-from so8t.pipeline.phase4 import Phase4BenchmarkRunner
-from so8t.pipeline.progress import StopRequest
+from so8t.pipeline.benchmark.phase4 import Phase4BenchmarkRunner
+from so8t.pipeline.run.progress import StopRequest
 
 COUNT = 40
 

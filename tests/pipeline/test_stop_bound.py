@@ -14,8 +14,8 @@ from scripted_run import Listener, config, prepared_journal, registration, sampl
 from so8t.domain.exchange import Arm, LoadProfile, Status
 from so8t.engines.embedded import EmbeddedEngine
 from so8t.errors import Interrupted
-from so8t.pipeline.phase4 import Phase4BenchmarkRunner
-from so8t.pipeline.progress import StopRequest
+from so8t.pipeline.benchmark.phase4 import Phase4BenchmarkRunner
+from so8t.pipeline.run.progress import StopRequest
 from tiny_gguf import write_tiny_gguf
 
 QUESTIONS = 6

@@ -14,8 +14,8 @@ from tiny_run import ENVIRONMENT, command, run, run_directory, write_config
 from so8t.config.schema import Resources, Thresholds
 from so8t.journal.store import Journal
 from so8t.models.training_setting import TrainingControl, TrainingSetting
-from so8t.pipeline.killing import outcome
-from so8t.pipeline.training_balance import ASKED, TrainingBalance, pass_on
+from so8t.pipeline.prepare.training_balance import ASKED, TrainingBalance, pass_on
+from so8t.pipeline.selftest.killing import outcome
 from so8t.resources.balancer import Adjustment, ResourceBalancer
 from so8t.resources.readings import Gpu, Sample
 

@@ -9,7 +9,7 @@ from scripted_run import Listener, config, prepared_journal, runner, samples
 
 from so8t.domain.exchange import Arm, Continuation, Form
 from so8t.engines.scripted import Faults, ScriptedEngine
-from so8t.pipeline.truncation import Cut, in_earlier_runs, without_room
+from so8t.pipeline.plan.truncation import Cut, in_earlier_runs, without_room
 from so8t.verdict.settings import Outcome
 
 COUNT = 100

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from result_files import inspect_eval, inspect_header, inspect_sample, lm_line, review
 
 from so8t.errors import DataError, VerdictInputError
+from so8t.results.comparison import compare
 from so8t.results.detect import read_results
-from so8t.results.judge import compare
 from so8t.results.summary import summary
 
 FUZZ = settings(

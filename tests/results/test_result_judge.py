@@ -9,8 +9,8 @@ from so8t.domain.exchange import Arm
 from so8t.errors import DataError
 from so8t.journal.evidence import gather
 from so8t.journal.store import Journal
+from so8t.results.comparison import MOST_STRATA, Options, compare
 from so8t.results.detect import read_results
-from so8t.results.judge import MOST_STRATA, Options, compare
 from so8t.verdict.settings import Ending, Outcome
 
 

@@ -18,7 +18,7 @@ from so8t.domain.exchange import Arm, EngineReply, LoadProfile, ServedModel, Sta
 from so8t.engines.scripted import ScriptedEngine
 from so8t.errors import EngineCrashed
 from so8t.journal.audit import AuditLog
-from so8t.serve.door import door
+from so8t.serve.access import door
 from so8t.serve.limits import Limits
 from so8t.serve.prompt import Form
 from so8t.serve.run import guard_process, listen, serve_think

@@ -10,7 +10,7 @@ from so8t.domain.exchange import Message
 from so8t.domain.sample import Grade, Origin, Sample
 from so8t.errors import DataError
 from so8t.tasks.graders import grade, is_binary, validate_grader
-from so8t.tasks.graders.judge import judge_messages, paired_score, side_of, without_a_judge
+from so8t.tasks.graders.llm_judge import judge_messages, paired_score, side_of, without_a_judge
 
 REPLIES = [
     ("1", "first"),

@@ -20,9 +20,9 @@ from so8t.journal.store import Journal, system_now
 from so8t.notify.channels import Notification
 from so8t.notify.notifier import Notifier, channels_of
 from so8t.notify.pending import Pending
-from so8t.pipeline.opening import open_pipeline
-from so8t.pipeline.progress import StopRequest
-from so8t.pipeline.sessions import (
+from so8t.pipeline.run.opening import open_pipeline
+from so8t.pipeline.run.progress import StopRequest
+from so8t.pipeline.run.sessions import (
     CLOCK_BEHIND,
     GAVE_UP,
     Crashes,
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from so8t.autostart.protocol import AutoStart, Which
-    from so8t.pipeline.progress import Reporter
-    from so8t.pipeline.registry import Entry, Registry
+    from so8t.pipeline.run.progress import Reporter
+    from so8t.pipeline.run.registry import Entry, Registry
     from so8t.report.text import Text
 
 #: A run that crashed so often in a row at the same step is not started again by itself.

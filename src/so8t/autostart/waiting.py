@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from so8t.config.schema import RunConfig
-    from so8t.pipeline.progress import StopRequest
+    from so8t.pipeline.run.progress import StopRequest
 
 #: A journal's newest row may be this much ahead of the clock: clocks are put right by seconds.
 TOLERANCE = timedelta(seconds=60)

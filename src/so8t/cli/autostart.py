@@ -15,7 +15,7 @@ from so8t.autostart.resume import AutoStartCompleteABPipeline
 from so8t.cli.console import common
 from so8t.cli.wire import find_run
 from so8t.errors import IncompleteError, PrerequisiteError, UsageError
-from so8t.pipeline.registry import Registry
+from so8t.pipeline.run.registry import Registry
 from so8t.system.state import state_directory
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import click
 from so8t.cli.console import common
 from so8t.cli.gate import fail_if_option
 from so8t.errors import GateFailed
+from so8t.results.comparison import Comparison, Options, compare
 from so8t.results.detect import read_results
-from so8t.results.judge import Comparison, Options, compare
 from so8t.results.summary import name_of, summary
 from so8t.verdict.settings import Outcome, Scope
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from so8t.cli.console import Console
+    from so8t.results.comparison import Judged
     from so8t.results.items import Item
-    from so8t.results.judge import Judged
     from so8t.results.match import How
     from so8t.verdict.decide import Discordant
 

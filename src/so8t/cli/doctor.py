@@ -161,7 +161,7 @@ def _ollama(url: str) -> list[Check]:
 
 def _kill_test(directory: Path, console: Console) -> Check:
     """Kill a real run at random moments, here, and compare its end with one in peace."""
-    from so8t.pipeline.kill_test import kill_test  # noqa: PLC0415 - only when asked for
+    from so8t.pipeline.selftest.kill_test import kill_test  # noqa: PLC0415 - only when asked for
 
     with tempfile.TemporaryDirectory(dir=directory, prefix=".so8t-kill-test-") as temporary:
         found = kill_test(

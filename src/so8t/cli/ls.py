@@ -10,7 +10,7 @@ import click
 from so8t.cli.console import common
 from so8t.errors import JournalError, PrerequisiteError
 from so8t.journal.store import Journal
-from so8t.pipeline.rundir import find_runs
+from so8t.pipeline.run.rundir import find_runs
 from so8t.report.query import load_view, summary
 
 if TYPE_CHECKING:

@@ -7,14 +7,14 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from so8t.pipeline.registry import Registry
+from so8t.pipeline.run.registry import Registry
 from so8t.report.html import FILE_NAME
 from so8t.system.state import state_directory
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from so8t.pipeline.progress_state import Progress
+    from so8t.pipeline.run.progress_state import Progress
 
 
 def next_command(progress: Progress, directory: Path) -> str | None:

@@ -9,14 +9,15 @@ import click
 
 from so8t.cli.console import common, size
 from so8t.cli.wire import with_config
-from so8t.pipeline import data_policy, leaks, planning, truncation
-from so8t.pipeline.estimate import estimate_memory, estimate_time
+from so8t.pipeline.plan import planning, truncation
+from so8t.pipeline.plan.estimate import estimate_memory, estimate_time
+from so8t.pipeline.prepare import contamination, data_policy
 from so8t.verdict.power import minimal_detectable_difference, needed_items
 
 if TYPE_CHECKING:
     from so8t.cli.console import Console
     from so8t.config.schema import RunConfig
-    from so8t.pipeline.estimate import MemoryEstimate
+    from so8t.pipeline.plan.estimate import MemoryEstimate
 
 _NAMED = 3
 _DISCORDANCES = (0.1, 0.2, 0.4)
@@ -66,7 +67,9 @@ def command(console: Console, config: RunConfig) -> None:
     }
     if config.b.finetune is not None:
         plan["policy"] = data_policy.inspect(config.b.finetune).facts()
-        plan["leaks"] = leaks.facts(config.b.finetune, leaks.check(config.b.finetune, samples))
+        plan["leaks"] = contamination.facts(
+            config.b.finetune, contamination.check(config.b.finetune, samples)
+        )
     console.data(plan)
     text = console.text
     for name, count in plan["categories"].items():

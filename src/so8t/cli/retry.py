@@ -10,7 +10,7 @@ import click
 from so8t.cli.console import common
 from so8t.cli.run import show_result
 from so8t.cli.wire import open_pipeline, with_config
-from so8t.pipeline.rundir import run_directory
+from so8t.pipeline.run.rundir import run_directory
 
 if TYPE_CHECKING:
     from so8t.cli.console import Console

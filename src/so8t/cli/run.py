@@ -16,7 +16,7 @@ from so8t.journal.chained import FILE_NAME
 from so8t.journal.evidence import repeats_of
 from so8t.journal.lease import Lease
 from so8t.journal.store import Journal, system_now
-from so8t.pipeline.rundir import run_directory, set_aside
+from so8t.pipeline.run.rundir import run_directory, set_aside
 from so8t.report.html import marks, write_page
 from so8t.report.query import load_view, summary
 from so8t.report.result_files import write_result_files

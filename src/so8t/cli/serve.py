@@ -185,7 +185,7 @@ def _serve(
     from so8t.cli.think_target import engine_of  # noqa: PLC0415 - as above
     from so8t.journal.lease import Lease  # noqa: PLC0415
     from so8t.journal.store import system_now  # noqa: PLC0415
-    from so8t.serve.door import door  # noqa: PLC0415
+    from so8t.serve.access import door  # noqa: PLC0415
     from so8t.serve.run import guard_process, listen, serve_think  # noqa: PLC0415
 
     host, port, names, token = at

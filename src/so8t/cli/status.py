@@ -11,8 +11,8 @@ from so8t.cli.console import common
 from so8t.cli.next_step import next_command
 from so8t.cli.wire import read_journal
 from so8t.journal.lease import holder_of
-from so8t.pipeline.progress_state import read_progress
-from so8t.pipeline.progress_text import interruption_line, phase_line, summary_lines
+from so8t.pipeline.run.progress_state import read_progress
+from so8t.pipeline.run.progress_text import interruption_line, phase_line, summary_lines
 from so8t.report.html import FILE_NAME
 from so8t.report.query import load_view, summary
 from so8t.report.words import verdict_sentence

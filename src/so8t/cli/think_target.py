@@ -13,7 +13,7 @@ from so8t.domain.plan import Phase
 from so8t.errors import EngineError, ModelError, PrerequisiteError, UsageError
 from so8t.journal.store import Journal
 from so8t.models.gguf_check import inspect_gguf
-from so8t.pipeline.results import read_registration
+from so8t.pipeline.run.results import read_registration
 from so8t.system.files import file_digest
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import click
 from so8t.cli.console import common, size
 from so8t.cli.wire import read_config
 from so8t.config.load import config_schema
-from so8t.pipeline import planning
+from so8t.pipeline.plan import planning
 
 if TYPE_CHECKING:
     from so8t.cli.console import Console

@@ -13,12 +13,12 @@ from so8t.cli.next_step import next_command
 from so8t.cli.wire import find_run
 from so8t.journal.lease import holder_of
 from so8t.journal.store import Journal
-from so8t.pipeline.progress_state import read_progress
-from so8t.pipeline.progress_text import interruption_line, phase_line, summary_lines
+from so8t.pipeline.run.progress_state import read_progress
+from so8t.pipeline.run.progress_text import interruption_line, phase_line, summary_lines
 
 if TYPE_CHECKING:
     from so8t.cli.console import Console
-    from so8t.pipeline.progress_state import Progress
+    from so8t.pipeline.run.progress_state import Progress
 
 
 @click.command("watch")

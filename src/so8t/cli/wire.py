@@ -15,9 +15,9 @@ from so8t.config.schema import RunConfig
 from so8t.errors import PrerequisiteError, UsageError
 from so8t.journal.restore import recorded_run
 from so8t.journal.store import Journal
-from so8t.pipeline import opening
-from so8t.pipeline.registry import Registry
-from so8t.pipeline.rundir import find_runs, run_directory
+from so8t.pipeline.run import opening
+from so8t.pipeline.run.registry import Registry
+from so8t.pipeline.run.rundir import find_runs, run_directory
 from so8t.system.state import state_directory
 
 if TYPE_CHECKING:

@@ -18,9 +18,9 @@ import apsw
 
 from so8t.domain.canonical import canonical_json
 from so8t.errors import IncompleteError, JournalDamagedError, JournalError
+from so8t.journal.audit_placement import MOST, Stray, same, written_as
 from so8t.journal.chain import Head
 from so8t.journal.connect import Form, connect
-from so8t.journal.moved import MOST, Stray, same, written_as
 from so8t.system.files import write_atomic
 
 if TYPE_CHECKING:

@@ -13,17 +13,19 @@ from so8t.domain.plan import Phase
 from so8t.errors import Interrupted, SO8TError
 from so8t.journal.evidence import FROZEN, Evidence, freeze, gather
 from so8t.models.sources import ResolvedSource, resolve
-from so8t.pipeline import data_policy, leaks, planning, prepare, suites
-from so8t.pipeline.balance import wait_to_begin
-from so8t.pipeline.changes import registration_to_keep, settle_settings
-from so8t.pipeline.hf_results import write_hf_results
-from so8t.pipeline.judging import Judging, needs_judge
-from so8t.pipeline.ladder import longest_question
-from so8t.pipeline.phase4 import Phase4BenchmarkRunner
-from so8t.pipeline.progress import Reporter, Silent, StopRequest, noting
-from so8t.pipeline.quantization import QUESTIONS
-from so8t.pipeline.register import register
-from so8t.pipeline.results import (
+from so8t.pipeline.benchmark.balance import wait_to_begin
+from so8t.pipeline.benchmark.hf_results import write_hf_results
+from so8t.pipeline.benchmark.llm_judge import Judging, needs_judge
+from so8t.pipeline.benchmark.phase4 import Phase4BenchmarkRunner
+from so8t.pipeline.plan import planning, suites
+from so8t.pipeline.prepare import contamination, data_policy, prepare
+from so8t.pipeline.prepare.quantization import QUESTIONS
+from so8t.pipeline.prepare.training_balance import TrainingBalance
+from so8t.pipeline.register.reduced_profiles import longest_question
+from so8t.pipeline.register.register import register
+from so8t.pipeline.run.changes import registration_to_keep, settle_settings
+from so8t.pipeline.run.progress import Reporter, Silent, StopRequest, noting
+from so8t.pipeline.run.results import (
     Benchmarked,
     Prepared,
     Registration,
@@ -32,7 +34,6 @@ from so8t.pipeline.results import (
     read_registration,
     to_plain,
 )
-from so8t.pipeline.training_balance import TrainingBalance
 from so8t.tasks.graders import is_binary
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ class CompleteAutomatedABPipeline:
             planning.check_disk(needed, self._config.output)
             if self._config.b.finetune is not None:
                 data_policy.inspect(self._config.b.finetune)
-                leaks.check(self._config.b.finetune, samples)
+                contamination.check(self._config.b.finetune, samples)
             self._journal.freeze(samples)
         freeze(
             self._journal,

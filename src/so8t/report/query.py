@@ -15,7 +15,7 @@ from so8t.journal.answers import IN_FORCE
 from so8t.journal.evidence import FROZEN, gather
 from so8t.journal.items import read_answers
 from so8t.journal.restore import CHECKED
-from so8t.report.given import AnswersGiven, list_problems
+from so8t.report.answer_statistics import AnswersGiven, list_problems
 from so8t.report.side_by_side import Marks, side_by_side
 from so8t.report.summary import summary
 from so8t.report.view import (

@@ -6,8 +6,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from so8t.results.comparison import Comparison, Judged, Stratum
     from so8t.results.items import Item, Results
-    from so8t.results.judge import Comparison, Judged, Stratum
     from so8t.results.metrics import Chosen
 
 #: How many ids of unmatched items are named on each side.

@@ -15,10 +15,10 @@ from starlette.routing import Route
 
 from so8t.domain.language import is_japanese
 from so8t.errors import EngineError, UsageError
-from so8t.serve.desk import DeskFullError
-from so8t.serve.door import Rate
+from so8t.serve.access import Rate
 from so8t.serve.messages import openapi, read_request
 from so8t.serve.service import NotLoggedError, Question
+from so8t.serve.worker import DeskFullError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-    from so8t.serve.door import Door
+    from so8t.serve.access import Door
     from so8t.serve.service import Answer, ThinkService
 
 _TICK = 1.0

@@ -14,10 +14,10 @@ from so8t.domain.exchange import Decoding, EngineRequest, Status
 from so8t.errors import EngineError, Interrupted, PrerequisiteError
 from so8t.serve.app import make_app
 from so8t.serve.connection import bounded
-from so8t.serve.desk import Desk
 from so8t.serve.metrics import Metrics
 from so8t.serve.prompt import conversation
 from so8t.serve.service import Served, ThinkService
+from so8t.serve.worker import Desk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from so8t.domain.exchange import LoadProfile, ServedModel
     from so8t.engines.protocol import Engine
     from so8t.journal.audit import AuditLog
-    from so8t.serve.door import Door
+    from so8t.serve.access import Door
     from so8t.serve.limits import Limits
     from so8t.serve.prompt import Form, Role
 

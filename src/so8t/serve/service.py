@@ -19,10 +19,10 @@ from so8t.serve.prompt import conversation
 if TYPE_CHECKING:
     from so8t.domain.exchange import EngineReply
     from so8t.journal.audit import AuditLog
-    from so8t.serve.desk import Desk
     from so8t.serve.limits import Limits
     from so8t.serve.metrics import Metrics
     from so8t.serve.prompt import Role
+    from so8t.serve.worker import Desk
 
 
 @dataclass(frozen=True, slots=True)

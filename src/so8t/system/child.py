@@ -22,8 +22,8 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, Self
 
 from so8t.errors import EngineCrashed, EngineOutOfMemory
+from so8t.system.child_reaping import remember_child
 from so8t.system.memory import kills_for_memory
-from so8t.system.offspring import remember_child
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -11,13 +11,13 @@ from so8t.domain.exchange import EngineInfo, Message
 from so8t.engines.ollama.client import DEFAULT_URL, OllamaClient, is_loopback
 from so8t.engines.ollama.degradation import SHARE_TOLERANCE, Finding, Notice
 from so8t.engines.ollama.faults import MODEL_FAULTS, Fault, OllamaError
-from so8t.engines.ollama.keeper import Keeper, unload_and_wait
 from so8t.engines.ollama.options import load_options, stops_of
 from so8t.engines.ollama.records import LoadedModel, bare_digest, full_name
 from so8t.engines.ollama.registration import register
 from so8t.engines.ollama.rendering import ChatTemplate
 from so8t.engines.ollama.session import Findings, OllamaSession
 from so8t.engines.ollama.sources import Registration
+from so8t.engines.ollama.supervisor import Keeper, unload_and_wait
 from so8t.errors import EngineError, EngineOutOfMemory, ModelError, UsageError
 from so8t.system.files import free_bytes
 

@@ -19,7 +19,6 @@ from so8t.domain.canonical import digest_of
 from so8t.domain.exchange import Message
 from so8t.engines.ollama.degradation import check_template
 from so8t.engines.ollama.faults import MODEL_FAULTS, Fault, OllamaError
-from so8t.engines.ollama.keeper import unload_and_wait
 from so8t.engines.ollama.records import bare_digest, full_name
 from so8t.engines.ollama.sources import (
     Registration,
@@ -30,6 +29,7 @@ from so8t.engines.ollama.sources import (
     modelfile,
     source_files,
 )
+from so8t.engines.ollama.supervisor import unload_and_wait
 from so8t.errors import ModelError, PrerequisiteError
 from so8t.system.files import file_digest, write_atomic
 

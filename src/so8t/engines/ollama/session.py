@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 from so8t.domain.exchange import EngineReply, Status
 from so8t.engines.ollama.choosing import choose
-from so8t.engines.ollama.crew import in_completion_order
 from so8t.engines.ollama.degradation import (
     Finding,
     Notice,
@@ -21,6 +20,7 @@ from so8t.engines.ollama.degradation import (
 )
 from so8t.engines.ollama.faults import Fault, OllamaError
 from so8t.engines.ollama.options import run_options
+from so8t.engines.ollama.worker_pool import in_completion_order
 from so8t.errors import EngineError
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from so8t.domain.exchange import EngineRequest, LoadReport, Message
     from so8t.engines.ollama.answers import Answer
-    from so8t.engines.ollama.keeper import Keeper
+    from so8t.engines.ollama.supervisor import Keeper
     from so8t.engines.ollama.transport import Call
 
     CountTokens = Callable[[tuple[Message, ...]], int | None]

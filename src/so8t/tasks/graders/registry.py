@@ -13,7 +13,7 @@ from so8t.domain.sample import Score
 from so8t.errors import DataError
 from so8t.tasks.graders.choice import Choice
 from so8t.tasks.graders.exact import Exact
-from so8t.tasks.graders.judge import Judge
+from so8t.tasks.graders.llm_judge import Judge
 from so8t.tasks.graders.number import NumberGrader
 from so8t.tasks.graders.overlap import CharF1, TokenF1
 from so8t.tasks.graders.patterns import TIMEOUT_SECONDS, Keywords, Regex

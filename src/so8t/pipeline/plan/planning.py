@@ -1,0 +1,242 @@
+"""What a run will do, found out before any of it is done: samples, needs, what is missing."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from array import array
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from so8t.domain.exchange import Arm
+from so8t.domain.plan import (
+    block_size,
+    interleave,
+    one_cluster,
+    permutation,
+    print_of,
+    repeated,
+)
+from so8t.errors import ConfigError, DataError, PrerequisiteError
+from so8t.models.checkpoint_size import checkpoint_bytes
+from so8t.models.finetune import check_method
+from so8t.models.sources import ResolvedSource, resolve
+from so8t.models.training_data import read_conversations, split_held_out
+from so8t.pipeline.benchmark.llm_judge import check_judge
+from so8t.pipeline.plan.collected import CollectedSamples
+from so8t.pipeline.prepare import conversion
+from so8t.system.files import free_bytes
+from so8t.tasks.benchmarks import load_benchmark
+from so8t.tasks.suite import stream_suite
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from so8t.config.schema import Finetune, Quantization, RunConfig
+    from so8t.domain.sample import Sample
+    from so8t.journal.rows import Place
+
+#: Bytes a weight takes in a GGUF, block scales included (ggml's type sizes).
+BYTES_PER_WEIGHT: dict[Quantization, float] = {
+    "f32": 4.0,
+    "f16": 2.0,
+    "bf16": 2.0,
+    "q8_0": 34 / 32,
+    "q6_k": 210 / 256,
+    "q5_0": 22 / 32,
+    "q4_0": 18 / 32,
+    "q4_k_m": 0.61,
+    "q4_k_s": 0.58,
+}
+_ROW_BYTES = 4096  # an answer with its score, measured generously
+_RESERVE = 64 << 20
+_BLOCK_MINIMUM = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What the run's files need, in bytes."""
+
+    disk: int
+    free: int
+
+
+def collect_samples(config: RunConfig) -> CollectedSamples:
+    """Read every suite and benchmark that the config names, in the frozen order of the run.
+
+    The samples lie in a temporary file, and are gone through as often as is needed; a million of
+    them fits the memory of a laptop beside its models.
+
+    Raises DataError (file and line) and PrerequisiteError (the file that is not there).
+    """
+    samples = CollectedSamples()
+    prints = array("Q")
+    known: set[str] = set()
+    for sample in _sources(config):
+        samples.append(sample)
+        prints.append(print_of(sample.id))
+        known |= {sample.category, sample.task}
+    _check_ids(samples, prints)
+    check_judge(config, samples)
+    for name in config.verdict.exploratory:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            raise ConfigError(
+                f"verdict.exploratory: there is no category or task {name!r}.",
+                hint=f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known))}",
+            )
+    samples.join(one_cluster(samples))
+    samples.arrange(permutation(samples, config.seed))
+    if config.verdict.average == "macro":
+        samples.arrange(interleave(sample.task for sample in samples)[0])
+    return samples
+
+
+def _check_names(suites: Iterable[Path]) -> None:
+    """Refuse two suites of one name, whose scores would be shown as those of one task."""
+    known: dict[str, Path] = {}
+    for path in suites:
+        if path.stem in known:
+            raise DataError(
+                f"two suites are called {path.stem!r}: {known[path.stem]} and {path}.",
+                hint="a suite has the name of its file or directory: rename one of them",
+            )
+        known[path.stem] = path
+
+
+def _sources(config: RunConfig) -> Iterator[Sample]:
+    _check_names(config.benchmark.suites)
+    for path in config.benchmark.suites:
+        yield from stream_suite(path)
+    for task in config.benchmark.tasks:
+        yield from load_benchmark(
+            task.name, task.data, limit=task.limit, few_shot=task.few_shot, seed=config.seed
+        )
+    yield from _hf_samples(config)
+
+
+def _check_ids(samples: Iterable[Sample], prints: array[int]) -> None:
+    """Refuse an id that stands twice; `prints` are those of the ids."""
+    twice = repeated(prints)
+    seen: set[str] = set()
+    for sample in samples if twice else ():
+        if sample.id in seen:
+            raise DataError(
+                f"two samples are called {sample.id!r}.",
+                hint="is one task asked for twice? Take one of them out",
+            )
+        if print_of(sample.id) in twice:
+            seen.add(sample.id)
+
+
+def _hf_samples(config: RunConfig) -> list[Sample]:
+    """Load the tasks of lm-eval, and refuse what the engine has no lane for."""
+    if not config.benchmark.hf:
+        return []
+    from so8t.tasks.hf.bridge import load_hf_task  # noqa: PLC0415 - lm-eval, if it is used
+
+    samples: list[Sample] = []
+    for task in config.benchmark.hf:
+        samples += load_hf_task(
+            task.name,
+            data_dir=task.data_dir,
+            num_fewshot=task.num_fewshot,
+            limit=task.limit,
+            metric=task.metric,
+            seed=config.seed,
+        )
+    if config.engine.kind != "embedded":
+        for sample in samples:
+            if sample.form is not None and sample.form.continuations and not sample.form.choices:
+                raise ConfigError(
+                    f"benchmark.hf: the task {sample.task!r} needs log likelihoods, which "
+                    f"engine.kind: {config.engine.kind} does not give.",
+                    hint="use engine.kind: embedded, or leave the task out",
+                )
+    return samples
+
+
+def macro_blocks(config: RunConfig, places: Iterable[Place]) -> int:
+    """How many blocks of one item of each task begin the order; 0 for a micro average."""
+    if config.verdict.average != "macro":
+        return 0
+    return min(Counter(place.task for place in places).values(), default=0)
+
+
+def samples_in_block(config: RunConfig, count: int) -> int:
+    """Samples between two changes of model."""
+    return block_size(count, config.benchmark.block, _BLOCK_MINIMUM)
+
+
+def resolve_sources(config: RunConfig) -> dict[Arm, ResolvedSource]:
+    """Find where both arms come from, and read the training data, without changing anything.
+
+    Raises ModelError and PrerequisiteError with what is missing, DataError (file and line) for
+    training data that cannot be used.
+    """
+    sources = {Arm.A: resolve(config.a.source)}
+    if config.b.source is not None:
+        sources[Arm.B] = resolve(config.b.source)
+    elif config.b.finetune is not None:
+        for file in config.b.finetune.data:
+            if not file.is_file():
+                raise PrerequisiteError(
+                    f"the training file {file} is not there.",
+                    hint="mend b.finetune.data in the config",
+                )
+        check_method(config.b.finetune)
+        split_held_out(read_conversations(config.b.finetune.data), config.b.finetune.held_out)
+    for arm, quantization in ((Arm.A, config.a.quantization), (Arm.B, config.b.quantization)):
+        source = sources.get(arm, sources[Arm.A])
+        if source.kind == "hf":
+            conversion.check(source.path, quantization, config)
+    return sources
+
+
+def needs(config: RunConfig, sources: dict[Arm, ResolvedSource], samples: int) -> Needs:
+    """Estimate the disk that artifacts and journal take, and what is free there."""
+    disk = _RESERVE + samples * 2 * config.benchmark.repeats * _ROW_BYTES
+    disk += _converted(sources[Arm.A], config.a.quantization)
+    if Arm.B in sources:
+        disk += _converted(sources[Arm.B], config.b.quantization)
+    else:
+        # The merged weights beside the GGUF that is made from them.
+        disk += sources[Arm.A].size + _converted(sources[Arm.A], config.b.quantization)
+        if config.b.finetune is not None:
+            thinks = _thinks(config.b.finetune)
+            if thinks:
+                disk += sources[Arm.A].size  # the base with the tags as tokens, while it is trained
+            disk += checkpoint_bytes(sources[Arm.A].path, config.b.finetune, thinks=thinks)
+    if config.a.measure_quantization or config.b.measure_quantization:
+        largest = max(sources.values(), key=lambda source: source.size)
+        disk += _converted(largest, "f16")
+    return Needs(disk, free_bytes(config.output))
+
+
+def _thinks(settings: Finetune) -> bool:
+    return any(one.thinks for one in read_conversations(settings.data))
+
+
+def check_disk(found: Needs, where: Path) -> None:
+    """Raise PrerequisiteError when the plan does not fit the disk, or cannot be written there."""
+    there = next(place for place in (where, *where.parents) if place.exists())
+    if not os.access(there, os.W_OK):
+        raise PrerequisiteError(
+            f"{there} cannot be written.", hint="set `output` to another directory"
+        )
+    if found.free < found.disk:
+        raise PrerequisiteError(
+            f"the run needs about {found.disk / 1e9:.1f} GB at {where}, "
+            f"{found.free / 1e9:.1f} GB are free.",
+            hint="make room, or set `output` to a larger disk",
+        )
+
+
+def _converted(source: ResolvedSource, quantization: Quantization) -> int:
+    if source.kind != "hf":
+        return 0
+    # Weights come as two bytes each at least; f32 sources are over-estimated, on the safe side.
+    merged = source.size if source.adapter is not None else 0
+    return merged + round(source.size / 2 * BYTES_PER_WEIGHT[quantization])

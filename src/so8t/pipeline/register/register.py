@@ -1,0 +1,236 @@
+"""Phase 3: both models are checked, loaded and have answered once, under one load profile."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from so8t.domain.exchange import Arm, Decoding, EngineRequest, LoadProfile, Message, Status
+from so8t.engines.calibrate import SLOTS, Calibration, calibrate, candidates
+from so8t.engines.memory_needs import needs, shape_of_facts
+from so8t.engines.ollama.degradation import compare_loads
+from so8t.errors import EngineError, EngineOutOfMemory, IncompleteError
+from so8t.models.gguf_check import inspect_gguf
+from so8t.pipeline.register.reduced_profiles import ladder
+from so8t.pipeline.run.results import Prepared, Registered, Registration
+from so8t.system.memory import available_memory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from so8t.config.schema import RunConfig
+    from so8t.domain.exchange import ServedModel
+    from so8t.domain.sample import Sample
+    from so8t.engines.protocol import Engine
+
+_BUDGET_SECONDS = 20.0
+#: The event of a profile that did not fit, with the one that was taken instead.
+REDUCED = "profile_reduced"
+# Of the free memory; the rest is for what answering takes and the estimate does not know.
+_FILL = 0.95
+
+
+def register(
+    config: RunConfig,
+    engine: Engine,
+    prepared: dict[Arm, Prepared],
+    samples: Sequence[Sample],
+    artifacts: Path,
+    *,
+    keep: Registration | None = None,
+    longest: int | None = None,
+    cards: bool = False,
+    note: Callable[..., None] = lambda _kind, **_detail: None,
+) -> Registration:
+    """Make both models known to the engine, choose the load profile, and try both.
+
+    The profile of `keep` is taken over where both models can be loaded with it: answers that
+    were given under it then stay comparable. A profile that cannot fit into the memory that is
+    free, or turns out not to, is replaced by the next smaller one, which `note` hears of. `longest`
+    bounds the tokens of a question with its answer; `cards` says whether there is a card, whose
+    memory is found out by loading alone.
+
+    Raises ModelError for a model that does not load, EngineError when one does not answer.
+    """
+    facts = {arm: _facts(model) for arm, model in prepared.items()}
+    models = {
+        arm: engine.adopt(model.served, registered_name(config, arm), artifacts)
+        for arm, model in prepared.items()
+    }
+    trained = [fact["context_length"] for fact in facts.values() if fact.get("context_length")]
+    profile = starting_profile(config, trained)
+    calibration: dict[str, Any] | None = None
+    fits = keep is not None and keep.profile.context <= profile.context
+    if keep is not None and fits and keep.engine == engine.info:
+        profile, calibration = keep.profile, keep.calibration
+    elif config.engine.kind == "embedded" and "auto" in (
+        config.engine.slots,
+        config.engine.threads,
+    ):
+        fact = facts[Arm.A]
+        measured = _calibrate(config, engine, models[Arm.A], samples, profile, fact)
+        profile, calibration = measured.applied_to(profile), asdict(measured)
+    rungs = ladder(
+        profile,
+        lane=engine.info.lane,
+        shapes=[shape_of_facts(fact) for fact in facts.values()],
+        longest=longest,
+        cards=cards,
+    )
+    profile, arms = _first_that_fits(
+        rungs,
+        lambda rung: {
+            arm.value: _try(engine, model, rung, facts[arm]) for arm, model in models.items()
+        },
+        largest=None if cards else _largest(facts),
+        note=note,
+    )
+    for finding in compare_loads(arms[Arm.A].load, arms[Arm.B].load):
+        raise IncompleteError(
+            f"{finding.message} The answers would not be comparable.",
+            hint="give both models room: less context, fewer slots, a smaller quantization",
+        )
+    asked = config.engine.model_dump(mode="json")
+    return Registration(engine.info, profile, arms, calibration, asked)
+
+
+def registered_name(config: RunConfig, arm: Arm) -> str:
+    """Name that a model made here gets on a server of models."""
+    return f"so8t-{config.name}-{arm.value}".lower()
+
+
+def starting_profile(config: RunConfig, trained: Sequence[int]) -> LoadProfile:
+    """Return the profile to begin with; `trained` are the models' own longest contexts, if known.
+
+    A context beyond what a model was trained for gives answers that mean nothing.
+    """
+    wanted = config.engine
+    return LoadProfile(
+        slots=1 if wanted.slots == "auto" else wanted.slots,
+        context=min([wanted.context, *trained]),
+        threads=_threads(config),
+        gpu_layers=wanted.gpu_layers,
+    )
+
+
+def _largest(facts: dict[Arm, dict[str, Any]]) -> Callable[[LoadProfile], int] | None:
+    """Return what the larger model takes under a profile; None where the files do not tell."""
+    shapes = [shape for shape in map(shape_of_facts, facts.values()) if shape is not None]
+    if len(shapes) < len(facts):
+        return None
+    return lambda profile: max(needs(shape, profile).total for shape in shapes)
+
+
+def _first_that_fits(
+    rungs: Sequence[LoadProfile],
+    attempt: Callable[[LoadProfile], dict[str, Registered]],
+    *,
+    largest: Callable[[LoadProfile], int] | None,
+    note: Callable[..., None],
+) -> tuple[LoadProfile, dict[str, Registered]]:
+    """Load under the first profile that fits, by the estimate and then by trying.
+
+    Raises EngineOutOfMemory when not even the last one does.
+    """
+    for place, rung in enumerate(rungs):
+        last = place + 1 == len(rungs)
+        needed, free = (largest(rung) if largest else None), available_memory()
+        why: dict[str, Any] = {"reason": "estimate", "needed": needed, "available": free}
+        if last or needed is None or needed <= free * _FILL:
+            try:
+                return rung, attempt(rung)
+            except EngineOutOfMemory as error:
+                if last:
+                    raise
+                why = {"reason": "out_of_memory", "message": error.message}
+        note(REDUCED, before=asdict(rung), after=asdict(rungs[place + 1]), **why)
+    raise AssertionError  # the last rung returns or raises
+
+
+def _facts(model: Prepared) -> dict[str, Any]:
+    return asdict(inspect_gguf(Path(model.location))) if model.kind == "gguf" else {}
+
+
+def _threads(config: RunConfig) -> int | None:
+    """Threads to start from; a server with a choice of its own keeps it."""
+    if config.engine.threads != "auto":
+        return config.engine.threads
+    return None if config.engine.kind == "ollama" else psutil.cpu_count(logical=False) or 1
+
+
+def _calibrate(
+    config: RunConfig,
+    engine: Engine,
+    model: ServedModel,
+    samples: Sequence[Sample],
+    profile: LoadProfile,
+    facts: dict[str, Any],
+) -> Calibration:
+    """Measure threads and slots on this machine, those that the config leaves open.
+
+    Slots for which the memory does not suffice are not tried.
+    """
+    wanted = config.engine
+    shape = shape_of_facts(facts)
+    one = None if shape is None else needs(shape, replace(profile, slots=1))
+    free = None if one is None else round(available_memory() * _FILL) - one.total
+    tried = candidates(
+        cores=profile.threads or 1,
+        free_memory=None if one is None or free is None else free + one.cache,
+        slot_memory=None if one is None else one.cache,
+        slots=SLOTS if wanted.slots == "auto" else [wanted.slots],
+    )
+    if wanted.threads != "auto":
+        tried = tuple(replace(one, threads=wanted.threads) for one in tried if one.threads == 1)
+    probes = samples[: 2 * max(one.slots for one in tried)]
+    return calibrate(
+        engine,
+        model,
+        candidates=tried,
+        requests=[request(sample, config, str(n)) for n, sample in enumerate(probes)],
+        budget_seconds=_BUDGET_SECONDS,
+        profile=profile,
+    )
+
+
+def _try(
+    engine: Engine,
+    model: ServedModel,
+    profile: LoadProfile,
+    facts: dict[str, Any],
+) -> Registered:
+    # No question of the run: one that a model cannot take must not keep it from the others.
+    probe = EngineRequest("register", (Message("user", "Hello"),), Decoding(max_tokens=16))
+    with engine.open(model, profile) as session:
+        reply = next(iter(session.serve([probe])))
+        if reply.status is Status.FAILED:
+            raise EngineError(
+                f"model {model.arm.upper()} ({model.location}) was loaded but does not answer: "
+                f"{reply.reason}.",
+                hint="so8t doctor",
+            )
+        return Registered(model, session.report, facts, reply.text, reply.seconds)
+
+
+def decoding_of(sample: Sample, config: RunConfig, repeat: int = 0) -> Decoding:
+    """How a sample is decoded: its own token budget, else the run's; a seed for each repeat."""
+    wanted = config.generation
+    if sample.form is not None:
+        # What lm-eval asks is decoded as lm-eval does: greedily.
+        return Decoding(max_tokens=sample.max_tokens or wanted.max_tokens, seed=config.seed)
+    return Decoding(
+        max_tokens=sample.max_tokens or wanted.max_tokens,
+        temperature=wanted.temperature,
+        top_p=wanted.top_p,
+        top_k=wanted.top_k,
+        seed=config.seed + repeat,
+        stop=tuple(wanted.stop),
+    )
+
+
+def request(sample: Sample, config: RunConfig, key: str, repeat: int = 0) -> EngineRequest:
+    """Turn a sample into the question that is put to an engine."""
+    return EngineRequest(key, sample.messages, decoding_of(sample, config, repeat), sample.form)

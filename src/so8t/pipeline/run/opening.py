@@ -1,0 +1,187 @@
+"""Opens a run: lease, journal, register, engine, and all that stands beside it while it works."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+from so8t.errors import IncompleteError, Interrupted, SO8TError
+from so8t.journal.store import system_now
+from so8t.notify.notifier import Notifier, channels_of
+from so8t.notify.pending import Pending
+from so8t.pipeline.complete import CompleteAutomatedABPipeline
+from so8t.pipeline.run.observer import Attendance, Outbox
+from so8t.pipeline.run.progress import StopRequest, noting
+from so8t.pipeline.run.progress_log import ProgressLog
+from so8t.pipeline.run.registry import Registry
+from so8t.pipeline.run.rundir import open_run
+from so8t.pipeline.run.sessions import interruptions, read_sessions
+from so8t.pipeline.run.watching import watched
+from so8t.resources.awake import kept_awake
+from so8t.system.child_reaping import bind_children, end_orphans
+from so8t.system.memory import available_memory
+from so8t.system.state import state_directory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from so8t.config.schema import RunConfig
+    from so8t.engines.protocol import Engine
+    from so8t.journal.store import Journal
+    from so8t.pipeline.complete import Lane
+    from so8t.pipeline.run.progress import Note, Reporter, Words
+
+
+@contextmanager
+def engine_for(
+    config: RunConfig, directory: Path, journal: Journal, note: Note
+) -> Iterator[Engine]:
+    """Give the engine that a config asks for; native code is loaded when a model is.
+
+    `note` hears of what an engine notices (event kind, its data).
+    """
+    if config.engine.kind == "embedded":
+        from so8t.engines.embedded import EmbeddedEngine  # noqa: PLC0415 - only what is asked for
+
+        yield EmbeddedEngine()
+        return
+    from so8t.engines.ollama import Finding, ManagedServer, OllamaEngine  # noqa: PLC0415
+    from so8t.pipeline.register.prompt_counts import prompt_counter  # noqa: PLC0415 - with that lane only
+
+    def noticed(finding: Finding) -> None:
+        note(finding.notice.value, message=finding.message, **finding.data)
+        if finding.stop:
+            raise IncompleteError(
+                f"{finding.message} The answers of A and B would not be comparable.",
+                hint="mend that, then run the same command again",
+            )
+
+    parallel = 1 if config.engine.slots == "auto" else config.engine.slots
+    server = ManagedServer(directory, url=config.engine.url, parallel=parallel)
+    server.ensure()
+    try:
+        with OllamaEngine(
+            config.engine.url,
+            parallel=parallel,
+            available_memory=available_memory,
+            counter_of=partial(prompt_counter, config, journal),
+            on_finding=noticed,
+            restart=server.restart,
+            overwrite=config.engine.overwrite,
+        ) as engine:
+            yield engine
+    finally:
+        server.stop()
+
+
+@contextmanager
+def open_pipeline(
+    config: RunConfig,
+    reporter: Reporter,
+    words: Words,
+    *,
+    lane: Lane = "all",
+    stop: StopRequest | None = None,
+    unattended: bool = False,
+) -> Iterator[CompleteAutomatedABPipeline]:
+    """Take a run's lease and journal, and give its pipeline; stop requests are honoured.
+
+    `stop` is one that listens already; without it the signals are turned into one here.
+    `unattended`: nobody is logged on, perhaps; sounds that cannot be heard now are kept.
+    """
+    state = state_directory()
+    with open_run(config, reporter=reporter) as (directory, journal), ExitStack() as stack:
+        bind_children()
+        orphans = end_orphans()
+        if orphans:
+            journal.event("orphans_ended", pids=orphans)
+        outbox = Outbox()
+        with _registered(config, directory, journal, lane, state) as leave:
+            attendance = stack.enter_context(
+                _attended(config, journal, reporter, words, outbox, state, unattended=unattended)
+            )
+            if stop is None:
+                stop = stack.enter_context(StopRequest().on_signals())
+            if config.keep_awake:
+                how = stack.enter_context(kept_awake())
+                kind = "kept_awake" if how else "keep_awake_failed"
+                journal.event(kind, how=how)
+                if not how:
+                    attendance.note(kind)
+
+            balancer = stack.enter_context(watched(config, journal))
+            engine = stack.enter_context(
+                engine_for(config, directory, journal, noting(journal, attendance))
+            )
+            yield CompleteAutomatedABPipeline(
+                config,
+                directory,
+                journal,
+                engine,
+                reporter=attendance,
+                stop=stop,
+                balancer=balancer,
+            )
+            leave()
+
+
+@contextmanager
+def _registered(
+    config: RunConfig, directory: Path, journal: Journal, lane: Lane, state: Path
+) -> Iterator[Callable[[], None]]:
+    """Register the run for the boot service; a run that was refused before any work is not."""
+    registry = Registry(state)
+
+    def leave() -> None:
+        registry.leave(directory)
+
+    try:
+        registry.start(config, directory, lane, system_now())
+    except OSError as error:
+        # Only the start at boot needs the register; the run itself does not.
+        journal.event("not_registered", message=str(error))
+    try:
+        yield leave
+    except SO8TError:
+        if journal.usable and journal.sample_count() == 0:
+            leave()
+        raise
+
+
+@contextmanager
+def _attended(
+    config: RunConfig,
+    journal: Journal,
+    reporter: Reporter,
+    words: Words,
+    outbox: Outbox,
+    state: Path,
+    *,
+    unattended: bool,
+) -> Iterator[Attendance]:
+    """Let notifications and the log go along with a run, and tell how it ended."""
+    pending = Pending(state) if unattended else None
+    notifier = Notifier(channels_of(config.notify, state), pending=pending)
+
+    def log_failed(why: str) -> None:
+        outbox.put("progress_log_failed", message=why)
+
+    with ProgressLog(journal.directory, words, log_failed) as log:
+        attendance = Attendance(reporter, journal, config, words, notifier, log, outbox)
+        try:
+            cuts = interruptions(read_sessions(journal), journal.phases())
+            if cuts and journal.sample_count():
+                attendance.resumed(cuts[-1].away_seconds)
+            yield attendance
+            attendance.done()
+        except Interrupted:
+            log.entry(held=False)
+            raise
+        except SO8TError as error:
+            if journal.usable and journal.sample_count():
+                attendance.failed(error)
+            raise
+        finally:
+            attendance.close()
