@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 
 import pytest
 from scripted_run import Listener, config, prepared_journal, registration, runner, samples
@@ -14,7 +15,7 @@ from so8t.engines.memory_needs import Shape
 from so8t.engines.scripted import ScriptedEngine
 from so8t.errors import EngineOutOfMemory, Interrupted
 from so8t.journal.conditions import conditions
-from so8t.pipeline.benchmark.balance import ADJUSTED, OBSERVED, SQUEEZED
+from so8t.pipeline.benchmark.balance import ADJUSTED, OBSERVED, SQUEEZED, UNREADABLE
 from so8t.pipeline.register.reduced_profiles import ladder, longest_question
 from so8t.pipeline.run.progress import StopRequest
 from so8t.resources.balancer import ResourceBalancer
@@ -104,6 +105,36 @@ def test_answers_in_flight_follow_the_level_and_each_answer_carries_it(journal, 
     # What came of a step is told at its own level, whatever the next step went to.
     assert [one["level"] for one in observed] == [one["after"] for one in kinds(journal, ADJUSTED)]
     assert journal.verify()
+
+
+def test_readings_that_fail_in_the_middle_are_told_once_and_change_nothing(journal, machine):
+    """Memory cannot be read from answer 20 to 40: one event, every answer, the level untouched."""
+    asked = 0
+
+    class Flaky:
+        def read(self, level=None):
+            sample = machine.read(level)
+            if not 20 <= asked < 40:
+                return sample
+            why = {"memory": "OSError: [Errno 24] Too many open files"}
+            return replace(sample, memory=None, unreadable=why, failed=("memory",))
+
+        def close(self):
+            pass
+
+    balancer = ResourceBalancer(Resources(), sensors=Flaky())
+
+    def answer(_request):
+        nonlocal asked
+        asked += 1
+        balancer.adjust_resources()
+        return "yes"
+
+    runner(journal, ScriptedEngine(answer), balancer=balancer, slots=4).run()
+    (told,) = kinds(journal, UNREADABLE)
+    assert told == {"what": "memory", "why": "OSError: [Errno 24] Too many open files"}
+    assert not kinds(journal, ADJUSTED)
+    assert all(answered.attempts == 1 for answered in journal.answers())
 
 
 def test_a_pause_gives_the_memory_back_and_the_run_comes_back(journal, machine, balancer):

@@ -183,6 +183,45 @@ def test_what_keeps_samples_may_fail_and_the_watch_goes_on():
         assert isinstance(one.fault, ValueError)
 
 
+class Failing:
+    """Tells that one reading failed, at every look."""
+
+    def __init__(self, *names: str) -> None:
+        self.names, self.looks = names, 0
+
+    def read(self, level=None) -> Sample:
+        self.looks += 1
+        why = dict.fromkeys(self.names, f"OSError: look {self.looks}")
+        now = 5.0 * self.looks
+        return Sample(at=now, monotonic=now, level=level, unreadable=why, failed=self.names)
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_failed_reading_is_handed_over_once():
+    """Whoever records failures gets each name with its first reason, however often it fails."""
+    one = ResourceBalancer(Resources(), sensors=Failing("memory", "cpu"))
+    for _ in range(5):
+        one.adjust_resources()
+    assert one.take_failures() == {"memory": "OSError: look 1", "cpu": "OSError: look 1"}
+    one.adjust_resources()
+    assert one.take_failures() == {}
+    assert one.level == 8
+
+
+def test_a_watch_that_never_saw_anything_breaks_nobody_who_asks():
+    """While every look raises, figures and cards are unknown in the run's own thread too."""
+    broken = Breaking()
+    broken.looks = 2
+    with ResourceBalancer(Resources(interval=0.01), sensors=broken) as one:
+        assert one.cards == 0
+        assert one.get_gpu_metrics() == (None, None)
+        assert one.get_memory_metrics() is None
+        assert set(one.check_thresholds().values()) == {None}
+    assert one.take_failures() == {"watch": "OSError: sensor broke"}
+
+
 def test_a_dead_thread_can_be_started_again():
     """Whatever ended the thread, `start_monitoring` begins a new one."""
     sensors = Recording({"memory": 0.3})

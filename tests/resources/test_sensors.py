@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ import psutil
 import pytest
 
 from so8t.resources import amd, apple
+from so8t.resources.guard import Guard
 from so8t.resources.nvidia import parse_smi, throttle_words
 from so8t.resources.readings import Gpu
 from so8t.resources.sensors import Sensors, descendants
@@ -179,7 +181,8 @@ def test_a_battery_that_cannot_be_read_is_a_reading_that_failed(monkeypatch):
     sample = sensors.read()
     sensors.close()
     assert sample.battery is sample.on_battery is None
-    assert sample.unreadable["battery"] == "no such device"
+    assert sample.unreadable["battery"] == "OSError: no such device"
+    assert sample.failed == ("battery",)
     assert sample.memory is not None
 
 
@@ -194,3 +197,87 @@ def test_what_a_card_does_not_tell_is_named(monkeypatch):
     assert sample.temperature is None
     told = "its driver does not tell: temperature, others_utilization"
     assert sample.unreadable["gpu 0"] == told
+
+
+NO_HANDLES = """
+import json, os, resource, time
+from so8t.resources.sensors import Sensors, lower_priority
+from so8t.system.files import free_bytes
+from so8t.system.memory import available_memory, kills_for_memory, resident_memory
+from pathlib import Path
+
+sensors = Sensors(("ollama",))
+sensors.read()
+soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+looks = []
+for limit in (len(os.listdir("/proc/self/fd")) - 1, soft):
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+    sensors._guard._faults.clear()  # time passes
+    samples = [sensors.read(), time.sleep(0.3) or sensors.read()]
+    asked = [available_memory(), kills_for_memory(), resident_memory()]
+    looks.append([sample.asdict() for sample in samples] + [asked])
+    lower_priority()
+print(json.dumps(looks))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc through file handles")
+def test_a_process_without_file_handles_reads_unknown_and_recovers():
+    """Every open fails (EMFILE): nothing raises, each figure is None and named; then all return."""
+    answer = subprocess.run(
+        [sys.executable, "-c", NO_HANDLES], capture_output=True, text=True, check=False
+    )
+    assert answer.returncode == 0, answer.stderr
+    (first, second, asked), (_, after, known) = json.loads(answer.stdout)
+    for sample in (first, second):
+        for name in ("cpu", "cpu_own", "cpu_others", "memory", "memory_available", "own_memory"):
+            assert sample[name] is None
+        assert {"cpu", "memory", "own processes"} <= set(sample["failed"])
+        assert "Too many open files" in sample["unreadable"]["memory"]
+    assert asked == [None, None, None]
+    assert after["failed"] == []
+    assert 0 <= after["cpu_own"] <= after["cpu"] <= 1
+    assert after["cpu_others"] == pytest.approx(after["cpu"] - after["cpu_own"])
+    assert 0 < after["memory"] < 1
+    assert known[0] > 0
+    assert known[2] > 0
+
+
+FAULTS = [OSError("gone"), PermissionError(13, "no"), ValueError("a new line"), RuntimeError(""),
+          ZeroDivisionError("0"), psutil.AccessDenied(1), KeyError("Cached"), ImportError("lib"),
+          subprocess.TimeoutExpired("amd-smi", 30), NotImplementedError("os")]  # fmt: skip
+
+
+@pytest.mark.parametrize("error", FAULTS, ids=lambda error: type(error).__name__)
+def test_whatever_a_reading_raises_it_is_unknown_named_and_asked_again(error):
+    """None with the reason at once; it rests, longer each time, and is forgotten once it works."""
+    now, asked = [0.0], []
+
+    def broken():
+        asked.append(now[0])
+        if now[0] < 100:
+            raise error
+        return 7
+
+    guard = Guard(clock=lambda: now[0])
+    while now[0] < 200:
+        value = guard.ask("it", broken)
+        assert (value is None) == ("it" in guard.faults)
+        if value is None:
+            assert type(error).__name__ in guard.faults["it"]
+        now[0] += 5.0
+    assert asked[:5] == [0, 5, 15, 35, 75]
+    assert value == 7
+    assert guard.faults == {}
+
+
+def test_a_limit_that_cannot_be_read_is_not_taken_for_none(tmp_path):
+    """A group's limit that fails to be read makes the room unknown: no larger than it is."""
+    membership = tmp_path / "cgroup"
+    membership.write_text("0::/run\n")
+    (tmp_path / "run" / "memory.max").mkdir(parents=True)
+    with pytest.raises(IsADirectoryError):
+        memory_rooms(membership, tmp_path)
+    membership.write_text("a line of a new kind\n")
+    with pytest.raises(ValueError, match="unpack"):
+        memory_rooms(membership, tmp_path)

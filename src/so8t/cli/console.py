@@ -203,8 +203,10 @@ class ConsoleReporter:
         self._rates.clear()
 
 
-def size(count: float) -> str:
-    """Write a number of bytes as MB or GB (powers of ten, as disks are sold)."""
+def size(count: float | None) -> str:
+    """Write a number of bytes as MB or GB (powers of ten, as disks are sold); "?" for unknown."""
+    if count is None:
+        return "?"
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"  # noqa: PLR2004 - a unit
 
 

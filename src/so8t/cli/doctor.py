@@ -97,6 +97,8 @@ def _training() -> Check:
 
 def _memory() -> Check:
     free = available_memory()
+    if free is None:
+        return Check("memory", "warn", "the system does not tell how much is available")
     result: Literal["pass", "warn"] = "pass" if free >= _LOW_MEMORY else "warn"
     fix = None if result == "pass" else "close other programs, or choose a smaller quantization"
     return Check("memory", result, f"{size(free)} available", fix)
@@ -107,11 +109,13 @@ def _gpu() -> Check:
     if tool is None:
         return Check("gpu", "pass", "no NVIDIA tools found; models run on the CPU")
     query = [tool, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
-    answer = subprocess.run(query, capture_output=True, text=True, timeout=30, check=False)
+    try:
+        answer = subprocess.run(query, capture_output=True, text=True, timeout=30, check=False)
+    except (OSError, subprocess.SubprocessError) as error:
+        return Check("gpu", "warn", f"nvidia-smi: {error}", "reinstall the NVIDIA driver")
     if answer.returncode:
-        return Check(
-            "gpu", "warn", f"nvidia-smi: {answer.stdout.strip()}", "reinstall the NVIDIA driver"
-        )
+        said = (answer.stdout + answer.stderr).strip()
+        return Check("gpu", "warn", f"nvidia-smi: {said}", "reinstall the NVIDIA driver")
     return Check("gpu", "pass", answer.stdout.strip().replace("\n", "; "))
 
 
@@ -124,6 +128,8 @@ def _clock() -> Check:
 
 def _disk(directory: Path) -> Check:
     free = free_bytes(directory.absolute())
+    if free is None:
+        return Check("disk", "warn", "the system does not tell how much is free")
     result: Literal["pass", "warn"] = "pass" if free >= _LOW_DISK else "warn"
     fix = None if result == "pass" else "make room, or set `output` to a larger disk"
     return Check("disk", result, f"{size(free)} free", fix)

@@ -129,7 +129,7 @@ def _say_memory(console: Console, memory: MemoryEstimate) -> None:
     console.line(
         text("cli.plan.memory", needed=size(memory.needed), both=both, free=free, **loaded)
     )
-    if not memory.fits:
+    if memory.fits is False:
         console.line(text("cli.plan.too_large"), style="bold red")
-    elif not memory.both_fit:
+    elif memory.both_fit is False:
         console.line(text("cli.plan.one_at_a_time"), style="yellow")

@@ -14,8 +14,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
-import psutil
-
 from so8t.domain.exchange import EngineInfo, EngineReply, LoadReport, Status
 from so8t.engines.protocol import at_once
 from so8t.errors import (
@@ -27,6 +25,7 @@ from so8t.errors import (
 )
 from so8t.system.child import Child, ChildTimeoutError
 from so8t.system.gguf import read_header
+from so8t.system.memory import resident_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -155,7 +154,7 @@ class EmbeddedEngine:
                 seconds=time.monotonic() - started,
                 context=loaded["context"],
                 slots=loaded["slots"],
-                memory=_memory(child),
+                memory=resident_memory(child.pid),
                 template_digest=loaded["template_digest"],
             )
         except BaseException:
@@ -377,14 +376,6 @@ def _load(
     if hint == _TOO_LARGE:
         raise EngineOutOfMemory(f"llama.cpp cannot load {path}:{said}", hint=hint)
     raise ModelError(f"llama.cpp cannot load {path}:{said}", hint=hint)
-
-
-def _memory(child: Child) -> int | None:
-    """Resident bytes of the child; None when it is gone already, which serve() will report."""
-    try:
-        return int(psutil.Process(child.pid).memory_info().rss)
-    except psutil.NoSuchProcess:
-        return None
 
 
 def _reply(key: str, answered: dict[str, Any]) -> EngineReply:

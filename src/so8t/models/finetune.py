@@ -22,6 +22,7 @@ import psutil
 from so8t import errors
 from so8t.models.child_work import rebuilt
 from so8t.models.training_setting import Mailbox, TrainingControl, TrainingSetting, setting_of
+from so8t.system.attempt import reading
 from so8t.system.child import Child, ChildTimeoutError
 
 if TYPE_CHECKING:
@@ -279,7 +280,9 @@ def _check_cuda(settings: Finetune) -> None:
 
 def thread_count(settings: Finetune) -> int:
     """Return how many threads the training uses: as set, or the physical cores."""
-    return settings.threads or psutil.cpu_count(logical=False) or os.cpu_count() or 1
+    return (
+        settings.threads or reading(lambda: psutil.cpu_count(logical=False)) or os.cpu_count() or 1
+    )
 
 
 class _Jobs:

@@ -24,6 +24,7 @@ from so8t.errors import PrerequisiteError, TrainingMemoryError
 from so8t.models.child_work import answer
 from so8t.models.finetune import Surroundings
 from so8t.models.training_setting import Mailbox, TrainingSetting
+from so8t.system.attempt import reading
 from so8t.system.child import serve_messages
 
 if TYPE_CHECKING:
@@ -108,8 +109,8 @@ def _limit_memory(limit: int) -> None:
         )
     import resource  # noqa: PLC0415 - Unix only
 
-    taken = psutil.Process().memory_info().data
-    if taken >= limit:
+    taken = reading(lambda: int(psutil.Process().memory_info().data))
+    if taken is not None and taken >= limit:
         raise TrainingMemoryError(
             f"The libraries alone take {taken / _GIGA:.2f} GB of the {limit / _GIGA:.2f} GB that "
             "memory_limit_gb allows.",

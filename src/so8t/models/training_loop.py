@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import psutil
 import torch
 from torch.nn import functional
 
@@ -30,6 +29,7 @@ from so8t.models.token_rows import thinking_ids
 from so8t.models.training_model import device_of, load, use_gradient_checkpointing
 from so8t.models.training_offload import ActivationOffload
 from so8t.models.training_setting import KEEPING
+from so8t.system.memory import resident_memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -332,7 +332,7 @@ class Loop:
         recent = self._step_seconds
         self._observing = {
             "seconds_before": sum(recent) / len(recent) if recent else None,
-            "memory_before": psutil.Process().memory_info().rss,
+            "memory_before": resident_memory(),
         }
         self._step_seconds = []
         if wanted.precision != before.precision:
@@ -367,7 +367,7 @@ class Loop:
             return
         after = {
             "seconds_after": sum(self._step_seconds) / _OBSERVED_STEPS,
-            "memory_after": psutil.Process().memory_info().rss,
+            "memory_after": resident_memory(),
             "offloaded_bytes": self.offload.nbytes,
             "step": self.course.step,
         }

@@ -10,13 +10,13 @@ import shutil
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import psutil
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from so8t.errors import CardMemoryError, ModelError, TrainingMemoryError
 from so8t.system.files import atomic_directory
+from so8t.system.memory import resident_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -154,13 +154,14 @@ def memory_errors(settings: Finetune, current: Callable[[], TrainingSetting]) ->
         if not out_of_memory(error):
             raise
         said = str(error).strip().splitlines()
-        taken = psutil.Process().memory_info().rss
+        taken = resident_memory()
         # The driver's own refusals come as AcceleratorError; the CPU has no class for its own.
         on_card = isinstance(error, (torch.OutOfMemoryError, torch.AcceleratorError))
         raise (CardMemoryError if on_card else TrainingMemoryError)(
             f"Not enough memory at micro_batch {current().micro_batch} of batch_size "
-            f"{settings.batch_size} and max_length {settings.max_length}; the process had taken "
-            f"{taken / 1e9:.2f} GB" + (f" ({said[0][:200]})." if said else "."),
+            f"{settings.batch_size} and max_length {settings.max_length}"
+            + ("" if taken is None else f"; the process had taken {taken / 1e9:.2f} GB")
+            + (f" ({said[0][:200]})." if said else "."),
             hint="lower `max_length` or `batch_size`, or take a smaller model",
         ) from error
 

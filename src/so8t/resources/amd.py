@@ -20,31 +20,34 @@ class AmdSensor:
     """Asks `amd-smi` now and then; what it said last stands in between."""
 
     def __init__(self) -> None:
-        self.fault: str | None = None
+        #: Why there is no card, where nothing failed.
+        self.absent: str | None = None
         self._at = 0.0
         self._cards: tuple[Gpu, ...] = ()
 
     def read(self) -> tuple[Gpu, ...]:
-        """Return every card. Without any, `fault` says why."""
+        """Return every card. Without any, `absent` says why.
+
+        Raises OSError, SubprocessError or ValueError where `amd-smi` fails.
+        """
         if time.monotonic() < self._at:
             return self._cards
-        self._at = time.monotonic() + _EVERY
+        self._cards = ()
         program = shutil.which("amd-smi")
         if program is None:
-            self.fault = "no amd-smi"
-            return ()
-        try:
+            self.absent = "no amd-smi"
+        else:
             answer = subprocess.run(
                 [program, "metric", "--json"],
                 capture_output=True,
                 text=True,
+                errors="replace",
                 check=True,
                 timeout=_TIMEOUT,
             )
             self._cards = parse(json.loads(answer.stdout))
-            self.fault = None if self._cards else "amd-smi names no card"
-        except (OSError, subprocess.SubprocessError, ValueError) as error:
-            self._cards, self.fault = (), f"amd-smi: {error}"
+            self.absent = None if self._cards else "amd-smi names no card"
+        self._at = time.monotonic() + _EVERY
         return self._cards
 
 

@@ -11,15 +11,13 @@ _TIMEOUT = 10.0
 
 
 def memory_warning() -> str | None:
-    """Return "normal", "warning" or "critical"; None elsewhere, and where it cannot be read."""
+    """Return "normal", "warning" or "critical"; None elsewhere, and for a level without a name.
+
+    Raises OSError or SubprocessError where the kernel cannot be asked.
+    """
     if sys.platform != "darwin":
         return None
-    try:
-        answer = subprocess.run(
-            _SYSCTL, capture_output=True, text=True, check=True, timeout=_TIMEOUT
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
+    answer = subprocess.run(_SYSCTL, capture_output=True, text=True, check=True, timeout=_TIMEOUT)
     return read_level(answer.stdout)
 
 

@@ -37,20 +37,29 @@ def _inhibited() -> Iterator[str]:
     if program is None:
         yield ""
         return
-    with subprocess.Popen(
-        [
-            program,
-            "--what=sleep:idle",
-            "--who=so8t",
-            "--why=a run is at work",
-            "--mode=block",
-            "cat",
-        ],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    ) as holder:
+    try:
+        asked = subprocess.Popen(
+            [
+                program,
+                "--what=sleep:idle",
+                "--who=so8t",
+                "--why=a run is at work",
+                "--mode=block",
+                "cat",
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    except OSError:
+        asked = (
+            None  # it does not start; outside, where an error of the caller's is not taken for it
+        )
+    if asked is None:
+        yield ""
+        return
+    with asked as holder:
         try:
             holder.wait(timeout=_SETTLE)
         except subprocess.TimeoutExpired:

@@ -99,6 +99,8 @@ class ResourceBalancer:
         self._samples: deque[Sample] = deque(maxlen=_REMEMBERED)
         self._adjustments: deque[Adjustment] = deque()
         self._lowered: Adjustment | None = None
+        self._failed: dict[str, str] = {}
+        self._told: set[str] = set()
         self._lock = threading.Lock()
         self._reading = threading.Lock()
         self._read_at = 0.0
@@ -185,6 +187,15 @@ class ResourceBalancer:
         with self._lock:
             found = list(self._adjustments)
             self._adjustments.clear()
+            return found
+
+    def take_failures(self) -> dict[str, str]:
+        """Hand over the readings that began to fail since the last call, and why.
+
+        Each is handed over once, however often it fails; a watch that failed as a whole is "watch".
+        """
+        with self._lock:
+            found, self._failed = self._failed, {}
             return found
 
     @property
@@ -278,6 +289,8 @@ class ResourceBalancer:
             except Exception as error:  # noqa: BLE001 - whatever it was must not keep a run still
                 # The run tells of this where it records steps.
                 self.fault = error
+                with self._lock:
+                    self._failure("watch", f"{type(error).__name__}: {error}")
                 self._faults += 1
                 self._looked.set()
                 self._go_blind()
@@ -311,15 +324,33 @@ class ResourceBalancer:
             with self._lock:
                 self._samples.append(sample)
                 self._read_at = time.monotonic()
+                for name in sample.failed:
+                    self._failure(name, sample.unreadable[name])
             return sample
 
+    def _failure(self, name: str, why: str) -> None:
+        """Keep a failed reading for whoever records it; the caller holds the lock."""
+        if name not in self._told:
+            self._told.add(name)
+            self._failed[name] = why
+
     def _latest(self) -> Sample:
-        """Return the newest sample; take one where nobody watches and it is no longer fresh."""
+        """Return the newest sample; take one where nobody watches and it is no longer fresh.
+
+        Where the watch has not seen anything (yet), everything is unknown: what fails or hangs
+        there must not do so in the run's own thread.
+        """
         watched = self._thread is not None and self._thread.is_alive()
+        if watched:
+            self.wait_for_a_look()
         with self._lock:
             found = self._samples[-1] if self._samples else None
             age = time.monotonic() - self._read_at
         stale = not watched and age > min(self.settings.interval, _FRESH)
+        if found is None and watched:
+            why = "nothing yet" if self.fault is None else str(self.fault)
+            now = time.monotonic()
+            return Sample(at=time.time(), monotonic=now, unreadable={"watch": why})
         return self._read() if found is None or stale else found
 
 

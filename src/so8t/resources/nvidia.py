@@ -6,17 +6,14 @@ import shutil
 import subprocess
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from so8t.resources.readings import Gpu
+from so8t.system.attempt import attempt, reading
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Collection
 
-Value = TypeVar("Value")
-
-# After a failed start the driver is given this long: loading it can take seconds of CPU.
-_RETRY_SECONDS = 60.0
 # A program started for each sample costs more than all other sensors together.
 _SMI_EVERY = 30.0
 _SMI_TIMEOUT = 20.0
@@ -35,14 +32,18 @@ _THROTTLE = (
 )
 
 
+class DriverLostError(RuntimeError):
+    """The driver is there and does not answer; the next `read` begins anew."""
+
+
 class NvidiaSensor:
     """Reads every card; a card or a driver that goes is reported, and looked for again."""
 
     def __init__(self) -> None:
-        self.fault: str | None = None
+        #: Why there is no card, where nothing failed.
+        self.absent: str | None = None
         self._nvml: Any = None
         self._no_library = False
-        self._retry_at = 0.0
         self._seen: dict[int, int] = {}
         self._smi_at = 0.0
         self._smi: tuple[Gpu, ...] = ()
@@ -50,70 +51,64 @@ class NvidiaSensor:
     def read(self, own: Collection[int] = ()) -> tuple[Gpu, ...]:
         """Return every card; `own` holds the process ids of this run.
 
-        Without any, `fault` says why.
+        Without any, `absent` says why. A card that does not answer is in the list with its fault.
+        Raises DriverLostError where the driver does not answer at all, OSError where `nvidia-smi`
+        does not start.
         """
         if not self._ready():
-            return self._through_smi() if self._no_library else ()
-        nvml = self._nvml
-        try:
-            count = nvml.nvmlDeviceGetCount()
-        except nvml.NVMLError as error:
-            self._lost(str(error))
-            return ()
-        self.fault = None if count else "no NVIDIA card"
+            return self._through_smi()
+        count, why = attempt(self._nvml.nvmlDeviceGetCount)
+        if count is None:
+            self.close()  # a driver that was reset forgets who asked
+            raise DriverLostError(f"NVML: {_words(why)}")
+        self.absent = None if count else "no NVIDIA card"
         return tuple(self._card(index, own) for index in range(count))
 
     def close(self) -> None:
         """Let the driver go. Safe to call twice."""
         if self._nvml is not None:
             nvml, self._nvml = self._nvml, None
-            with suppress(nvml.NVMLError):
+            with suppress(nvml.NVMLError, OSError):
                 nvml.nvmlShutdown()
 
     def _ready(self) -> bool:
+        """Whether NVML answers; False where this machine has none."""
         if self._nvml is not None:
             return True
-        if self._no_library or time.monotonic() < self._retry_at:
+        if self._no_library:
             return False
         import pynvml  # noqa: PLC0415 - loaded where a machine is looked at, not for `--help`
 
         try:
             pynvml.nvmlInit()
-        except pynvml.NVMLError as error:
-            self._no_library = isinstance(error, pynvml.NVMLError_LibraryNotFound)
-            self._retry_at = time.monotonic() + _RETRY_SECONDS
-            self.fault = "no NVIDIA driver" if self._no_library else f"NVML: {error}"
+        except pynvml.NVMLError_LibraryNotFound:
+            self._no_library = True
+            self.absent = "no NVIDIA driver"
             return False
+        except (pynvml.NVMLError, OSError) as error:
+            raise DriverLostError(f"NVML: {error}") from error
         self._nvml = pynvml
         return True
 
-    def _lost(self, why: str) -> None:
-        """Begin anew with the next sample: a driver that was reset forgets who asked."""
-        self.fault = f"NVML: {why}"
-        self.close()
-
     def _card(self, index: int, own: Collection[int]) -> Gpu:
         nvml = self._nvml
-        if nvml is None:
-            return Gpu(index, fault=self.fault)
         try:
             handle = nvml.nvmlDeviceGetHandleByIndex(index)
-            memory = nvml.nvmlDeviceGetMemoryInfo(handle)
-        except nvml.NVMLError as error:
-            # The other cards go on; a lost card comes back after a reset, if at all.
-            if error.value in (nvml.NVML_ERROR_UNINITIALIZED, nvml.NVML_ERROR_DRIVER_NOT_LOADED):
-                self._lost(str(error))
+            memory = self._memory(handle)
+        except (nvml.NVMLError, OSError) as error:
+            # The other cards go on; a lost card comes back after a reset, if at all. A driver
+            # that was reset fails the next count, and is begun anew.
             return Gpu(index, fault=str(error))
-        milliwatts = self._ask(lambda: nvml.nvmlDeviceGetPowerUsage(handle))
-        reasons = self._ask(lambda: nvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle))
-        load = self._ask(lambda: nvml.nvmlDeviceGetUtilizationRates(handle))
+        milliwatts = reading(lambda: nvml.nvmlDeviceGetPowerUsage(handle))
+        reasons = reading(lambda: nvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle))
+        load = reading(lambda: nvml.nvmlDeviceGetUtilizationRates(handle))
         return Gpu(
             index,
-            name=self._ask(lambda: _text(nvml.nvmlDeviceGetName(handle))),
+            name=reading(lambda: _text(nvml.nvmlDeviceGetName(handle))),
             utilization=None if load is None else load.gpu / 100,
-            memory_used=int(memory.used),
-            memory_total=int(memory.total),
-            temperature=self._ask(
+            memory_used=None if memory is None else int(memory.used),
+            memory_total=None if memory is None else int(memory.total),
+            temperature=reading(
                 lambda: float(nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU))
             ),
             power=None if milliwatts is None else milliwatts / 1000,
@@ -122,22 +117,27 @@ class NvidiaSensor:
             others_memory=self._others_memory(handle, own),
         )
 
-    def _ask(self, question: Callable[[], Value]) -> Value | None:
-        """One figure; None where this card or driver does not tell it."""
+    def _memory(self, handle: Any) -> Any:
+        """Return total and used bytes; None for a card that shares the machine's memory."""
+        nvml = self._nvml
         try:
-            return question()
-        except (self._nvml.NVMLError, self._nvml.NVMLLibraryMismatchError):
-            # The second is no NVMLError: a driver that is older than the binding.
+            return nvml.nvmlDeviceGetMemoryInfo(handle)
+        except nvml.NVMLError_NotSupported:
             return None
 
     def _others(self, index: int, handle: Any, own: Collection[int]) -> float | None:
         """Share of the card's time that other processes had since the sample before."""
         nvml = self._nvml
-        try:
-            found = nvml.nvmlDeviceGetProcessUtilization(handle, self._seen.get(index, 0))
-        except nvml.NVMLError_NotFound:
-            return 0.0  # nobody used it since
-        except nvml.NVMLError:
+        since = self._seen.get(index, 0)
+
+        def uses() -> Any:
+            try:
+                return nvml.nvmlDeviceGetProcessUtilization(handle, since)
+            except nvml.NVMLError_NotFound:
+                return ()  # nobody used it since
+
+        found = reading(uses)
+        if found is None:
             return None
         self._seen[index] = max((one.timeStamp for one in found), default=0)
         newest = {one.pid: one.smUtil for one in sorted(found, key=lambda one: one.timeStamp)}
@@ -145,37 +145,31 @@ class NvidiaSensor:
         return min(1.0, others)
 
     def _others_memory(self, handle: Any, own: Collection[int]) -> int | None:
-        found = self._ask(lambda: self._nvml.nvmlDeviceGetComputeRunningProcesses(handle))
+        found = reading(lambda: self._nvml.nvmlDeviceGetComputeRunningProcesses(handle))
         if found is None:
             return None
         held = [one.usedGpuMemory for one in found if one.pid not in own]
         return None if None in held else sum(held)
 
     def _through_smi(self) -> tuple[Gpu, ...]:
-        if time.monotonic() < self._smi_at:
-            return self._smi
-        self._smi_at = time.monotonic() + _SMI_EVERY
         program = shutil.which("nvidia-smi")
-        if program is None:
-            return ()
+        if program is None or time.monotonic() < self._smi_at:
+            return self._smi
         for query in (f"{_QUERY},{_REASONS}", _QUERY):
-            try:
-                answer = subprocess.run(
-                    [program, f"--query-gpu={query}", "--format=csv,noheader,nounits"],
-                    capture_output=True,
-                    text=True,
-                    check=False,
-                    timeout=_SMI_TIMEOUT,
-                )
-            except (OSError, subprocess.TimeoutExpired) as error:
-                self._smi, self.fault = (), f"nvidia-smi: {error}"
-                return ()
+            answer = subprocess.run(
+                [program, f"--query-gpu={query}", "--format=csv,noheader,nounits"],
+                capture_output=True,
+                text=True,
+                errors="replace",
+                check=False,
+                timeout=_SMI_TIMEOUT,
+            )
             if answer.returncode == 0:
-                self._smi, self.fault = parse_smi(answer.stdout), None
+                self._smi = parse_smi(answer.stdout)
+                self._smi_at = time.monotonic() + _SMI_EVERY
                 return self._smi
         self._smi = ()
-        self.fault = f"nvidia-smi: {(answer.stdout + answer.stderr).strip()[:200]}"
-        return ()
+        raise DriverLostError(f"nvidia-smi: {(answer.stdout + answer.stderr).strip()[:200]}")
 
 
 def throttle_words(reasons: int) -> tuple[str, ...]:
@@ -213,6 +207,11 @@ def _float(field: str) -> float | None:
         return float(field)
     except ValueError:
         return None
+
+
+def _words(why: str | None) -> str:
+    """Return what NVML said, without the name of its class."""
+    return (why or "").partition(": ")[2] or str(why)
 
 
 def _text(name: str | bytes) -> str:

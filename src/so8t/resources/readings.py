@@ -79,6 +79,7 @@ class Sample:
         gpus: every card that is known.
         level: answers in flight that the balancer allowed, 0 while paused; None without one.
         unreadable: what could not be read, and why.
+        failed: those of `unreadable` that should be there: a reading failed, and is tried again.
 
     """
 
@@ -97,6 +98,7 @@ class Sample:
     gpus: tuple[Gpu, ...] = ()
     level: int | None = None
     unreadable: dict[str, str] = field(default_factory=dict)
+    failed: tuple[str, ...] = ()
 
     @property
     def gpu(self) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from contextlib import suppress
@@ -12,8 +13,10 @@ import psutil
 
 from so8t.resources.amd import AmdSensor
 from so8t.resources.apple import memory_warning
+from so8t.resources.guard import Guard
 from so8t.resources.nvidia import NvidiaSensor
 from so8t.resources.readings import Gpu, Sample
+from so8t.system.attempt import reading
 from so8t.system.memory import memory_pressure, memory_rooms
 
 if TYPE_CHECKING:
@@ -27,73 +30,91 @@ _OF_A_CARD = ("utilization", "memory", "temperature", "power", "throttled", "oth
 
 
 class Sensors:
-    """Reads the machine. Shares of the CPU are since the sample before; the first has none."""
+    """Reads the machine. Shares of the CPU are since the sample before; the first has none.
+
+    No reading raises: one that fails is None in the sample, with its reason in `unreadable`.
+    """
 
     def __init__(self, own_servers: Collection[str] = ()) -> None:
         """`own_servers` names programs that work for this run without being its children."""
         self._own_servers = frozenset(own_servers)
         self._servers: list[int] = []
         self._servers_at = 0.0
-        self._me = psutil.Process()
-        self._processes: dict[int, psutil.Process] = {self._me.pid: self._me}
-        self._spent: dict[int, float] = {}
+        self._pid = os.getpid()
+        self._processes: dict[int, psutil.Process] = {}
+        self._spent: dict[int, float] | None = None
         self._cpu: tuple[float, float] | None = None
+        self._guard = Guard()
         self._nvidia = NvidiaSensor()
         self._amd = AmdSensor()
 
     def read(self, level: int | None = None) -> Sample:
         """Take one sample; `level` is noted in it."""
-        unreadable: dict[str, str] = {}
+        absent: dict[str, str] = {}
+        ask = self._guard.ask
         monotonic = time.monotonic()
-        own_seconds, own_memory, own = self._own()
-        busy, elapsed = self._busy()
+        own = ask("own processes", self._own)
+        if own is None:
+            self._spent = None  # what was spent meanwhile belongs to no interval
+        seconds, own_memory, pids = own or (None, None, frozenset[int]())
+        spent = ask("cpu", self._busy)
+        if spent is None:
+            self._cpu = None
+        busy, elapsed = spent or (0.0, 0.0)
         cpu = cpu_own = others = None
         if elapsed:
             cpu = min(1.0, busy / elapsed)
-            cpu_own = min(1.0, own_seconds / elapsed)
-            others = max(0.0, cpu - cpu_own)
+            if seconds is not None:
+                cpu_own = min(1.0, seconds / elapsed)
+                others = max(0.0, cpu - cpu_own)
         else:
-            unreadable["cpu"] = "the first sample has none before it"
-        rooms = memory_rooms()
-        tightest = max(rooms, key=lambda room: room.used)
-        pressure = memory_pressure()
+            absent["cpu"] = "the first sample has none before it"
+        rooms = ask("memory", memory_rooms) or []
+        pressure = ask("pressure", memory_pressure)
         if pressure is None:
-            unreadable["pressure"] = "this system keeps no memory pressure (Linux PSI)"
-        charge, on_battery = _battery(unreadable)
+            absent["pressure"] = "this system keeps no memory pressure (Linux PSI)"
+        charge, on_battery, silent = ask("battery", _battery) or (None, None, "")
+        if silent:
+            absent["battery"] = silent
+        warning = ask("memory warning", memory_warning)
+        cards = self._cards(pids, absent)
+        faults = self._guard.faults
         return Sample(
             at=time.time(),
             monotonic=monotonic,
             cpu=cpu,
             cpu_own=cpu_own,
             cpu_others=others,
-            memory=tightest.used,
-            memory_available=min(room.available for room in rooms),
+            memory=max((room.used for room in rooms), default=None),
+            memory_available=min((room.available for room in rooms), default=None),
             pressure=pressure,
-            memory_warning=memory_warning(),
+            memory_warning=warning,
             own_memory=own_memory,
             battery=charge,
             on_battery=on_battery,
-            gpus=self._cards(own, unreadable),
+            gpus=cards,
             level=level,
-            unreadable=unreadable,
+            unreadable=absent | faults,
+            failed=tuple(sorted(faults)),
         )
 
     def close(self) -> None:
         """Let the drivers go. Safe to call twice."""
         self._nvidia.close()
 
-    def _cards(self, own: Collection[int], unreadable: dict[str, str]) -> tuple[Gpu, ...]:
-        cards = (*self._nvidia.read(own), *self._amd.read())
+    def _cards(self, own: Collection[int], absent: dict[str, str]) -> tuple[Gpu, ...]:
+        nvidia = self._guard.ask("nvidia", lambda: self._nvidia.read(own)) or ()
+        amd = self._guard.ask("amd", self._amd.read) or ()
+        cards = (*nvidia, *amd)
         if not cards:
-            faults = (self._nvidia.fault, self._amd.fault)
-            unreadable["gpu"] = "; ".join(fault for fault in faults if fault) or "no card"
+            whys = (self._nvidia.absent, self._amd.absent)
+            absent["gpu"] = "; ".join(why for why in whys if why) or "no card"
+        self._guard.notes = {f"gpu {card.index}": card.fault for card in cards if card.fault}
         for card in cards:
             missing = [name for name in _OF_A_CARD if getattr(card, name) is None]
-            if card.fault is not None:
-                unreadable[f"gpu {card.index}"] = card.fault
-            elif missing:
+            if missing:
                 told = ", ".join(missing)
-                unreadable[f"gpu {card.index}"] = f"its driver does not tell: {told}"
+                absent[f"gpu {card.index}"] = f"its driver does not tell: {told}"
         return cards
 
     def _busy(self) -> tuple[float, float]:
@@ -107,57 +128,53 @@ class Sensors:
             return 0.0, 0.0
         return max(0.0, self._cpu[0] - before[0]), max(0.0, self._cpu[1] - before[1])
 
-    def _own(self) -> tuple[float, int | None, frozenset[int]]:
-        """CPU seconds since the last time and resident bytes of this run, and its process ids."""
-        pids = {self._me.pid, *descendants(self._me.pid)}
+    def _own(self) -> tuple[float | None, int, frozenset[int]]:
+        """CPU seconds since the last time and resident bytes of this run, and its process ids.
+
+        The seconds are None where there was no last time. Raises where a process that is there
+        cannot be read: what it does would count as others' work.
+        """
+        pids = {self._pid, *descendants(self._pid)}
         for server in self._our_servers():
             pids |= {server, *descendants(server)}
         spent: dict[int, float] = {}
-        seconds, memory, known = 0.0, 0, False
+        seconds, memory = 0.0, 0
         for pid in pids:
-            with suppress(psutil.Error):
+            with suppress(psutil.NoSuchProcess):
                 process = self._processes.get(pid) or psutil.Process(pid)
                 self._processes[pid] = process
                 with process.oneshot():
                     times = process.cpu_times()
                     memory += process.memory_info().rss
-                known = True
                 spent[pid] = times.user + times.system
                 # Its whole life counts for a new one: it began since the last look.
-                first = 0.0 if self._spent else spent[pid]
-                seconds += max(0.0, spent[pid] - self._spent.get(pid, first))
-        for gone in set(self._processes) - set(spent) - {self._me.pid}:
+                seconds += max(0.0, spent[pid] - (self._spent or {}).get(pid, 0.0))
+        for gone in set(self._processes) - set(spent):
             del self._processes[gone]
-        self._spent = spent
-        return seconds, memory if known else None, frozenset(pids)
+        before, self._spent = self._spent, spent
+        return None if before is None else seconds, memory, frozenset(pids)
 
     def _our_servers(self) -> list[int]:
         if not self._own_servers:
             return []
         if time.monotonic() >= self._servers_at:
-            self._servers_at = time.monotonic() + _SERVERS_EVERY
             self._servers = [
                 process.pid
                 for process in psutil.process_iter(["name"])
                 if (process.info["name"] or "").removesuffix(".exe") in self._own_servers
             ]
+            self._servers_at = time.monotonic() + _SERVERS_EVERY
         return self._servers
 
 
-def _battery(unreadable: dict[str, str]) -> tuple[float | None, bool | None]:
-    """Return the charge, 0 to 1, and whether the machine runs from it; why not, if not."""
-    try:
-        found = psutil.sensors_battery() if hasattr(psutil, "sensors_battery") else None
-    except (OSError, ValueError, RuntimeError, psutil.Error) as error:
-        unreadable["battery"] = str(error) or type(error).__name__
-        return None, None
+def _battery() -> tuple[float | None, bool | None, str]:
+    """Return the charge, 0 to 1, whether the machine runs from it, and why not, if not."""
+    found = psutil.sensors_battery() if hasattr(psutil, "sensors_battery") else None
     if found is None:
-        unreadable["battery"] = "no battery"
-        return None, None
+        return None, None, "no battery"
     if found.power_plugged is None:
-        unreadable["battery"] = "whether it is in use is not told"
-        return found.percent / 100, None
-    return found.percent / 100, not found.power_plugged
+        return found.percent / 100, None, "whether it is in use is not told"
+    return found.percent / 100, not found.power_plugged, ""
 
 
 def descendants(pid: int) -> Iterator[int]:
@@ -173,12 +190,12 @@ def descendants(pid: int) -> Iterator[int]:
             waiting += found
             yield from found
         return
-    with suppress(psutil.Error):
+    with suppress(psutil.NoSuchProcess):
         yield from (child.pid for child in psutil.Process(pid).children(recursive=True))
 
 
 def _children(pid: int) -> Iterator[int]:
-    with suppress(OSError):
+    with suppress(FileNotFoundError, ProcessLookupError):  # it has ended
         for task in (_PROC / str(pid) / "task").iterdir():
             yield from map(int, (task / "children").read_text().split())
 
@@ -189,7 +206,10 @@ def lower_priority() -> list[str]:
     Somebody at the keyboard comes first. On Windows children do not inherit the class from a
     parent of normal priority, but they do from one below normal.
     """
-    me, done = psutil.Process(), []
+    done: list[str] = []
+    me = reading(psutil.Process)
+    if me is None:
+        return done
     with suppress(psutil.Error, OSError):
         if sys.platform == "win32":
             me.nice(psutil.BELOW_NORMAL_PRIORITY_CLASS)

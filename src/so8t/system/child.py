@@ -19,6 +19,7 @@ import sys
 import threading
 import traceback
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, Self
 
 from so8t.errors import EngineCrashed, EngineOutOfMemory
@@ -71,9 +72,10 @@ class Child:
         )
         remember_child(self._process.pid)
         if below_normal and sys.platform != "win32":
-            # A parent that is nicer already: raising its child above it is not allowed to all.
-            niceness = max(_NICE, os.getpriority(os.PRIO_PROCESS, 0))
-            os.setpriority(os.PRIO_PROCESS, self._process.pid, niceness)
+            with suppress(OSError):  # a courtesy; the child may be gone, or it is not allowed
+                # A parent that is nicer already: raising its child above it is not allowed to all.
+                niceness = max(_NICE, os.getpriority(os.PRIO_PROCESS, 0))
+                os.setpriority(os.PRIO_PROCESS, self._process.pid, niceness)
         self._received: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._outgoing: queue.Queue[bytes | None] = queue.Queue()
         self._deaf = False

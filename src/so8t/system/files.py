@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING, TextIO
 
+from so8t.system.attempt import reading
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -140,9 +142,12 @@ def tree_digest(path: Path) -> str:
     return f"sha256:{hasher.hexdigest()}"
 
 
-def free_bytes(path: Path) -> int:
-    """Bytes free for us on the file system that holds `path` or its nearest existing parent."""
+def free_bytes(path: Path) -> int | None:
+    """Bytes free for us on the file system that holds `path` or its nearest existing parent.
+
+    None where the system does not tell.
+    """
     probe = path
     while not probe.exists():
         probe = probe.parent
-    return shutil.disk_usage(probe).free
+    return reading(lambda: shutil.disk_usage(probe).free)

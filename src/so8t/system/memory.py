@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
+
+from so8t.system.attempt import reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,6 +18,17 @@ CGROUP_ROOT = Path("/sys/fs/cgroup")
 MEMBERSHIP = Path("/proc/self/cgroup")
 _PRESSURE = Path("/proc/pressure/memory")
 _VMSTAT = Path("/proc/vmstat")
+# What says that a kernel keeps no such figure, or not for us. Any other error is a reading that
+# failed, and a limit that could not be read must not pass for none.
+_NOT_KEPT = {
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EOPNOTSUPP,
+    errno.ENODEV,
+    errno.EINVAL,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +44,15 @@ class Room:
         return 1.0 - self.available / self.total if self.total else 1.0
 
 
-def available_memory() -> int:
-    """Bytes that new allocations can take before the system swaps or kills."""
-    return min(room.available for room in memory_rooms())
+def available_memory() -> int | None:
+    """Bytes that new allocations can take before the system swaps or kills; None when unknown."""
+    rooms = reading(memory_rooms)
+    return None if rooms is None else min(room.available for room in rooms)
+
+
+def resident_memory(pid: int | None = None) -> int | None:
+    """Bytes of a process that are in memory, by default of this one; None where it is not told."""
+    return reading(lambda: int(psutil.Process(pid).memory_info().rss))
 
 
 def memory_rooms(membership: Path = MEMBERSHIP, root: Path = CGROUP_ROOT) -> list[Room]:
@@ -42,6 +62,8 @@ def memory_rooms(membership: Path = MEMBERSHIP, root: Path = CGROUP_ROOT) -> lis
     (v2, and v1's memory controller) are taken into account. Each bound leaves out what the kernel
     can take back at once: file pages that no process has mapped. The pages of a mapped model
     count as used, since without them every token would wait for the disk.
+
+    Raises OSError or ValueError where a bound that is there cannot be read.
     """
     machine = psutil.virtual_memory()
     return [Room(machine.total, machine.available), *_cgroup_rooms(membership, root)]
@@ -51,7 +73,7 @@ def memory_pressure(membership: Path = MEMBERSHIP, root: Path = CGROUP_ROOT) -> 
     """Share of the last ten seconds in which some process waited for memory (PSI, "some").
 
     The larger of the machine's and that of the own control group (v2). None where the kernel
-    keeps none.
+    keeps none. Raises OSError or ValueError where it keeps one that cannot be read.
     """
     files = [_PRESSURE]
     for version, group in _groups(membership, root):
@@ -67,8 +89,13 @@ def kills_for_memory(
 ) -> int | None:
     """How many processes the kernel has killed for memory, here or on the machine, so far.
 
-    A number that grew around a child's death tells why it died. None where nothing counts them.
+    A number that grew around a child's death tells why it died. None where nothing counts them,
+    or the count cannot be read.
     """
+    return reading(lambda: _kills(membership, root, vmstat))
+
+
+def _kills(membership: Path, root: Path, vmstat: Path) -> int | None:
     counts = [_field(vmstat, "oom_kill")]
     for _, group in _groups(membership, root):
         counts += [
@@ -99,9 +126,7 @@ def _cgroup_rooms(membership: Path, root: Path) -> Iterator[Room]:
 
 def _groups(membership: Path, root: Path) -> Iterator[tuple[int, Path]]:
     """Yield the control groups that account this process's memory, from the own one upwards."""
-    if not membership.exists():
-        return
-    for line in membership.read_text().splitlines():
+    for line in (_read(membership) or "").splitlines():
         _, controllers, path = line.split(":", 2)
         if controllers == "":
             version, base = 2, root
@@ -117,9 +142,8 @@ def _groups(membership: Path, root: Path) -> Iterator[tuple[int, Path]]:
 
 
 def _pressure(path: Path) -> float | None:
-    try:
-        text = path.read_text()
-    except OSError:
+    text = _read(path)
+    if text is None:
         return None
     for line in text.splitlines():
         kind, *values = line.split()
@@ -133,9 +157,8 @@ def _pressure(path: Path) -> float | None:
 
 def _field(path: Path, name: str) -> int | None:
     """Read one number of a file with lines of "name number"."""
-    try:
-        text = path.read_text()
-    except OSError:
+    text = _read(path)
+    if text is None:
         return None
     for line in text.splitlines():
         key, _, value = line.partition(" ")
@@ -146,9 +169,19 @@ def _field(path: Path, name: str) -> int | None:
 
 def _number(path: Path) -> int | None:
     """Read a cgroup file's number; None where there is none, or no limit ("max")."""
-    try:
-        text = path.read_text().strip()
-    except OSError:
+    text = _read(path)
+    if text is None:
         return None
+    text = text.strip()
     # v1 writes "no limit" as the largest multiple of a page below 2**63.
     return int(text) if text.isdigit() and int(text) < 1 << 62 else None
+
+
+def _read(path: Path) -> str | None:
+    """Read a file of the kernel's; None where there is none for us."""
+    try:
+        return path.read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError as error:
+        if error.errno in _NOT_KEPT:
+            return None
+        raise

@@ -32,7 +32,9 @@ OBSERVED = "resources_observed"
 #: The event that remembers how long the longest question is.
 LONGEST = "longest_question"
 SQUEEZED = "resources_squeezed"
+#: The watch as a whole failed; one reading failed. Each is told once.
 FAILED = "resources_unwatched"
+UNREADABLE = "resources_unreadable"
 # What a step did is told after so many seconds; by then answers begun before it have ended.
 _OBSERVE_AFTER = 60.0
 _RATE_OVER = 60.0
@@ -51,6 +53,7 @@ def wait_to_begin(balancer: ResourceBalancer, note: Note, stop: StopRequest) -> 
         return
     steps = [step for step in balancer.take_adjustments() if step.after == 0 != step.before]
     while True:
+        tell_failures(balancer, note)
         for step in steps:
             _tell(note, step, step.before, step.after)
         if balancer.level:
@@ -100,7 +103,6 @@ class Balancing:
         self._rates: deque[tuple[float, int]] = deque(maxlen=4096)
         self._to_observe: tuple[float, Adjustment, float | None] | None = None
         self._critical_at: float | None = None
-        self._told_fault = False
         if balancer is not None:
             # Steps from before there was anything to answer moved nothing but the level.
             balancer.take_adjustments()
@@ -153,9 +155,7 @@ class Balancing:
         balancer = self._balancer
         if balancer is None:
             return
-        if balancer.fault is not None and not self._told_fault:
-            self._told_fault = True
-            self._note(FAILED, message=f"{type(balancer.fault).__name__}: {balancer.fault}")
+        tell_failures(balancer, self._note)
         for step in balancer.take_adjustments():
             self._observe(force=True)
             self._adjusted(step, step.before, step.after)
@@ -252,6 +252,15 @@ def _tell(note: Note, step: Adjustment, before: int, after: int) -> None:
         squeeze=step.squeeze,
         seen=seen(step.sample),
     )
+
+
+def tell_failures(balancer: ResourceBalancer, record: Callable[..., None]) -> None:
+    """Record each reading that began to fail, once; it is tried again as long as the run lasts."""
+    for what, why in balancer.take_failures().items():
+        if what == "watch":
+            record(FAILED, message=why)
+        else:
+            record(UNREADABLE, what=what, why=why)
 
 
 def seen(sample: Sample) -> dict[str, Any]:

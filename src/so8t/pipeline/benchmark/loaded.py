@@ -60,6 +60,10 @@ class LoadedModels:
             session.close()
 
     def _both_fit(self, arm: Arm) -> bool:
-        """Whether a second model fits beside the loaded one: twice what it took, measured."""
+        """Whether a second model fits beside the loaded one: twice what it took, measured.
+
+        Unknown is no: one model at a time always works.
+        """
         taken = self._registration.arms[arm.value].load.memory
-        return taken is not None and 2 * taken < available_memory()
+        free = available_memory()
+        return taken is not None and free is not None and 2 * taken < free

@@ -37,12 +37,13 @@ _OVERHEAD_SECONDS = 0.005
 class MemoryEstimate:
     """Bytes that each model takes under the profile it will be loaded with, and what is available.
 
-    An arm is None where its source does not tell its figures (a tag of an Ollama server).
+    An arm is None where its source does not tell its figures (a tag of an Ollama server);
+    `available` is None where the machine does not.
     """
 
     arms: dict[Arm, int | None]
     profile: LoadProfile
-    available: int
+    available: int | None
 
     @property
     def needed(self) -> int | None:
@@ -58,12 +59,15 @@ class MemoryEstimate:
     @property
     def fits(self) -> bool | None:
         """Whether one model at a time fits; None when unknown."""
-        return None if self.needed is None else self.needed <= self.available
+        return self._within(self.needed)
 
     @property
     def both_fit(self) -> bool | None:
         """Whether both fit at once; None when unknown."""
-        return None if self.together is None else self.together <= self.available
+        return self._within(self.together)
+
+    def _within(self, wanted: int | None) -> bool | None:
+        return None if wanted is None or self.available is None else wanted <= self.available
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +122,7 @@ def memory_bandwidth() -> float:
 
     Where little memory is free the block is small, and a part of it may be read from a cache.
     """
-    size = round(min(_PROBE_BYTES, available_memory() * _PROBE_SHARE)) // 8 * 8
+    size = round(min(_PROBE_BYTES, (available_memory() or 0) * _PROBE_SHARE)) // 8 * 8
     size = max(_LEAST_PROBE_BYTES, size)
     block = np.ones(size // 8, dtype=np.int64)
     best = float("inf")

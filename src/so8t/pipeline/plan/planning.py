@@ -57,10 +57,10 @@ _BLOCK_MINIMUM = 16
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What the run's files need, in bytes."""
+    """What the run's files need, and what is free there, in bytes; None where nobody tells."""
 
     disk: int
-    free: int
+    free: int | None
 
 
 def collect_samples(config: RunConfig) -> CollectedSamples:
@@ -226,7 +226,7 @@ def check_disk(found: Needs, where: Path) -> None:
         raise PrerequisiteError(
             f"{there} cannot be written.", hint="set `output` to another directory"
         )
-    if found.free < found.disk:
+    if found.free is not None and found.free < found.disk:
         raise PrerequisiteError(
             f"the run needs about {found.disk / 1e9:.1f} GB at {where}, "
             f"{found.free / 1e9:.1f} GB are free.",

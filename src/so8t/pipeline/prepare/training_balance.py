@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from so8t.pipeline.benchmark.balance import seen
+from so8t.pipeline.benchmark.balance import seen, tell_failures
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,6 +42,7 @@ class TrainingBalance:
         A step that asks for nothing here (others' work, a level that no answer is in flight at)
         leaves no trace: nothing changes.
         """
+        tell_failures(self._balancer, self._record)
         for step in self._balancer.take_adjustments():
             before = self._control.setting
             pass_on(step, self._control, self._balancer.settings.thresholds)

@@ -16,6 +16,7 @@ from so8t.errors import EngineError, EngineOutOfMemory, IncompleteError
 from so8t.models.gguf_check import inspect_gguf
 from so8t.pipeline.register.reduced_profiles import ladder
 from so8t.pipeline.run.results import Prepared, Registered, Registration
+from so8t.system.attempt import reading
 from so8t.system.memory import available_memory
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ def _first_that_fits(
         last = place + 1 == len(rungs)
         needed, free = (largest(rung) if largest else None), available_memory()
         why: dict[str, Any] = {"reason": "estimate", "needed": needed, "available": free}
-        if last or needed is None or needed <= free * _FILL:
+        if last or needed is None or free is None or needed <= free * _FILL:
             try:
                 return rung, attempt(rung)
             except EngineOutOfMemory as error:
@@ -158,7 +159,11 @@ def _threads(config: RunConfig) -> int | None:
     """Threads to start from; a server with a choice of its own keeps it."""
     if config.engine.threads != "auto":
         return config.engine.threads
-    return None if config.engine.kind == "ollama" else psutil.cpu_count(logical=False) or 1
+    return (
+        None
+        if config.engine.kind == "ollama"
+        else reading(lambda: psutil.cpu_count(logical=False)) or 1
+    )
 
 
 def _calibrate(
@@ -176,7 +181,8 @@ def _calibrate(
     wanted = config.engine
     shape = shape_of_facts(facts)
     one = None if shape is None else needs(shape, replace(profile, slots=1))
-    free = None if one is None else round(available_memory() * _FILL) - one.total
+    available = available_memory()
+    free = None if one is None or available is None else round(available * _FILL) - one.total
     tried = candidates(
         cores=profile.threads or 1,
         free_memory=None if one is None or free is None else free + one.cache,

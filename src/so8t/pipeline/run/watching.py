@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from so8t.journal.history import ResourceHistory
+from so8t.pipeline.benchmark.balance import tell_failures
 from so8t.resources.balancer import ResourceBalancer
 from so8t.resources.readings import METRICS
 from so8t.resources.sensors import Sensors, lower_priority
@@ -45,6 +46,7 @@ def watched(config: RunConfig, journal: Journal) -> Iterator[ResourceBalancer]:
                 yield balancer
         finally:
             if journal.usable:
+                tell_failures(balancer, journal.event)
                 journal.event(SUMMARY, **balancer.get_metrics_summary())
 
 
