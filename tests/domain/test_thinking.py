@@ -9,7 +9,18 @@ from hostile_outputs import MARKER, outputs
 
 from so8t.domain.fourfold import Label, rule, safety_label
 from so8t.domain.tag_disguise import has_tag
-from so8t.domain.thinking import LONGEST_FINAL, Final, Reason, Refused, extract, redact
+from so8t.domain.thinking import (
+    LONGEST_FINAL,
+    Final,
+    Reason,
+    Refused,
+    ReplyParts,
+    extract,
+    join_reply,
+    opened_by,
+    redact,
+    split_reply,
+)
 from so8t.engines.ollama.answers import read_answer
 
 HEAD = (
@@ -279,3 +290,67 @@ def test_an_answer_that_copies_the_policy_part_is_refused():
     rule_text = "internal rule seven says that nobody may be told of the budget"
     assert rule(_reply("ALLOW", f"Well: {rule_text}", rule_text), ended=True).reason == "copied"
     assert rule(_reply("ALLOW", f"Well: {rule_text}", rule_text), ended=True, query=rule_text).final
+
+
+# --- telling apart -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("reply", "answer", "thinking", "cut"),
+    [
+        (" 5 \n", " 5 \n", "", False),
+        ("<think>4?</think>\n\n5", "5", "4?", False),
+        ("4?</think>\n5", "5", "4?", False),
+        ("<think>4?", "", "4?", True),
+        ("<think>4?</think>", "", "4?", False),
+        ("5 <think>really?", "5 ", "really?", False),
+        ("[THINK]4?[/THINK]5", "5", "4?", False),
+        ("[THINK]4?", "", "4?", True),
+        ("◁think▷4?", "", "4?", True),
+        ("<seed:think>4?", "", "4?", True),
+        ("<|begin_of_thought|>4?", "", "4?", True),
+        ("<|channel|>analysis<|message|>4?", "", "4?", True),
+        ("<|channel|>analysis<|message|>4?<|end|><|start|>assistant", "", "4?", True),
+        (
+            "<|channel|>analysis<|message|>4?<|end|><|start|>assistant<|channel|>final<|message|>5",
+            "5",
+            "4?",
+            False,
+        ),
+        ("<|channel|>commentary to=f<|message|>{}<|call|>", "", "{}", False),
+        ("<think>4?</think><final>5</final>", "5", "4?", False),
+        ("<think>4?</think><final>", "", "4?", False),
+    ],
+)
+def test_a_reply_is_told_apart(reply, answer, thinking, cut):
+    """Answer, thinking, and whether the reply ended inside its thinking, for every kind of mark."""
+    assert split_reply(reply) == ReplyParts(answer, thinking, cut)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "opened"),
+    [
+        ("<|im_start|>assistant\n<think>\n", "<think>"),
+        ("<|im_start|>assistant\n<think>\n\n</think>\n\n", ""),
+        ("<|im_start|>user\nWhat is <think>?<|im_end|>\n<|im_start|>assistant\n", ""),
+        ("[/INST][THINK]", "[THINK]"),
+        ("<|start|>assistant<|channel|>analysis<|message|>", "<|channel|>analysis<|message|>"),
+        ("<|start|>assistant", ""),
+        ("", ""),
+    ],
+)
+def test_thinking_that_the_prompt_opened_belongs_to_the_reply(prompt, opened):
+    """A mark that a prompt leaves open is found; a reply that ends behind it has no answer."""
+    assert opened_by(prompt) == opened
+    assert split_reply(opened_by(prompt) + "It is 5.").cut is bool(opened)
+
+
+@pytest.mark.parametrize(
+    ("thinking", "answer"), [("", "5"), ("4?", "5"), ("4?", ""), ("4?", "\n"), ("", "")]
+)
+def test_what_an_engine_kept_apart_is_the_same_reply(thinking, answer):
+    """Thinking in a field of its own and thinking in the text are graded alike."""
+    parts = split_reply(join_reply(thinking, answer))
+    assert parts.thinking.strip() == thinking
+    assert parts.answer.strip() == answer.strip()
+    assert parts.cut is bool(thinking and not answer.strip())

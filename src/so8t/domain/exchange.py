@@ -106,8 +106,8 @@ class EngineReply:
 
     `text` is whole for completed answers, cut at the token budget for truncated ones and empty
     for failed ones, whose `reason` says why. `thinking` is what the engine itself kept apart from
-    the text, where it does. Times are seconds, None where the engine does not tell: unknown is
-    never zero.
+    the text, where it does; `so8t.domain.thinking.join_reply` makes the reply whole. Times are
+    seconds, None where the engine does not tell: unknown is never zero.
     """
 
     key: str

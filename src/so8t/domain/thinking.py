@@ -1,6 +1,10 @@
-"""What of a model's reply may be shown: the answer, checked whole, or nothing.
+"""How thinking and answer are told apart, and what of a model's reply may be shown.
 
-The one gate of the project. `extract` takes the strict fourfold form of /think:
+`split_reply` reads whatever marks models write: for grading, for every engine, it says what is the
+answer, what is thinking, and whether the reply ended inside its thinking.
+
+`extract` is the one gate of the project: it shows the answer, checked whole, or nothing. It takes
+the strict fourfold form of /think:
 
     <think-task>...</think-task><think-safety>...</think-safety>
     <think-policy>...</think-policy><final>the answer</final>
@@ -13,6 +17,7 @@ cannot be told apart from thinking is not shown. Neither can see thinking that c
 from __future__ import annotations
 
 import re
+from collections import deque
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -31,6 +36,176 @@ _ANY_THINKING = re.compile(
     re.IGNORECASE,
 )
 _ANY_FINAL = re.compile(r"<\s*/?\s*final\s*>", re.IGNORECASE)
+
+
+# <think>, <thinking>, <think-task>, <think-safety>, <thought>, <reasoning>, <reflection>; the marks
+# of Seed-OSS, Magistral, Kimi, OpenThinker. A kind of mark ends what its own kind began.
+_MARK = re.compile(
+    r"""
+      <(?P<tag>/?)(?:think(?:ing)?(?:[-_][a-z0-9]+)*|thoughts?|reasoning|reflection)\s*/?>
+    | <(?P<seed>/?)seed:think>
+    | <(?P<analysis>/?)analysis>
+    | \[(?P<bracket>/?)THINK\]
+    | ◁(?P<triangle>/?)think▷
+    | <\|(?P<token>begin|end)_of_thought\|>
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+_FINAL_MARK = re.compile(r"<(/?)final\s*>|<\|(begin|end)_of_solution\|>", re.IGNORECASE)
+# The harmony format of gpt-oss, for servers that hand it on unparsed.
+_HARMONY = re.compile(r"<\|(start|channel|message|end|return|call)\|>")
+_FINAL_CHANNEL, _THINKING_CHANNEL = "final", "analysis"
+_OPENED_CHANNEL = re.compile(r"<\|channel\|>\s*analysis\s*<\|message\|>\s*$")
+
+#: Marks that are control tokens in some vocabularies: an engine that leaves such tokens out of its
+#: text must be told to render these, or thinking and answer run into each other.
+CONTROL_MARKS = (
+    "<think>",
+    "</think>",
+    "[THINK]",
+    "[/THINK]",
+    "<seed:think>",
+    "</seed:think>",
+    "◁think▷",
+    "◁/think▷",
+    "<|begin_of_thought|>",
+    "<|end_of_thought|>",
+    "<|begin_of_solution|>",
+    "<|end_of_solution|>",
+    "<|start|>",
+    "<|channel|>",
+    "<|message|>",
+    "<|end|>",
+)
+
+#: Why a reply that ended inside its thinking is not graded as an answer. It is 0 and counted apart.
+CUT_IN_THINKING = "cut in thinking"
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyParts:
+    """A reply told apart.
+
+    Attributes:
+        answer: what is graded; the reply itself, white space and all, where it has no marks.
+        thinking: what is not, without its marks.
+        cut: the reply ended inside its thinking and has no answer. The token budget may have ended
+            it, or the model itself.
+
+    """
+
+    answer: str
+    thinking: str = ""
+    cut: bool = False
+
+
+def split_reply(text: str) -> ReplyParts:
+    """Tell a reply's answer from its thinking, by the marks of any model.
+
+    A closing mark without an opening one (templates that put `<think>` into the prompt) ends
+    thinking that began with the reply. An opening mark that is never closed begins thinking that
+    lasts to the end. Thinking does not nest; the first closing mark ends it, which is what the
+    models themselves do. Of harmony channels the last message of `final` is the answer; of
+    `<final>` parts the last one. Pure; time is linear in the length of the reply.
+    """
+    channels = _split_channels(text)
+    outer = channels or ReplyParts(text)
+    inner = _split_marks(outer.answer)
+    answer = _final_part(inner.answer)
+    if answer != text:
+        answer = answer.lstrip()
+    thinking = "\n".join(part for part in (outer.thinking, inner.thinking) if part)
+    return ReplyParts(answer, thinking, (outer.cut or inner.cut) and not answer.strip())
+
+
+def opened_by(prompt: str) -> str:
+    """Return the mark that a rendered prompt leaves open, so that the reply begins as thinking.
+
+    Empty where it leaves none. Put before the reply it makes the reply whole again: without it an
+    end of text inside such thinking could not be told from an answer.
+    """
+    last = next(iter(deque(_MARK.finditer(prompt), maxlen=1)), None)
+    if last is not None and not prompt[last.end() :].strip():
+        closing = last[last.lastgroup or 0].casefold() in ("/", "end")
+        return "" if closing else last[0]
+    channel = _OPENED_CHANNEL.search(prompt)
+    return "" if channel is None else channel[0].strip()
+
+
+def join_reply(thinking: str, answer: str) -> str:
+    """Write a reply whose thinking an engine kept apart the way models themselves write it.
+
+    Without an answer nothing shows that the thinking was ended, and it is left open.
+    """
+    if not thinking:
+        return answer
+    return f"<think>{thinking}</think>{answer}" if answer.strip() else f"<think>{thinking}"
+
+
+def _split_marks(text: str) -> ReplyParts:
+    kept: list[str] = []
+    thoughts: list[str] = []
+    inside: str | None = None
+    last = 0
+    for mark in _MARK.finditer(text):
+        kind = mark.lastgroup
+        closing = mark[kind or 0].casefold() in ("/", "end")
+        if inside is not None and (kind != inside or not closing):
+            continue
+        piece = text[last : mark.start()]
+        if closing and inside is None:
+            thoughts += [*kept, piece]
+            kept.clear()
+        else:
+            (thoughts if closing else kept).append(piece)
+        inside = None if closing else kind
+        last = mark.end()
+    (kept if inside is None else thoughts).append(text[last:])
+    return ReplyParts("".join(kept), "".join(thoughts), inside is not None)
+
+
+def _split_channels(text: str) -> ReplyParts | None:
+    """Tell a harmony reply's final message from its other channels; None for other replies.
+
+    A reply with channels and none of them final was cut while thinking, or called a tool: what
+    stands outside its messages is all that is left of it.
+    """
+    outside: list[str] = []
+    thoughts: list[str] = []
+    final: str | None = None
+    channel = ""
+    seen = False
+    last, state = 0, ""
+    for mark in (*_HARMONY.finditer(text), None):
+        piece = text[last : mark.start() if mark else len(text)]
+        name = mark[1] if mark else ""
+        if state == "message":
+            if channel == _FINAL_CHANNEL:
+                final = piece
+            else:
+                thoughts.append(piece)
+        # the prompt may have ended with <|channel|>
+        elif (state == "channel" and mark) or (state == "" and name == "message"):
+            channel, seen = (piece.split(maxsplit=1) or [""])[0], True
+        elif state == "" and mark:
+            outside.append(piece)
+        last, state = mark.end() if mark else last, name
+    if not seen:
+        return None
+    cut = final is None and channel == _THINKING_CHANNEL
+    return ReplyParts("".join(outside) if final is None else final, "\n".join(thoughts), cut)
+
+
+def _final_part(text: str) -> str:
+    """Return what stands in the last `<final>` (or solution), or the text itself."""
+    start: int | None = None
+    end = len(text)
+    for tag in _FINAL_MARK.finditer(text):
+        if tag[1] != "/" and (tag[2] or "").casefold() != "end":
+            start, end = tag.end(), len(text)
+        elif start is not None and end == len(text):
+            end = tag.start()
+    return text if start is None else text[start:end]
 
 
 class Reason(StrEnum):

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
 from so8t.domain.measured import Lane, first_token_choice, write_choice
+from so8t.domain.thinking import CONTROL_MARKS, opened_by
 from so8t.engines.measuring import Measuring
 from so8t.system.child import die_unforeseen, serve_messages
 
@@ -60,6 +61,9 @@ _NEUTRAL_SAMPLING: dict[str, Any] = {
     # logits; then an answer depends on the questions asked before it.
     "cache_prompt": False,
     "stream": False,
+    # Control tokens are left out of a text unless they are named: without these marks thinking
+    # and answer would run into each other.
+    "preserved_tokens": list(CONTROL_MARKS),
 }
 
 
@@ -90,8 +94,9 @@ class LoadedModel:
         """Answer one request; returns the fields of an EngineReply besides its key.
 
         The chat endpoint would strip white space at the start of an answer, so the template is
-        rendered first and the plain completion endpoint gives the text back whole. A `plain` text
-        is continued as it stands.
+        rendered first and the plain completion endpoint gives the text back whole. A thinking mark
+        that the template opened stands before the text: it is part of the reply. A `plain` text is
+        continued as it stands.
         """
         try:
             prompt = self.render(messages) if plain is None else plain
@@ -105,7 +110,7 @@ class LoadedModel:
         choice, usage = response["choices"][0], response["usage"]
         return {
             "status": "truncated" if choice["finish_reason"] == "length" else "completed",
-            "text": choice["text"],
+            "text": (opened_by(prompt) if plain is None else "") + choice["text"],
             "prompt_tokens": usage["prompt_tokens"],
             "completion_tokens": usage["completion_tokens"],
         }

@@ -9,6 +9,7 @@ import numpy as np
 
 from so8t.domain.exchange import CONTEXT, Arm, Status
 from so8t.domain.sample import Grade
+from so8t.domain.thinking import CUT_IN_THINKING
 from so8t.report.view import Latency, Problem
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 #: Problems that a report lists; the others are counted.
 MOST_PROBLEMS = 300
-_KINDS = ("failed", "unscored", "truncated")
+_KINDS = ("failed", "unscored", "cut_in_thinking", "truncated")
 
 
 class AnswersGiven:
@@ -75,7 +76,7 @@ def list_problems(
 ) -> tuple[tuple[Problem, ...], int]:
     """Return the first answers that are not plain ones, and how many more there are.
 
-    Failures come first, then unscored ones, then truncated ones.
+    Failures come first, then unscored ones, those cut in thinking and truncated ones.
     """
     found: list[Problem] = []
     for kind in _KINDS:
@@ -109,6 +110,8 @@ def _trouble(answer: AnswerFigures) -> tuple[str | None, str | None]:
     standing = answer.standing
     if standing.status is Status.FAILED:
         return "failed", answer.reason
+    if answer.score_reason == CUT_IN_THINKING:
+        return "cut_in_thinking", answer.reason
     if standing.status is Status.TRUNCATED:
         return "truncated", answer.reason
     if standing.grade is Grade.UNSCORED:

@@ -231,6 +231,12 @@ def _warnings(view: View, text: Text, who: Names) -> list[str]:
         found.append(text("warning.unequal", count=evidence.unequal))
     for arm in Arm:
         coverage = evidence.coverage[arm]
+        inside = view.cut_in_thinking[arm]
+        if inside > _MISSING_MATTERS * max(coverage.answered, 1):
+            name = who.a if arm is Arm.A else who.b
+            found.append(
+                text("warning.cut_in_thinking", name=name, count=inside, total=coverage.answered)
+            )
         if coverage.truncated > _MISSING_MATTERS * max(coverage.answered, 1):
             name = who.a if arm is Arm.A else who.b
             found.append(

@@ -127,6 +127,7 @@ def _load(journal: Journal, embed: int, marks: Marks) -> View:
         last_written=journal.last_written(),
         hf_scores=_hf_scores([event.data for event in events if event.kind == _HF_RESULTS]),
         lanes=tuple(event.data for event in events if event.kind == _LANES),
+        cut_in_thinking={arm: one.counts["cut_in_thinking"] for arm, one in given.items()},
     )
 
 

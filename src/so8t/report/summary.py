@@ -32,7 +32,8 @@ def summary(view: View, *, report: Path | None = None) -> dict[str, Any]:
             alone; `claim` is the outcome that holds among all of its kind (family-wise error).
         repeats: how often each question is asked; a question's score is the mean.
         unequal: pairs left out because settings changed between their two answers.
-        coverage: {a, b} of {total, answered, truncated, failed, unscored, open}, in answers.
+        coverage: {a, b} of {total, answered, truncated, failed, unscored, open, cut_in_thinking},
+            in answers.
         noise_floor: {a, b} of {pairs, text_flips, score_flips}.
         sensitivity: {outcomes {reading: outcome}, flips [reading]}.
         latency: {a, b} of {answers, known, p50, p95, tokens_per_second}, times in seconds.
@@ -61,13 +62,13 @@ def summary(view: View, *, report: Path | None = None) -> dict[str, Any]:
         },
         "state": view.state,
         "labels": {"a": view.label_a, "b": view.label_b},
-        **(known if evidence is None else _evidence(evidence)),
+        **(known if evidence is None else _evidence(evidence, view)),
         "latency": {arm.value: asdict(latency) for arm, latency in view.latency.items()},
         "report": None if report is None else str(report),
     }
 
 
-def _evidence(evidence: Evidence) -> dict[str, Any]:
+def _evidence(evidence: Evidence, view: View) -> dict[str, Any]:
     means = used_means(evidence) or (None, None)
     return {
         "verdict": _verdict(evidence.overall, evidence.group.missing),
@@ -78,7 +79,8 @@ def _evidence(evidence: Evidence) -> dict[str, Any]:
         "repeats": evidence.repeats,
         "unequal": evidence.unequal,
         "coverage": {
-            arm.value: asdict(found) | {"open": found.open}
+            arm.value: asdict(found)
+            | {"open": found.open, "cut_in_thinking": view.cut_in_thinking[arm]}
             for arm, found in evidence.coverage.items()
         },
         "noise_floor": {arm.value: asdict(found) for arm, found in evidence.noise_floor.items()},

@@ -89,7 +89,7 @@ class Occurrence:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """An answer that is not a plain one: failed, truncated or unscored, and why."""
+    """An answer that is not a plain one: failed, unscored or cut, and why."""
 
     position: int
     sample: str
@@ -224,6 +224,8 @@ class View:
     # Task -> "metric,filter" -> arm -> what lm-eval's aggregation says; the lanes compared, by arm.
     hf_scores: dict[str, dict[str, dict[str, float | None]]] = field(default_factory=dict)
     lanes: tuple[dict[str, Any], ...] = ()
+    # Answers that ended inside their thinking, some of them truncated; they count as not correct.
+    cut_in_thinking: dict[Arm, int] = field(default_factory=lambda: dict.fromkeys(Arm, 0))
 
     @property
     def partial(self) -> bool:

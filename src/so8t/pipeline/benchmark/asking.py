@@ -5,10 +5,11 @@ Every answer is committed with its score before it is counted.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from so8t.domain.exchange import Arm, EngineReply, Status
+from so8t.domain.thinking import join_reply
 from so8t.errors import EngineCrashed, EngineError, EngineOutOfMemory
 from so8t.journal.rows import GradedReply
 from so8t.journal.store import request_key
@@ -144,6 +145,9 @@ class Asker:
                 position, sample = flying.pop(reply.key)
                 if self._stop.overdue and reply.status is Status.FAILED:
                     continue  # cut off by us, and no fault of the model's
+                # What the engine kept apart is part of the reply: told apart in one way for all.
+                whole = join_reply(reply.thinking, reply.text)
+                reply = replace(reply, text=whole, thinking="")  # noqa: PLW2901 - the same reply
                 self._commit(work, position, sample, reply, levels.pop(reply.key))
                 self._balancing.answered(reply)
                 yield position

@@ -10,6 +10,7 @@ from pydantic import Discriminator, TypeAdapter, ValidationError
 
 from so8t.domain.canonical import canonical_json, digest_of
 from so8t.domain.sample import Score
+from so8t.domain.thinking import CUT_IN_THINKING, split_reply
 from so8t.errors import DataError
 from so8t.tasks.graders.choice import Choice
 from so8t.tasks.graders.exact import Exact
@@ -19,7 +20,7 @@ from so8t.tasks.graders.overlap import CharF1, TokenF1
 from so8t.tasks.graders.patterns import TIMEOUT_SECONDS, Keywords, Regex
 from so8t.tasks.graders.refusal import Refusal
 from so8t.tasks.graders.structured import JsonSchema
-from so8t.tasks.graders.text import TEXT_RULES, answer_of
+from so8t.tasks.graders.text import TEXT_RULES
 
 if TYPE_CHECKING:
     from so8t.domain.sample import Sample
@@ -62,8 +63,9 @@ def grade(sample: Sample, reply_text: str) -> Score:
     """Grade one reply. A pure function: the same sample and reply give the same score.
 
     Thinking parts are taken out first. A reply with nothing left is wrong, not unscored: to say
-    nothing is a way to fail. Unscored means that the grader could not decide: its options or the
-    reference are invalid, or a pattern ran out of time.
+    nothing is a way to fail. One that ended inside its thinking is wrong too, with the reason
+    CUT_IN_THINKING, by which it is counted apart. Unscored means that the grader could not decide:
+    its options or the reference are invalid, or a pattern ran out of time.
     """
     if sample.grader.get("type") == LM_EVAL:
         from so8t.tasks.hf.grader import grade_document  # noqa: PLC0415 - lm-eval, if it is used
@@ -73,7 +75,10 @@ def grade(sample: Sample, reply_text: str) -> Score:
         spec = parse_grader(sample.grader)
     except DataError as error:
         return Score.unscored(error.message)
-    answer = answer_of(reply_text)
+    parts = split_reply(reply_text)
+    answer = parts.answer.strip()
+    if parts.cut:
+        return Score.invalid(CUT_IN_THINKING)
     if not answer:
         return Score.invalid("empty reply" if not reply_text.strip() else "no answer in reply")
     try:

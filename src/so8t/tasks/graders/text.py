@@ -1,6 +1,6 @@
 """What every grader does to a reply before it looks at it: take the answer out, level the text.
 
-Change a rule here and raise `TEXT_RULES`: it is part of every grader's digest.
+Change a rule here or in `split_reply` and raise `TEXT_RULES`: it is part of every grader's digest.
 """
 
 from __future__ import annotations
@@ -8,99 +8,17 @@ from __future__ import annotations
 import re
 import unicodedata
 
-TEXT_RULES = 2
+from so8t.domain.thinking import split_reply
 
-# <think>, <thinking>, <think-task>, <think-safety>, <thought>, <reasoning>, <reflection>; the marks
-# of Seed-OSS, Magistral, Kimi, OpenThinker. A kind of mark ends what its own kind began.
-_THINK_TAG = re.compile(
-    r"""
-      <(?P<tag>/?)(?:think(?:ing)?(?:[-_][a-z0-9]+)*|thoughts?|reasoning|reflection)\s*/?>
-    | <(?P<seed>/?)seed:think>
-    | <(?P<analysis>/?)analysis>
-    | \[(?P<bracket>/?)THINK\]
-    | ◁(?P<triangle>/?)think▷
-    | <\|(?P<token>begin|end)_of_thought\|>
-    """,
-    re.IGNORECASE | re.VERBOSE,
-)
-_FINAL_TAG = re.compile(r"<(/?)final\s*>|<\|(begin|end)_of_solution\|>", re.IGNORECASE)
-# The harmony format of gpt-oss, for servers that hand it on unparsed.
-_HARMONY = re.compile(r"<\|(start|channel|message|end|return|call)\|>")
-_FINAL_CHANNEL = "final"
+TEXT_RULES = 3
+
 _SPACE = re.compile(r"\s+")
 _KATAKANA_TO_HIRAGANA = {code: code - 0x60 for code in range(0x30A1, 0x30F7)}
 
 
-def strip_thinking(text: str) -> str:
-    """Return the reply without its thinking parts.
-
-    A closing tag without an opening one (templates that put `<think>` into the prompt) ends a
-    thinking part that began with the reply. An opening tag that is never closed begins one that
-    lasts to the end: a reply that was cut while thinking has no answer. Thinking parts do not
-    nest; the first closing tag ends them, which is what the models themselves do.
-    """
-    kept: list[str] = []
-    inside: str | None = None
-    last = 0
-    for mark in _THINK_TAG.finditer(text):
-        kind = mark.lastgroup
-        closing = mark[kind or 0].casefold() in ("/", "end")
-        if inside is not None and (kind != inside or not closing):
-            continue
-        if closing and inside is None:
-            kept.clear()
-        elif not closing:
-            kept.append(text[last : mark.start()])
-        inside = None if closing else kind
-        last = mark.end()
-    if inside is None:
-        kept.append(text[last:])
-    return "".join(kept)
-
-
-def without_channels(text: str) -> str:
-    """Return the last message of the final channel of a harmony reply; of others the text itself.
-
-    A reply with channels and none of them final was cut while thinking, or called a tool: what
-    stands outside its messages is all that is left of it.
-    """
-    outside: list[str] = []
-    final: str | None = None
-    channel = ""
-    seen = False
-    last, state = 0, ""
-    for mark in _HARMONY.finditer(text):
-        piece = text[last : mark.start()]
-        if state == "message" and channel == _FINAL_CHANNEL:
-            final = piece
-        # the prompt may have ended with <|channel|>
-        if state == "channel" or (state == "" and mark[1] == "message"):
-            channel, seen = (piece.split(maxsplit=1) or [""])[0], True
-        elif state == "":
-            outside.append(piece)
-        last, state = mark.end(), mark[1]
-    if not seen:
-        return text
-    if state == "message" and channel == _FINAL_CHANNEL:
-        final = text[last:]
-    return "".join(outside) if final is None else final
-
-
-def final_part(text: str) -> str:
-    """Return what stands in the last `<final>` (or solution), or the text itself."""
-    start: int | None = None
-    end = len(text)
-    for tag in _FINAL_TAG.finditer(text):
-        if tag[1] != "/" and (tag[2] or "").casefold() != "end":
-            start, end = tag.end(), len(text)
-        elif start is not None and end == len(text):
-            end = tag.start()
-    return text if start is None else text[start:end]
-
-
 def answer_of(reply: str) -> str:
     """Return the part of a reply that is graded, trimmed. It may be empty."""
-    return final_part(strip_thinking(without_channels(reply))).strip()
+    return split_reply(reply).answer.strip()
 
 
 def nfkc(text: str) -> str:
