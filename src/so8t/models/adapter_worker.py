@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from so8t.errors import ModelError
 from so8t.models.adapters import TOKENIZER_FILES
+from so8t.models.checkpoint_files import beside_weights, check_agreement, weight_files
 from so8t.models.child_work import serve_work
 from so8t.models.gguf_tokens import largest_id
-from so8t.models.safetensors_files import weight_files
 from so8t.system.files import atomic_directory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_SETTINGS = (".json", ".txt", ".model", ".jinja", ".md")
 _PROBED = 16
 # A merge in half precision rounds each weight once; beyond this share of the largest logit it is
 # no rounding any more.
@@ -39,9 +38,15 @@ def merge(base: Path, adapter: Path, out: Path) -> dict[str, Any]:
     from transformers import AutoModelForCausalLM  # noqa: PLC0415
     from transformers.utils import logging  # noqa: PLC0415
 
+    from so8t.models.training_model import check_loaded  # noqa: PLC0415 - torch
+
     logging.disable_progress_bar()
+    check_agreement(base)
     try:
-        model = AutoModelForCausalLM.from_pretrained(base, local_files_only=True, dtype="auto")
+        model, loading = AutoModelForCausalLM.from_pretrained(
+            base, local_files_only=True, dtype="auto", output_loading_info=True
+        )
+        check_loaded(base, loading)
         adapted = PeftModel.from_pretrained(model, adapter, torch_device="cpu")
     except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError) as error:
         # Neither library has an error class of its own for what it cannot load.
@@ -124,9 +129,8 @@ def _copy_settings(base: Path, adapter: Path, folder: Path, rows: int) -> None:
     """Copy what is beside the weights; the tokenizer of the adapter, where it brings its own."""
     own = [name for name in TOKENIZER_FILES if (adapter / name).is_file()]
     replaced = "tokenizer.json" in own
-    for file in sorted(base.iterdir()):
-        wanted = file.suffix in _SETTINGS or file.name.startswith("LICENSE")
-        if file.is_file() and wanted and not (replaced and file.name in TOKENIZER_FILES):
+    for file in beside_weights(base, notes=True):
+        if not (replaced and file.name in TOKENIZER_FILES):
             shutil.copyfile(file, folder / file.name)
     if not replaced:
         return

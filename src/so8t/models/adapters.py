@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from so8t.domain.canonical import digest_of
 from so8t.errors import ModelError, PrerequisiteError
+from so8t.models.checkpoint_files import read_index
 from so8t.models.child_work import run_in_child
-from so8t.models.safetensors_files import StoredTensor, read_file, read_index
+from so8t.models.safetensors_files import StoredTensor, read_file
 from so8t.system.files import file_digest, tree_digest, write_atomic
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from so8t.domain.thinking_format import TAGS
-from so8t.models.safetensors_files import read_index
+from so8t.models.checkpoint_files import read_index
 
 if TYPE_CHECKING:
     from pathlib import Path

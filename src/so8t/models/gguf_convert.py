@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from so8t.errors import ModelError
+from so8t.models.checkpoint_files import EMBEDDING, HEAD, check_agreement, read_json
 from so8t.models.gguf_families import Architecture, Wanted, read_architecture
-from so8t.models.gguf_vocab import read_json, read_tokenizer
+from so8t.models.gguf_vocab import read_tokenizer
 from so8t.models.quantize import (
     ConversionResult,
     Output,
@@ -27,7 +28,6 @@ from so8t.models.quantize import (
     tokenizer_digest,
     write_gguf,
 )
-from so8t.models.safetensors_files import StoredTensor, read_index
 from so8t.system.gguf import GGUFWriter, ValueType
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from so8t.models.safetensors_files import StoredTensor
 
 # Buffers that old checkpoints carry and every loader computes itself.
 _IGNORED: Final = re.compile(r"rotary_emb\.inv_freq$|\.masked_bias$")
@@ -61,7 +63,7 @@ def convert(
     began = time.monotonic()
     check_quantization(quantization)
     config = read_config(directory)
-    stored = read_index(directory)
+    stored = check_agreement(directory)
     architecture = read_architecture(directory / "config.json", config)
     wanted = _match(directory, architecture, stored)
     tokenizer = read_tokenizer(directory, architecture.vocabulary, config)
@@ -105,7 +107,7 @@ def check_convertible(directory: Path) -> None:
     config = read_config(directory)
     architecture = read_architecture(directory / "config.json", config)
     read_tokenizer(directory, architecture.vocabulary, config)
-    _match(directory, architecture, read_index(directory))
+    _match(directory, architecture, check_agreement(directory))
 
 
 def read_config(directory: Path) -> dict[str, Any]:
@@ -130,6 +132,8 @@ def _match(
     pairs = []
     for target in architecture.tensors():
         tensor = stored.get(target.source)
+        if tensor is None and target.source == EMBEDDING and architecture.tied:
+            tensor = stored.get(HEAD)  # the one of two tied tables that was saved
         if tensor is None:
             raise ModelError(
                 f"{directory}: the tensor {target.source!r} with shape {list(target.shape)} is "
@@ -145,7 +149,7 @@ def _match(
         pairs.append((target, tensor))
     used = {target.source for target, _ in pairs}
     if architecture.tied:
-        used.add("lm_head.weight")
+        used.add(HEAD)
     extra = [name for name in stored if name not in used and not _IGNORED.search(name)]
     if extra:
         listed = ", ".join(map(repr, extra[:3])) + (" ..." if len(extra) > 3 else "")  # noqa: PLR2004 - a few are enough

@@ -11,11 +11,11 @@ Not carried over, since GGUF has no place for it: Unicode normalization (Qwen's 
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from so8t.errors import ModelError, UnsupportedModelError
+from so8t.models.checkpoint_files import read_json
 from so8t.models.gguf_pretokenizer import pre_tokenizer_name
 from so8t.models.gguf_spm import sentencepiece_vocabulary, tokenizer_model_vocabulary
 from so8t.models.gguf_tokens import WAYS_OUT, TokenType, Vocabulary, fill
@@ -96,21 +96,6 @@ class Tokenizer:
         writer.add(f"{key}.add_eos_token", ValueType.BOOL, self.add_eos)
         if self.chat_template:
             writer.add("tokenizer.chat_template", ValueType.STRING, self.chat_template)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object, {} where there is no file. Raises ModelError for anything else."""
-    if not path.is_file():
-        return {}
-    try:
-        value = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise ModelError(
-            f"{path}: is no JSON ({error}).", hint="download or write the model again"
-        ) from error
-    if not isinstance(value, dict):
-        raise ModelError(f"{path}: holds no JSON object.", hint="download the model again")
-    return value
 
 
 def read_tokenizer(directory: Path, rows: int, config: dict[str, Any]) -> Tokenizer:

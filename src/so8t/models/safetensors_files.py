@@ -1,4 +1,4 @@
-"""The weights of a Hugging Face directory, read in blocks of rows, without torch.
+"""Files of weights, read in blocks of rows, without torch.
 
 A .safetensors file is eight bytes of header length, a JSON header and plain little-endian data.
 Reading it directly means that bfloat16, which numpy does not have, never needs torch, and that
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 _MAX_HEADER: Final = 1 << 28
 _WIDTHS: Final = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
-_INDEX: Final = "model.safetensors.index.json"
-_SINGLE: Final = "model.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,65 +73,12 @@ def as_float32(block: NDArray[Any]) -> NDArray[np.float32]:
     return block.astype(np.float32, copy=False)
 
 
-def weight_files(directory: Path) -> list[Path]:
-    """Name the .safetensors files that together hold the model's weights.
-
-    Raises ModelError when there are none, or one that the index names is missing.
-    """
-    index = directory / _INDEX
-    if not index.is_file():
-        if (directory / _SINGLE).is_file():
-            return [directory / _SINGLE]
-        raise ModelError(
-            f"{directory}: holds no weights (model.safetensors, or an index with its parts).",
-            hint=_pickle_hint(directory),
-        )
-    try:
-        names = json.loads(index.read_text("utf-8"))["weight_map"].values()
-        files = [directory / name for name in sorted(set(names))]
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise ModelError(
-            f"{index}: is no index of weights ({error!r}).", hint="download the model again"
-        ) from error
-    missing = [file.name for file in files if not file.is_file()]
-    if missing:
-        raise ModelError(
-            f"{directory}: {', '.join(missing)} of the {len(files)} weight files named in "
-            f"{_INDEX} is missing.",
-            hint="the download was not finished; download the model again",
-        )
-    return files
-
-
-def _pickle_hint(directory: Path) -> str:
-    if any(directory.glob("pytorch_model*.bin")):
-        return (
-            "these weights are in the old pickle format, which can run code; save them again "
-            "with transformers: AutoModelForCausalLM.from_pretrained(d).save_pretrained(d)"
-        )
-    return "name a directory that holds config.json, *.safetensors and tokenizer.json"
-
-
-def read_index(directory: Path) -> dict[str, StoredTensor]:
-    """List a directory's tensors by name, without reading any.
-
-    Raises ModelError for files that are missing, damaged or truncated, and for element types
-    other than F64, F32, F16 and BF16.
-    """
-    tensors: dict[str, StoredTensor] = {}
-    for file in weight_files(directory):
-        for tensor in read_file(file):
-            if tensor.name in tensors:
-                raise ModelError(
-                    f"{file}: {tensor.name!r} is also in {tensors[tensor.name].file.name}.",
-                    hint="remove the files that do not belong to this model",
-                )
-            tensors[tensor.name] = tensor
-    return tensors
-
-
 def read_file(file: Path) -> Iterator[StoredTensor]:
-    """List the tensors of one file. Raises ModelError as `read_index` does."""
+    """List the tensors of one file, without reading any.
+
+    Raises ModelError for a file that is damaged or truncated, and for element types other than
+    F64, F32, F16 and BF16.
+    """
     size = file.stat().st_size
 
     def damaged(what: str) -> ModelError:

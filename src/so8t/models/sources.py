@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from so8t.domain.canonical import digest_of
 from so8t.errors import ModelError, PrerequisiteError
 from so8t.models.adapters import read_adapter
+from so8t.models.checkpoint_files import beside_weights, check_agreement, weight_files
 from so8t.models.gguf_check import inspect_gguf
-from so8t.models.safetensors_files import weight_files
 from so8t.system.files import file_digest
 from so8t.system.gguf import read_header
 
@@ -32,7 +32,6 @@ _HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 # repository.
 _HUB_FILES: Final = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "LICENSE*", "*.md")
 _HUB_IGNORED: Final = ("*/*", "optimizer*", "training_args*")
-_SETTINGS: Final = ("*.json", "*.jinja", "*.model")
 _FRONT_MATTER: Final = re.compile(r"\A---\s*\n(.*?)\n---\s*\n", re.DOTALL)
 _LICENCE: Final = re.compile(
     r"^license(?P<name>_name)?:\s*['\"]?(?P<value>[^'\"\n]+)", re.MULTILINE
@@ -144,9 +143,9 @@ def _adapted(base: ResolvedSource, directory: Path) -> ResolvedSource:
 
 
 def check_directory(directory: Path) -> None:
-    """Raise ModelError unless a directory holds config.json, weights and a tokenizer.
+    """Raise ModelError unless a directory holds config.json, weights and a tokenizer that agree.
 
-    The message names everything that is missing.
+    The message names everything that is missing, or what contradicts what.
     """
     missing = []
     if not (directory / "config.json").is_file():
@@ -169,14 +168,12 @@ def check_directory(directory: Path) -> None:
             if adapter
             else "name the directory that transformers' save_pretrained wrote",
         )
+    check_agreement(directory)
 
 
 def model_files(directory: Path) -> list[Path]:
     """List the files that make a model: weights, settings, tokenizer and templates, sorted."""
-    files = set(weight_files(directory))
-    for pattern in _SETTINGS:
-        files.update(path for path in directory.glob(pattern) if path.is_file())
-    return sorted(file for file in files if not file.name.startswith("."))
+    return sorted({*weight_files(directory), *beside_weights(directory)})
 
 
 def _directory(directory: Path, commit: str | None) -> ResolvedSource:

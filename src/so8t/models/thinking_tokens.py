@@ -24,9 +24,15 @@ import numpy as np
 
 from so8t.domain.thinking_format import TAGS
 from so8t.errors import ModelError
+from so8t.models.checkpoint_files import (
+    EMBEDDING,
+    HEAD,
+    beside_weights,
+    read_json,
+    weight_files,
+)
 from so8t.models.child_work import run_in_child
-from so8t.models.gguf_vocab import read_json
-from so8t.models.safetensors_files import StoredTensor, as_float32, read_file, weight_files
+from so8t.models.safetensors_files import StoredTensor, as_float32, read_file
 from so8t.system.files import atomic_directory
 
 if TYPE_CHECKING:
@@ -36,8 +42,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 WORKER: Final = "so8t.models.thinking_worker"
-_TABLES: Final = ("model.embed_tokens.weight", "lm_head.weight")
-_COPIED: Final = (".json", ".txt", ".model", ".jinja", ".md")
+_TABLES: Final = (EMBEDDING, HEAD)
 _BLOCK_ROWS: Final = 4096
 
 
@@ -75,9 +80,8 @@ def add_thinking_tokens(base: Path, out: Path) -> dict[str, Any]:
     before = int(config.get("vocab_size") or 0)
     rows = max(before, *(number + 1 for number in ids.values()))
     with atomic_directory(out) as folder:
-        for file in sorted(base.iterdir()):
-            if file.is_file() and (file.suffix in _COPIED or file.name.startswith("LICENSE")):
-                shutil.copyfile(file, folder / file.name)
+        for file in beside_weights(base, notes=True):
+            shutil.copyfile(file, folder / file.name)
         tokenizer.save(str(folder / "tokenizer.json"))
         _declare(folder / "tokenizer_config.json", ids, swallows=swallows)
         (folder / "config.json").write_text(

@@ -15,11 +15,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from so8t.errors import CardMemoryError, ModelError, TrainingMemoryError
+from so8t.models.checkpoint_files import beside_weights, check_agreement, weight_files
 from so8t.system.files import atomic_directory
 from so8t.system.memory import resident_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator, Mapping
     from pathlib import Path
 
     from so8t.config.schema import Finetune
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
     Merged = Callable[[str, torch.Tensor], torch.Tensor]
 
-_COPIED = (".json", ".txt", ".model", ".jinja")
 _HINT = "a Hugging Face directory has config.json, *.safetensors and the tokenizer's files"
 # torch has an error class for GPUs only; on the CPU it is a RuntimeError with one of these words.
 OUT_OF_MEMORY = re.compile(
@@ -49,8 +49,7 @@ def load(base: Path, settings: Finetune, setting: TrainingSetting) -> tuple[Any,
     """
     if not (base / "config.json").is_file():
         raise ModelError(f"{base} is no model directory: config.json is missing.", hint=_HINT)
-    if not any(base.glob("*.safetensors")):
-        raise ModelError(f"{base} has no *.safetensors file.", hint=_HINT)
+    check_agreement(base)
     from transformers import AutoTokenizer  # noqa: PLC0415 - after the cheap checks
     from transformers.utils import logging  # noqa: PLC0415 - as above
 
@@ -86,7 +85,10 @@ def load_weights(
             bnb_4bit_compute_dtype=torch.bfloat16,
         )
     with _load_errors(base):
-        model = AutoModelForCausalLM.from_pretrained(base, local_files_only=True, **options)
+        model, found = AutoModelForCausalLM.from_pretrained(
+            base, local_files_only=True, output_loading_info=True, **options
+        )
+    check_loaded(base, found)
     if not quantized:
         model.to(device)
     return model.eval()  # eval: dropout would make the merge check meaningless
@@ -111,7 +113,7 @@ def use_gradient_checkpointing(model: Any, *, on: bool) -> None:
 
 def stored_dtype(base: Path, tensor: str) -> torch.dtype:
     """Return the type that a tensor has on the disk. Raises ModelError when it is not there."""
-    for shard in sorted(base.glob("*.safetensors")):
+    for shard in weight_files(base):
         with safe_open(shard, framework="pt") as tensors:
             if tensor in tensors.keys():  # noqa: SIM118 - safe_open has no __contains__
                 dtype: torch.dtype = tensors.get_tensor(tensor).dtype
@@ -127,10 +129,9 @@ def write_merged(base: Path, out: Path, layers: Collection[str], merged: Merged)
     """
     missing = {f"{layer}.weight": layer for layer in layers}
     with atomic_directory(out) as folder:
-        for file in sorted(base.iterdir()):
-            if file.suffix in _COPIED and file.is_file():
-                shutil.copyfile(file, folder / file.name)
-        for shard in sorted(base.glob("*.safetensors")):
+        for file in beside_weights(base):
+            shutil.copyfile(file, folder / file.name)
+        for shard in weight_files(base):
             with safe_open(shard, framework="pt") as source:
                 tensors = {name: source.get_tensor(name) for name in source.keys()}  # noqa: SIM118 - not a dict
                 metadata = source.metadata()
@@ -169,6 +170,21 @@ def memory_errors(settings: Finetune, current: Callable[[], TrainingSetting]) ->
 def out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out."""
     return isinstance(error, MemoryError) or bool(OUT_OF_MEMORY.search(str(error)))
+
+
+def check_loaded(base: Path, found: Mapping[str, Any]) -> None:
+    """Raise ModelError for what transformers only warns of: weights that it made up itself.
+
+    `found` is the loading info of `from_pretrained`.
+    """
+    for key, words in (("missing_keys", "has no tensor for"), ("mismatched_keys", "does not fit")):
+        if names := sorted(map(str, found.get(key) or ())):
+            raise ModelError(
+                f"{base}: the checkpoint {words} {names[0]!r}"
+                + (f" and {len(names) - 1} more" if len(names) > 1 else "")
+                + "; transformers would go on with random numbers there.",
+                hint="config.json and weights belong to different models, or a file is missing",
+            )
 
 
 @contextmanager
