@@ -388,3 +388,16 @@ def test_a_run_that_was_not_closed_has_to_be_copied_from_there_first(journal, fr
     with pytest.raises(PrerequisiteError, match="not closed in order") as caught:
         Journal(place, readonly=True)
     assert "copy" in caught.value.hint
+
+
+def test_a_deleted_log_stops_the_run_and_loses_nothing(journal):
+    """`rm journal.sqlite-wal` under a run: what was committed is kept, nothing more is claimed."""
+    settings = journal.settings({})
+    journal.record([graded(Arm.A, 0, settings=settings)])
+    journal.path.with_name(f"{FILE_NAME}-wal").unlink()
+    with pytest.raises(IncompleteError, match="was removed"):
+        journal.record([graded(Arm.A, 1, settings=settings)])
+    assert not journal.usable
+    with reopen(journal) as again:
+        assert again.verify()
+        assert [answer.position for answer in again.answers()] == [0]

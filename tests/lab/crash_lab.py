@@ -1,7 +1,7 @@
 """The crash laboratory: every fault, many times, one table.
 
 python tests/lab/crash_lab.py             # some minutes
-python tests/lab/crash_lab.py --full      # 1,000 kills, 5,000 power cuts: an hour or more
+python tests/lab/crash_lab.py --full      # 1,000 kills, 10,000 power cuts: an hour or more
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import faults
 import kill
+import look
 import power
 from workload import Row, shown
 
@@ -24,8 +25,10 @@ if TYPE_CHECKING:
 # Fault -> how often, in a short and in a full session.
 NUMBERS = {
     "kill": (50, 1000),
-    "power": (500, 5000),
+    "power": (500, 10_000),
     "normal": (200, 5000),
+    "look": (10, 50),
+    "look_without_locks": (10, 50),
     "full_disk": (200, 1000),
     "real_full_disk": (20, 100),
     "read_only": (200, 1000),
@@ -53,6 +56,8 @@ def main() -> None:
         "kill": _kills,
         "power": power.cuts,
         "normal": lambda number: power.cuts(number, normal=True),
+        "look": look.looks,
+        "look_without_locks": lambda number: look.looks(number, careless=True),
         **{name: getattr(faults, name) for name in NUMBERS if hasattr(faults, name)},
     }
     rows = []

@@ -77,7 +77,8 @@ class ChainedFile:
         except JournalDamagedError as error:
             self._hint(error, readable=False)
             raise
-        self._inode = self.path.stat().st_ino
+        self._log = self.path.with_name(f"{FILE_NAME}-wal")
+        self._inode, self._log_inode = _inode(self.path), _inode(self._log)
         self._broken: str | None = None
         try:
             witness = check_witness(self._witness, self._connection) if check else None
@@ -85,16 +86,19 @@ class ChainedFile:
                 # What came after the witness is vouched for by its links alone: a few hundred
                 # rows. All of them are recomputed after an unclean stop (see `restore`).
                 follow(self._connection, witness)
+            self._head = read_head(self._connection)
         except UNREADABLE as error:
             self._connection.close()
             damage = JournalDamagedError(f"{self.path} is damaged: {error}")
             self._hint(damage, readable=False)
             raise damage from error
+        except apsw.Error as error:
+            self._connection.close()
+            raise JournalError(f"{self.path} cannot be read: {error}") from error
         except JournalError as error:
             self._connection.close()
             self._hint(error)
             raise
-        self._head = read_head(self._connection)
         self._witnessed = self._head.seq
         self._check: BackgroundCheck | None = None
         self._when_checked: Callable[[], None] = lambda: None
@@ -242,7 +246,7 @@ class ChainedFile:
             self._check.close()
             self._check = None
         writable = not self._readonly and self._broken is None and is_open(self._connection)
-        if writable and self._in_place():
+        if writable and _inode(self.path) == self._inode:
             self.witness()
         self._connection.close()
 
@@ -276,6 +280,7 @@ class ChainedFile:
                 (self._head.seq, self._head.chain),
             )
             self._connection.execute("COMMIT")
+            self._check_log()
         except BaseException as error:
             self._head = before
             self._undo(error)
@@ -305,19 +310,34 @@ class ChainedFile:
     def _check_usable(self) -> None:
         if self._broken is not None:
             raise JournalError(f"{self.path} failed before ({self._broken}) and is not used again.")
-        if not self._in_place():
+        if _inode(self.path) != self._inode:
             # SQLite would go on acknowledging commits to a file that nobody can open any more.
             self._broken = "the file was removed or replaced"
             raise JournalError(
                 f"{self.path} was removed or replaced while the run was writing to it.",
                 hint="put the directory back, or start the run again from the beginning",
             )
+        self._check_log()
 
-    def _in_place(self) -> bool:
+    def _check_log(self) -> None:
+        """Stop where the write-ahead log was deleted: what is committed into it would be gone.
+
+        What it holds is moved into the file first. Nothing is acknowledged after that.
+        """
+        if _inode(self._log) == self._log_inode:
+            return
+        self._broken = "its write-ahead log was removed"
+        kept = "All that was committed was moved into the file"
         try:
-            return self.path.stat().st_ino == self._inode
-        except FileNotFoundError:
-            return False
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_FULL)
+        except apsw.Error as error:
+            kept = f"What was committed since could not be moved into the file ({error})"
+        raise IncompleteError(
+            f"{self._log} was removed or replaced while the run was writing to it. {kept}.",
+            hint="leave the files beside a journal alone, then run the same command again",
+        )
 
     def _append(self, table: str, *values: Any) -> int:
         seq = self._head.seq + 1
@@ -325,3 +345,11 @@ class ChainedFile:
         self._connection.execute(_INSERT[table], (seq, *values, chain))
         self._head = Head(seq, chain)
         return seq
+
+
+def _inode(path: Path) -> int | None:
+    """Tell one file of a name from the next; None where there is none."""
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return None

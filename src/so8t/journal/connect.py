@@ -19,6 +19,7 @@ APPLICATION_ID = 0x534F3854
 #: How long a connection waits for another one's lock.
 BUSY_MILLISECONDS = 10_000
 _FULL = 2
+_HEADER_BYTES = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +90,13 @@ def is_open(connection: apsw.Connection) -> bool:
 def _cannot_change(path: Path) -> bool:
     """Whether a journal lies where nothing can be written, all of it in its one file.
 
-    Raises PrerequisiteError where rows are left in a write-ahead log that cannot be read there.
+    Raises PrerequisiteError where it is in use or was left so: rows may be in a write-ahead log
+    that cannot be read there, and a look without locks would take the user's away with it.
     """
     if os.access(path.parent, os.W_OK):
         return False
-    log = path.with_name(f"{path.name}-wal")
-    if log.exists() and log.stat().st_size:
+    log, index = (path.with_name(f"{path.name}{end}") for end in ("-wal", "-shm"))
+    if index.exists() or (log.exists() and log.stat().st_size):
         raise PrerequisiteError(
             f"{path} was not closed in order, and its directory cannot be written.",
             hint="copy the run's directory to a place that can be written, and look there",
@@ -130,8 +132,7 @@ def _check_header(path: Path, form: Form) -> None:
 
     Offsets: https://www.sqlite.org/fileformat.html#the_database_header.
     """
-    with path.open("rb") as file:
-        header = file.read(100)
+    header = _first_bytes(path)
     if not header.startswith(b"SQLite format 3\0"):
         raise JournalDamagedError(
             f"{path} is no SQLite file.", hint="give the run another `output`"
@@ -144,3 +145,23 @@ def _check_header(path: Path, form: Form) -> None:
             f"{path} is a database of another program.", hint="give the run another `output`"
         )
     check_version(version, str(path), len(form.steps))
+
+
+def _first_bytes(path: Path) -> bytes:
+    """Read a database's header through SQLite's own file layer, and through nothing else.
+
+    POSIX locks belong to a process and a file: closing any other descriptor of it drops the locks
+    of every connection that this process has to it. Another program then takes itself for the
+    last user of the write-ahead log and deletes it. SQLite keeps its own descriptors until no lock
+    needs them (https://www.sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_
+    separate_thread_doing_close_).
+    """
+    how = [apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_MAIN_DB, 0]
+    try:
+        file = apsw.VFSFile("", str(path), how)
+        try:
+            return file.xRead(_HEADER_BYTES, 0)
+        finally:
+            file.xClose()
+    except apsw.Error as error:
+        raise JournalError(f"{path} cannot be read: {error}") from error

@@ -57,7 +57,8 @@ class ProgressLog:
     def entry(self, *, held: bool = True) -> None:
         """Write an entry now, from the journal as it is committed."""
         try:
-            with self._lock, Journal(self._directory, readonly=True) as journal:
+            # The witness is the writer's own, which may be replacing it at this moment.
+            with self._lock, Journal(self._directory, readonly=True, check=False) as journal:
                 self._write(read_progress(journal, held=held))
         except (OSError, SO8TError) as error:
             # The run matters more than its log; the journal, which it is made from, has it all.

@@ -83,7 +83,7 @@ def phase_now(directory: Path, pid: int | None = None) -> Phase | None:
     if not (directory / FILE_NAME).exists():
         return None
     try:
-        journal = Journal(directory, readonly=True)
+        journal = Journal(directory, readonly=True, check=False)
     except PrerequisiteError:
         return None  # only just begun
     with journal:
