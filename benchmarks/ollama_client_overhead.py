@@ -1,4 +1,4 @@
-"""What the Ollama lane itself costs per answer: CPU milliseconds of this process.
+"""What the Ollama engine itself costs per answer: CPU milliseconds of this process.
 
 The server is another process that answers at once with bytes made beforehand, so what is left is
 the client: a connection, the stream's lines, the checks, the queue. Run it with

@@ -22,8 +22,8 @@ SIGNATURES = {
         "run_phase1": "(self)",
         "run_phase2": "(self)",
         "run_phase3": "(self)",
-        "run_phase4": "(self, lane)",
-        "run_complete_pipeline": "(self, lane)",
+        "run_phase4": "(self, origin)",
+        "run_complete_pipeline": "(self, origin)",
     },
     AutoStartCompleteABPipeline: {
         "setup_auto_start": "(self)",

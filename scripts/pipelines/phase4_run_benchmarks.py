@@ -1,4 +1,4 @@
-"""Run the benchmarks of one lane: `--lane hf` or `--lane llm`. Same as `so8t run --lane ...`."""
+"""Run the benchmarks of one origin: `--origin hf` or `--origin suite`, as `so8t run` takes it."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The whole product over the Ollama lane, against the fake server that recordings hold to truth."""
+"""The whole product over the Ollama engine, against the fake that recordings hold to truth."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 
 from excerpts import excerpt
 from so8t.domain.exchange import Arm
-from so8t.domain.measured import Lane, read_measured
+from so8t.domain.measured import ChoiceMethod, read_measured
 from so8t.engines.ollama import OllamaClient
 from so8t.engines.ollama.fake import FakeOllama, Toy
 from so8t.examples import DEMO
@@ -138,7 +138,7 @@ def test_two_tags_are_compared(capsys, tmp_path, fake):
         models = {body["arm"]: body["model"]["digest"] for body in journal.all_settings().values()}
         assert models == {arm.value: fake.store.models[f"{name}:latest"].digest
                           for arm, name in ((Arm.A, "cyc"), (Arm.B, "rep"))}  # fmt: skip
-        assert {body["engine"]["lane"] for body in journal.all_settings().values()} == {"ollama"}
+        assert {body["engine"]["name"] for body in journal.all_settings().values()} == {"ollama"}
     assert all(body["truncate"] is False for body in fake.asked("/api/chat"))
 
 
@@ -177,12 +177,12 @@ def test_choices_are_scored_by_lanes_that_are_named(capsys, tmp_path, fake):
     directory = tmp_path / "runs" / "choices"
     with Journal(directory, readonly=True) as journal:
         said = {arm: [read_measured(a.reply.text) for a in journal.answers(arm)] for arm in Arm}
-    assert {one.lane for one in said[Arm.A]} == {Lane.FIRST_TOKEN}
+    assert {one.method for one in said[Arm.A]} == {ChoiceMethod.FIRST_TOKEN}
     assert {one.choice for one in said[Arm.A]} == {0, 1}
-    assert {(one.lane, one.choice) for one in said[Arm.B]} == {(Lane.CONSTRAINED, 0)}
+    assert {(one.method, one.choice) for one in said[Arm.B]} == {(ChoiceMethod.CONSTRAINED, 0)}
     page = (directory / "report.html").read_text(encoding="utf-8")
-    assert re.search("acc, lane first_token: option [12]", page)
-    assert "acc, lane constrained: option 1" in page
+    assert re.search("acc, method first_token: option [12]", page)
+    assert "acc, method constrained: option 1" in page
     # Every second reference is the first option, which is all that B ever says.
     assert result["mean"]["b"] == 0.5
 

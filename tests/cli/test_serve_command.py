@@ -106,7 +106,7 @@ def test_a_gguf_file_is_served_and_its_log_verifies(served, tmp_path, capsys):
 
 
 def test_an_ollama_model_is_served(served, tmp_path):
-    """The Ollama lane over HTTP: the digest that is logged is the server's."""
+    """The Ollama engine over HTTP: the digest that is logged is the server's."""
     start, _ = served
     with FakeOllama() as fake:
         fake.add("cyc")

@@ -145,9 +145,9 @@ def test_a_model_that_cannot_be_loaded(engine):
     assert caught.value.hint
 
 
-def test_lane_and_version_are_named(engine):
+def test_name_and_version_are_named(engine):
     """Every engine says who it is."""
-    assert engine.info.lane
+    assert engine.info.name
     assert engine.info.version
 
 

@@ -266,7 +266,7 @@ SHAPE = Shape(
 def test_the_ladder_gives_up_what_costs_nothing_first():
     """Context beyond every question, slots, layers, batch, the KV cache's type: in that order."""
     profile = LoadProfile(slots=4, context=8192, threads=2)
-    rungs = ladder(profile, lane="embedded", shapes=[SHAPE, SHAPE], longest=1000, cards=True)
+    rungs = ladder(profile, engine="embedded", shapes=[SHAPE, SHAPE], longest=1000, cards=True)
     assert rungs[0] == profile
     assert [(r.context, r.slots) for r in rungs[1:4]] == [(8192, 2), (8192, 1), (1024, 1)]
     assert [r.gpu_layers for r in rungs[4:8]] == [24, 16, 8, 0]
@@ -279,9 +279,9 @@ def test_the_ladder_leaves_out_what_cannot_be():
     """Without a card no layers move; Ollama's cache type is the server's; odd heads stay f16."""
     profile = LoadProfile(slots=1, context=512)
     odd = Shape(1, 2, 32, 300, 32, 32, head=16)
-    assert [r.cache_type for r in ladder(profile, lane="embedded", shapes=[odd])] == [None, None]
-    assert len(ladder(profile, lane="ollama", shapes=[SHAPE, SHAPE])) == 2
-    assert ladder(LoadProfile(gpu_layers=0), lane="ollama", shapes=[SHAPE], cards=True)[-1].batch
+    assert [r.cache_type for r in ladder(profile, engine="embedded", shapes=[odd])] == [None, None]
+    assert len(ladder(profile, engine="ollama", shapes=[SHAPE, SHAPE])) == 2
+    assert ladder(LoadProfile(gpu_layers=0), engine="ollama", shapes=[SHAPE], cards=True)[-1].batch
 
 
 def test_the_longest_question_bounds_the_context():

@@ -138,7 +138,7 @@ def test_equal_models_are_never_called_different(journal):
     assert evidence.overall.ending is Ending.EXHAUSTED
 
 
-def test_each_lane_can_be_run_by_itself(tmp_path):
+def test_each_origin_can_be_run_by_itself(tmp_path):
     """run_hf_benchmark asks only HF questions, run_llm_benchmark only those of suites."""
     questions = samples(20, Origin.HF) + samples(20, Origin.SUITE)
     with prepared_journal(tmp_path, config(), questions) as journal:

@@ -189,7 +189,7 @@ def _registration() -> dict[str, Any]:
         }
 
     return {
-        "engine": {"lane": "embedded", "version": "llama.cpp b7000", "detail": "CPU"},
+        "engine": {"name": "embedded", "version": "llama.cpp b7000", "detail": "CPU"},
         "profile": {"slots": 4, "context": 512, "threads": 2, "gpu_layers": -1},
         "arms": {"a": arm("a"), "b": arm("b")},
         "calibration": {

@@ -1,4 +1,4 @@
-"""The report's section on the tasks of lm-eval: its own scores, and how far two lanes agree."""
+"""The report's section on the tasks of lm-eval: its own scores, and how far the methods agree."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def words_of(page: str) -> str:
 
 @pytest.fixture
 def asked(tmp_path):
-    """Return the directory of a run that has asked tasks of lm-eval and compared the lanes."""
+    """Return the directory of a run that has asked tasks of lm-eval and compared choice methods."""
     directory = build(tmp_path / "run", Shape(samples=40, trouble=False))
     with Journal(directory) as journal:
         journal.event("hf_results", tasks={"cola": {"a": {"mcc,none": 0.1}}})
@@ -31,8 +31,8 @@ def asked(tmp_path):
                 "cb": {"a": {"acc,none": 0.5, "f1,none": None}, "b": {"acc,none": 0.75}},
             },
         )
-        journal.event("lanes_compared", arm="a", compared=32, failed=0, **LANES)
-        journal.event("lanes_compared", arm="b", compared=31, failed=1, **LANES)
+        journal.event("choice_methods_compared", arm="a", compared=32, failed=0, **LANES)
+        journal.event("choice_methods_compared", arm="b", compared=31, failed=1, **LANES)
     return directory
 
 
@@ -67,7 +67,7 @@ def test_in_japanese_too(asked):
 
 
 def test_a_run_without_such_tasks_has_no_such_section(tmp_path):
-    """Nothing is said of lm-eval or of lanes where neither was asked."""
+    """Nothing is said of lm-eval or of choice methods where neither was asked."""
     directory = build(tmp_path / "plain", Shape(samples=40, trouble=False))
     words = words_of(write_report(directory, "en").read_text("utf-8"))
     assert "lm-eval" not in words

@@ -8,7 +8,7 @@ import build
 import pytest
 
 from so8t.domain.exchange import Continuation, Form, Message
-from so8t.domain.measured import Lane, Likelihood, Measured, write_choice, write_likelihoods
+from so8t.domain.measured import ChoiceMethod, Likelihood, Measured, write_choice, write_likelihoods
 from so8t.domain.sample import Origin, Sample
 from so8t.journal.store import Journal
 from so8t.report.html import render
@@ -39,7 +39,7 @@ def question(number: int = 0, **grader: object) -> Sample:
 
 
 def likely(*values: float) -> Measured:
-    return Measured(Lane.EXACT, tuple(Likelihood(one, 1, greedy=False) for one in values))
+    return Measured(ChoiceMethod.EXACT, tuple(Likelihood(one, 1, greedy=False) for one in values))
 
 
 @pytest.mark.parametrize("language", ["en", "ja"])
@@ -49,7 +49,10 @@ def test_a_page_shows_the_context_and_the_likelihoods(tmp_path, monkeypatch, lan
     made = [question(number, right=[1]) for number in range(8)]
     monkeypatch.setattr(build, "samples", lambda _: made)
     # At an odd position the scores that are made up say that B is wrong.
-    hostile = {1: write_likelihoods(said, "batch"), 2: write_choice(Lane.FIRST_TOKEN, 0, [-0.5])}
+    hostile = {
+        1: write_likelihoods(said, "batch"),
+        2: write_choice(ChoiceMethod.FIRST_TOKEN, 0, [-0.5]),
+    }
     build.build(tmp_path, build.Shape(samples=8), hostile)
     with Journal(tmp_path, readonly=True) as journal:
         view = load_view(journal)
@@ -85,7 +88,7 @@ def test_the_chosen_option_is_the_metrics():
 
 def test_a_choice_of_a_letter_has_the_letters_as_options():
     """What a server chose is shown by its letters; an unseen one has no likelihood."""
-    first, second = options(question(right=[1]), Measured(Lane.FIRST_TOKEN, choice=1), 1.0)
+    first, second = options(question(right=[1]), Measured(ChoiceMethod.FIRST_TOKEN, choice=1), 1.0)
     assert (first.text, first.logprob, first.chosen) == ("A", None, False)
     assert (second.text, second.chosen, second.right) == ("B", True, True)
 

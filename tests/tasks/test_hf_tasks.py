@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from so8t.domain.measured import Lane, Likelihood, write_choice, write_likelihoods
+from so8t.domain.measured import ChoiceMethod, Likelihood, write_choice, write_likelihoods
 from so8t.domain.sample import Grade, Sample
 from so8t.errors import DataError, PrerequisiteError, UsageError
 from so8t.results.lm_eval import read_directory
@@ -291,7 +291,7 @@ def test_both_lanes_grade_by_the_same_metric(copa: list[Sample]) -> None:
     assert is_binary(first.grader)
     assert grade(first, _measured(-1.0, -2.0)).value == 1.0
     assert grade(second, _measured(-1.0, -2.0)).value == 0.0
-    chosen = write_choice(Lane.FIRST_TOKEN, 0, [-0.1, -3.0])
+    chosen = write_choice(ChoiceMethod.FIRST_TOKEN, 0, [-0.1, -3.0])
     assert grade(first, chosen).value == 1.0
     assert "first_token" in (grade(first, chosen).reason or "")
     assert "exact" in (grade(first, _measured(-1.0, -2.0)).reason or "")

@@ -130,10 +130,15 @@ class AutoStartCompleteABPipeline:
             with (
                 self._listen() as listener,
                 open_pipeline(
-                    config, listener, self._text, lane=entry.lane, stop=self._stop, unattended=True
+                    config,
+                    listener,
+                    self._text,
+                    origin=entry.origin,
+                    stop=self._stop,
+                    unattended=True,
                 ) as pipeline,
             ):
-                pipeline.run_complete_pipeline(entry.lane)
+                pipeline.run_complete_pipeline(entry.origin)
             write_report(entry.directory, self._text.language)
         except Interrupted:
             raise

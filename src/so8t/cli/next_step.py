@@ -25,8 +25,10 @@ def next_command(progress: Progress, directory: Path) -> str | None:
         if not progress.run:
             return "so8t run CONFIG"  # nothing was recorded yet that could be gone on with
         registered = Registry(state_directory()).find(directory)
-        lane = registered.lane if registered is not None else "all"
-        return command_line("run", str(directory), *(() if lane == "all" else ("--lane", lane)))
+        origin = registered.origin if registered is not None else "all"
+        return command_line(
+            "run", str(directory), *(() if origin == "all" else ("--origin", origin))
+        )
     # A question that is too long is as long the next time.
     if progress.failed > progress.unfit:
         return command_line("retry", str(directory))

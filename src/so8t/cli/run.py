@@ -27,18 +27,22 @@ if TYPE_CHECKING:
 
     from so8t.cli.console import Console
     from so8t.config.schema import RunConfig
-    from so8t.pipeline.complete import Lane
+    from so8t.pipeline.complete import Origins
+
+
+_ORIGINS: dict[str, Origins] = {"all": "all", "hf": "hf", "llm": "suite"}
 
 
 @click.command("run")
 @with_config
 @click.option("--fresh", is_flag=True, help="Set an earlier run of this name aside and start anew.")
 @click.option(
-    "--lane",
-    type=click.Choice(["all", "hf", "llm"]),
+    "--origin",
+    type=click.Choice(["all", "hf", "suite"]),
     default="all",
     help="Ask the questions of HF benchmarks or of LLM suites only.",
 )
+@click.option("--lane", type=click.Choice(["all", "hf", "llm"]), hidden=True)
 @fail_if_option
 @common
 def command(
@@ -46,23 +50,27 @@ def command(
     config: RunConfig,
     *,
     fresh: bool,
-    lane: Lane,
+    origin: Origins,
+    lane: str | None,
     fail_if: tuple[str, ...],
 ) -> int:
     """Run CONFIG (default: so8t.yaml), or go on with it where it stopped."""
+    if lane is not None:  # its name in version 0.1
+        origin = _ORIGINS[lane]
+        console.message("cli.renamed_flag", old=f"--lane {lane}", new=f"--origin {origin}")
     if fresh and run_directory(config).exists():
         console.message("cli.set_aside", directory=set_aside(run_directory(config)))
     started = time.monotonic()
-    _run(config, console, lane)
+    _run(config, console, origin)
     return show_result(run_directory(config), console, fail_if, started)
 
 
-def _run(config: RunConfig, console: Console, lane: Lane) -> None:
+def _run(config: RunConfig, console: Console, origin: Origins) -> None:
     directory = run_directory(config)
     existed = directory.exists()
     try:
-        with open_pipeline(config, console, lane) as pipeline:
-            pipeline.run_complete_pipeline(lane)
+        with open_pipeline(config, console, origin) as pipeline:
+            pipeline.run_complete_pipeline(origin)
     except LeaseHeldError:
         raise  # the directory is the other process's, however new it is
     except SO8TError as error:

@@ -26,9 +26,9 @@ _SHIPPED_CONTEXT = 4096
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A model, how it is loaded, and in which lane; `url` is the Ollama server's."""
+    """A model, how it is loaded, and by which engine; `url` is the Ollama server's."""
 
-    lane: str
+    engine: str
     model: ServedModel
     profile: LoadProfile
     url: str | None = None
@@ -55,9 +55,9 @@ def target_of_run(run: Path | None, arm: str) -> Target:
         )
     registration = read_registration(done[-1].result)
     model = registration.arms[Arm(arm.lower()).value].model
-    lane = registration.engine.lane
+    engine = registration.engine.name
     context = registration.profile.context
-    if lane == "embedded":
+    if engine == "embedded":
         path = Path(model.location)
         if not path.is_file() or file_digest(path) != model.digest:
             raise ModelError(
@@ -65,10 +65,10 @@ def target_of_run(run: Path | None, arm: str) -> Target:
                 hint="so8t run makes it again; --gguf serves any file",
             )
         context = max(context, context_of_file(path))
-    elif lane != "ollama":
-        raise UsageError(f"a run of the {lane} engine has no model to serve.")
-    url = config.get("engine", {}).get("url") if lane == "ollama" else None
-    return Target(lane, model, replace(registration.profile, slots=1, context=context), url)
+    elif engine != "ollama":
+        raise UsageError(f"a run of the {engine} engine has no model to serve.")
+    url = config.get("engine", {}).get("url") if engine == "ollama" else None
+    return Target(engine, model, replace(registration.profile, slots=1, context=context), url)
 
 
 def target_of_file(path: Path) -> Target:
@@ -98,7 +98,7 @@ def engine_of(target: Target, state: Path, seconds: float) -> Iterator[tuple[Eng
     An answer that takes longer than `seconds` ends the engine's process; the next request starts
     it again. A server that is started here writes its log into `state`, without any prompts.
     """
-    if target.lane == "embedded":
+    if target.engine == "embedded":
         from so8t.engines.embedded import Deadlines, EmbeddedEngine  # noqa: PLC0415 - only if asked
 
         deadlines = Deadlines(answer=seconds, answer_per_token=0.0)

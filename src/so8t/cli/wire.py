@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from so8t.cli.console import Console
-    from so8t.pipeline.complete import CompleteAutomatedABPipeline, Lane
+    from so8t.pipeline.complete import CompleteAutomatedABPipeline, Origins
 
 DEFAULT_CONFIG = Path("so8t.yaml")
 R = TypeVar("R")
@@ -96,12 +96,12 @@ def _config_of_run(directory: Path) -> RunConfig:
 
 @contextmanager
 def open_pipeline(
-    config: RunConfig, console: Console, lane: Lane = "all"
+    config: RunConfig, console: Console, origin: Origins = "all"
 ) -> Iterator[CompleteAutomatedABPipeline]:
     """Open a run with the console as its listener."""
     with (
         console.reporter() as reporter,
-        opening.open_pipeline(config, reporter, console.text, lane=lane) as pipeline,
+        opening.open_pipeline(config, reporter, console.text, origin=origin) as pipeline,
     ):
         yield pipeline
 

@@ -137,6 +137,10 @@ def _explain(error: ValidationError, document: CommentedMap, path: Path) -> Conf
     )
 
 
+RENAMED = {"lane_sample": "choice_method_sample"}
+"""Keys of version 0.1 and what they are called now."""
+
+
 def _complaint(detail: ErrorDetails, document: CommentedMap) -> tuple[int, int, str]:
     # A union ("auto" or a number) adds the name of the failing branch to the location.
     location = [part for part in detail["loc"] if _is_step(part)]
@@ -144,7 +148,12 @@ def _complaint(detail: ErrorDetails, document: CommentedMap) -> tuple[int, int, 
     dotted = ".".join(str(part) for part in location)
     if detail["type"] == "extra_forbidden":
         known = _keys_at(location[:-1])
-        near = difflib.get_close_matches(str(location[-1]), known, n=1)
+        renamed = RENAMED.get(str(location[-1]))
+        near = (
+            [renamed]
+            if renamed in known
+            else difflib.get_close_matches(str(location[-1]), known, n=1)
+        )
         guess = f" Did you mean {near[0]!r}?" if near else f" Known keys: {', '.join(known)}."
         return line, column, f"unknown key {dotted!r}.{guess}"
     if detail["type"] == "missing":

@@ -302,11 +302,11 @@ class Benchmark(_Strict):
         default=[],
         description="tasks of lm-evaluation-harness, by exact log likelihood (extra `hf`)",
     )
-    lane_sample: int = Field(
+    choice_method_sample: int = Field(
         default=32,
         ge=0,
         description="choices of hf that the embedded engine answers a second time as a chat "
-        "would, so that the report can say how far the two lanes agree",
+        "would, so that the report can say how far the two methods agree",
     )
     block: float = Field(
         default=0.05, gt=0, le=1, description="share of the items between changes of model"

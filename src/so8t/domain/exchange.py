@@ -64,9 +64,9 @@ class Form:
 
     Attributes:
         continuations: texts to be measured; the reply holds a likelihood for each.
-        choices: labels of the options that `messages` offer; a lane that cannot measure the
+        choices: labels of the options that `messages` offer; an engine that cannot measure the
             continuations chooses one of these.
-        prompt: text to be continued as it stands, without the chat template; a lane that knows
+        prompt: text to be continued as it stands, without the chat template; an engine that knows
             only chats answers `messages` instead.
         stop: texts that end an answer, besides those of the decoding.
 
@@ -157,9 +157,9 @@ class ServedModel:
 
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
-    """Who answers. `lane` is the short name that every result carries."""
+    """Who answers. `name` is the engine's short name that every result carries."""
 
-    lane: str
+    name: str
     version: str
     detail: str = ""
 

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
-class Lane(StrEnum):
+class ChoiceMethod(StrEnum):
     """How a choice among given texts was found out."""
 
     EXACT = "exact"
     """the log likelihood of every text, token by token"""
 
-    FIRST_TOKEN = "first_token"  # noqa: S105 - a lane, not a password
+    FIRST_TOKEN = "first_token"  # noqa: S105 - a method, not a password
     """the label with the highest log probability as the first token of a chat answer"""
 
     CONSTRAINED = "constrained"
@@ -45,11 +45,11 @@ class Likelihood:
 class Measured:
     """What was measured, and how.
 
-    `likelihoods` are there in the exact lane, one for each continuation asked for; `choice` (the
+    `likelihoods` are there by the exact method, one for each continuation asked for; `choice` (the
     position of a label) and the log probabilities of the labels that were seen in the others.
     """
 
-    lane: Lane
+    method: ChoiceMethod
     likelihoods: tuple[Likelihood, ...] = ()
     way: str | None = None
     choice: int | None = None
@@ -57,19 +57,19 @@ class Measured:
 
 
 def write_likelihoods(likelihoods: Sequence[Likelihood], way: str) -> str:
-    """Write an answer of the exact lane; `way` says how an engine computed it."""
+    """Write an answer of the exact method; `way` says how an engine computed it."""
     return canonical_json(
         {
-            "lane": Lane.EXACT.value,
+            "method": ChoiceMethod.EXACT.value,
             "way": way,
             "likelihoods": [[one.logprob, one.tokens, one.greedy] for one in likelihoods],
         }
     )
 
 
-def write_choice(lane: Lane, choice: int, logprobs: Sequence[float | None] = ()) -> str:
-    """Write an answer of one of the other lanes."""
-    return canonical_json({"lane": lane.value, "choice": choice, "logprobs": list(logprobs)})
+def write_choice(method: ChoiceMethod, choice: int, logprobs: Sequence[float | None] = ()) -> str:
+    """Write an answer of one of the other methods."""
+    return canonical_json({"method": method.value, "choice": choice, "logprobs": list(logprobs)})
 
 
 def read_measured(text: str) -> Measured:
@@ -77,7 +77,7 @@ def read_measured(text: str) -> Measured:
     try:
         plain: dict[str, Any] = json.loads(text)
         return Measured(
-            lane=Lane(plain["lane"]),
+            method=ChoiceMethod(plain["method"]),
             likelihoods=tuple(
                 Likelihood(float(logprob), int(tokens), bool(greedy))
                 for logprob, tokens, greedy in plain.get("likelihoods", ())
@@ -106,7 +106,7 @@ def best_label(seen: Mapping[str, float], labels: Sequence[str]) -> list[float |
 
 
 def first_token_choice(seen: Mapping[str, float], labels: Sequence[str]) -> str | None:
-    """Write the answer of the first-token lane; None where no label was among the tokens seen."""
+    """Write the answer of the first-token method; None where no label was among the tokens seen."""
     found = best_label(seen, labels)
     known = [(value, -place) for place, value in enumerate(found) if value is not None]
-    return write_choice(Lane.FIRST_TOKEN, -max(known)[1], found) if known else None
+    return write_choice(ChoiceMethod.FIRST_TOKEN, -max(known)[1], found) if known else None

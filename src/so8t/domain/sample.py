@@ -11,7 +11,7 @@ from so8t.domain.exchange import Form, Message
 
 
 class Origin(StrEnum):
-    """Which of the two lanes of the design document a question belongs to."""
+    """Which of the two kinds of benchmark of the design document a question belongs to."""
 
     HF = "hf"
     SUITE = "suite"

@@ -113,7 +113,7 @@ class EmbeddedEngine:
 
     @property
     def info(self) -> EngineInfo:
-        """Lane and version. Raises PrerequisiteError where xllamacpp is not installed."""
+        """Name and version. Raises PrerequisiteError where xllamacpp is not installed."""
         try:
             version = metadata.version(_LIBRARY)
         except metadata.PackageNotFoundError:
@@ -393,5 +393,5 @@ def _reply(key: str, answered: dict[str, Any]) -> EngineReply:
 def _library_missing(why: str) -> PrerequisiteError:
     return PrerequisiteError(
         f"The embedded engine needs xllamacpp: {why}.",
-        hint="pip install xllamacpp, or choose the ollama lane.",
+        hint="pip install xllamacpp, or choose the ollama engine.",
     )

@@ -27,8 +27,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
-from so8t.domain.measured import Lane, first_token_choice, write_choice
 from so8t.domain.thinking import CONTROL_MARKS, opened_by
+from so8t.domain.measured import ChoiceMethod, first_token_choice, write_choice
 from so8t.engines.measuring import Measuring
 from so8t.system.child import die_unforeseen, serve_messages
 
@@ -41,7 +41,7 @@ _ERRORS_ONLY = 1
 _HTTP_OK = 200
 _CACHE_TYPES = {"f16": 1, "q8_0": 8}  # ggml's numbers
 _RENDER_SECONDS = 60.0
-_FIRST_TOKENS = 20  # as many as Ollama tells, so that the lane is the same on both
+_FIRST_TOKENS = 20  # as many as Ollama tells, so that the method is the same on both
 _CONSTRAINED_TOKENS = 16
 
 # Everything that can change an answer is said with each request: a GGUF may carry sampling
@@ -128,7 +128,7 @@ class LoadedModel:
             if text is None:
                 schema = {"json_schema": {"enum": labels}, "n_predict": _CONSTRAINED_TOKENS}
                 said = self.complete({**asked, **schema})["content"]
-                text = write_choice(Lane.CONSTRAINED, labels.index(json.loads(said)))
+                text = write_choice(ChoiceMethod.CONSTRAINED, labels.index(json.loads(said)))
         except (_TemplateError, ValueError) as error:
             return {"status": "failed", "reason": f"request: {error}"}
         return {

@@ -57,7 +57,7 @@ class Engine(Protocol):
 
     @property
     def info(self) -> EngineInfo:
-        """Lane and version, recorded with every answer."""
+        """Name and version, recorded with every answer."""
 
     def adopt(self, model: ServedModel, name: str, artifacts: Path) -> ServedModel:
         """Make a prepared model known to the engine, and return it as `open` wants it.

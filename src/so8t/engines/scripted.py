@@ -68,7 +68,7 @@ class ScriptedEngine:
 
     @property
     def info(self) -> EngineInfo:
-        """Lane and version."""
+        """Name and version."""
         return EngineInfo(_LANE, "1", "answers from a function; no model is asked")
 
     def adopt(self, model: ServedModel, name: str, artifacts: Path) -> ServedModel:  # noqa: ARG002 - the Protocol's

@@ -67,7 +67,7 @@ class AuditRow:
         thinking: keyed hash of the thinking, None where the model said nothing.
         answer: keyed hash of what the client got.
         model: digest of the model.
-        engine: lane and version.
+        engine: name and version.
         seconds: from acceptance to the answer.
 
     """

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from so8t.models.training_setting import TrainingControl
     from so8t.resources.balancer import ResourceBalancer
 
-Lane = Literal["all", "hf", "llm"]
+Origins = Literal["all", "hf", "suite"]
 Result = TypeVar("Result", Prepared, Registration, Benchmarked)
 
 
@@ -81,10 +81,10 @@ class CompleteAutomatedABPipeline:
         self._sources: dict[Arm, ResolvedSource] | None = None
         self._done: dict[Phase, Any] = {}
 
-    def run_complete_pipeline(self, lane: Lane = "all") -> Evidence:
+    def run_complete_pipeline(self, origin: Origins = "all") -> Evidence:
         """Run all four phases, or what is left of them, and return the evidence.
 
-        `lane` leaves out the questions of LLM suites ("hf") or of HF benchmarks ("llm").
+        `origin` leaves out the questions of LLM suites ("hf") or of HF benchmarks ("suite").
 
         Raises SO8TError with what is saved and what to type next; the journal keeps all that was
         done before.
@@ -93,7 +93,7 @@ class CompleteAutomatedABPipeline:
         self.run_phase1()
         self.run_phase2()
         self.run_phase3()
-        return self.run_phase4(lane)
+        return self.run_phase4(origin)
 
     def preflight(self) -> None:
         """Find everything that would stop the run, before any work is done.
@@ -226,14 +226,14 @@ class CompleteAutomatedABPipeline:
 
         return self._phase(Phase.REGISTER, inputs, work, read_registration)
 
-    def run_phase4(self, lane: Lane = "all") -> Evidence:
-        """Benchmark both and return the evidence; with one lane only, the phase stays open."""
+    def run_phase4(self, origin: Origins = "all") -> Evidence:
+        """Benchmark both and return the evidence; with one origin only, the phase stays open."""
         registration = self._first(Phase.REGISTER, self.run_phase3)
         self.preflight()
         runner = self.benchmark_runner(registration)
         self._same_models(runner)
-        if lane != "all":
-            done = runner.run_hf_benchmark() if lane == "hf" else runner.run_llm_benchmark()
+        if origin != "all":
+            done = runner.run_hf_benchmark() if origin == "hf" else runner.run_llm_benchmark()
             write_hf_results(self._journal, self._artifacts)
             return done
         asked = self._config.verdict

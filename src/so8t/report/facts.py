@@ -198,7 +198,7 @@ def provenance_facts(view: View, text: Text) -> list[Fact]:
             f"{text.known('profile', key)} {text('unknown') if value is None else value}"
             for key, value in engine.profile.items()
         )
-        version = f"{engine.lane} · {engine.version}"
+        version = f"{engine.engine} · {engine.version}"
         found += [
             (
                 text("provenance.engine"),

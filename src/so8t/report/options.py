@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from so8t.domain.measured import Lane, Measured, read_measured
+from so8t.domain.measured import ChoiceMethod, Measured, read_measured
 from so8t.report.view import OptionView
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def options(sample: Sample, measured: Measured, score: float | None) -> tuple[Op
     if form is None:
         return ()
     right = sample.grader.get("right") or []
-    if measured.lane is Lane.EXACT:
+    if measured.method is ChoiceMethod.EXACT:
         shared = len(_common(form.continuations))
         texts = [(one.context or "")[shared:] + one.text for one in form.continuations]
         values: list[float | None] = [one.logprob for one in measured.likelihoods]

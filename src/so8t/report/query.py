@@ -44,10 +44,10 @@ _COURSE_POINTS = 240
 _RESOURCE_POINTS = 240
 # Book-keeping that every run has, shown elsewhere in the report.
 # Events of Hugging Face tasks, shown in a section of their own.
-_HF_RESULTS, _LANES = "hf_results", "lanes_compared"
+_HF_RESULTS, _CHOICE_METHODS = "hf_results", "choice_methods_compared"
 _QUIET = {
     _HF_RESULTS,
-    _LANES,
+    _CHOICE_METHODS,
     FROZEN,
     CHECKED,
     "suites_read",
@@ -126,8 +126,8 @@ def _load(journal: Journal, embed: int, marks: Marks) -> View:
         resources=_thinned(journal.resource_samples()),
         last_written=journal.last_written(),
         hf_scores=_hf_scores([event.data for event in events if event.kind == _HF_RESULTS]),
-        lanes=tuple(event.data for event in events if event.kind == _LANES),
         cut_in_thinking={arm: one.counts["cut_in_thinking"] for arm, one in given.items()},
+        choice_methods=tuple(event.data for event in events if event.kind == _CHOICE_METHODS),
     )
 
 
@@ -225,7 +225,7 @@ def _engine(steps: Sequence[PhaseRecord]) -> EngineView | None:
         return None
     engine = registration["engine"]
     return EngineView(
-        lane=engine["lane"],
+        engine=engine["name"],
         version=engine["version"],
         detail=engine.get("detail", ""),
         profile=registration.get("profile") or {},

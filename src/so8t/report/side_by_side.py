@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from so8t.domain.exchange import Arm
-from so8t.domain.measured import Lane
+from so8t.domain.measured import ChoiceMethod
 from so8t.domain.thinking import redact
 from so8t.journal.columns import OPEN
 from so8t.journal.rows import AnswerRecord
@@ -116,11 +116,11 @@ def _read(journal: Journal, position: int, marks: Marks) -> SampleView:
     return _sample(sample, _Both(position, a, b), str(engine.get("kind")), marks)
 
 
-def _sample(sample: Sample, both: _Both, lane: str, marks: Marks) -> SampleView:
+def _sample(sample: Sample, both: _Both, engine: str, marks: Marks) -> SampleView:
     reference = sample.reference
     asked = [(m.role, m.content) for m in sample.messages]
     prompt = measured_prompt(sample)
-    if prompt is not None and _by_likelihood(sample, both, lane):
+    if prompt is not None and _by_likelihood(sample, both, engine):
         asked = [("user", prompt)] if prompt else []
     return SampleView(
         position=both.position,
@@ -137,11 +137,11 @@ def _sample(sample: Sample, both: _Both, lane: str, marks: Marks) -> SampleView:
     )
 
 
-def _by_likelihood(sample: Sample, both: _Both, lane: str) -> bool:
+def _by_likelihood(sample: Sample, both: _Both, engine: str) -> bool:
     """Whether likelihoods were asked for; where neither answer tells, the run's engine does."""
     given = (measured_answer(sample, one.reply.text) for one in (both.a, both.b))
-    lanes = {one.lane for one in given if one is not None}
-    return Lane.EXACT in lanes if lanes else lane == _MEASURES
+    methods = {one.method for one in given if one is not None}
+    return ChoiceMethod.EXACT in methods if methods else engine == _MEASURES
 
 
 def _answer_view(sample: Sample, answer: AnswerRecord, marks: Marks) -> AnswerView:

@@ -56,7 +56,7 @@ class ModelView:
 class EngineView:
     """Who answered, under which load profile, and how that profile was chosen."""
 
-    lane: str
+    engine: str
     version: str
     detail: str
     profile: dict[str, Any]
@@ -221,11 +221,12 @@ class View:
     head: Head
     last_written: datetime | None
     resources: tuple[ResourcePoint, ...] = ()
-    # Task -> "metric,filter" -> arm -> what lm-eval's aggregation says; the lanes compared, by arm.
+    # Task -> "metric,filter" -> arm -> what lm-eval's aggregation says; then the choice methods
+    # compared, by arm.
     hf_scores: dict[str, dict[str, dict[str, float | None]]] = field(default_factory=dict)
-    lanes: tuple[dict[str, Any], ...] = ()
     # Answers that ended inside their thinking, some of them truncated; they count as not correct.
     cut_in_thinking: dict[Arm, int] = field(default_factory=lambda: dict.fromkeys(Arm, 0))
+    choice_methods: tuple[dict[str, Any], ...] = ()
 
     @property
     def partial(self) -> bool:

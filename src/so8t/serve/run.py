@@ -148,7 +148,7 @@ def serve_think(
             desk,
             audit,
             text_key,
-            Served(served.digest, f"{engine.info.lane} {engine.info.version}"),
+            Served(served.digest, f"{engine.info.name} {engine.info.version}"),
             limits=limits,
             metrics=Metrics(),
             instruction=form.instruction,

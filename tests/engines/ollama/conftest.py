@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from ollama_lane import FAST
+from ollama_engine import FAST
 
 from so8t.domain.exchange import Arm, ServedModel
 from so8t.engines.ollama import OllamaEngine

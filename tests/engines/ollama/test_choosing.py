@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from ollama_lane import FAST, HELLO
+from ollama_engine import FAST, HELLO
 from wire import WireServer, recordings, sending, wire_pieces
 
 from so8t.domain.exchange import (
@@ -16,7 +16,7 @@ from so8t.domain.exchange import (
     LoadProfile,
     Status,
 )
-from so8t.domain.measured import Lane, read_measured
+from so8t.domain.measured import ChoiceMethod, read_measured
 from so8t.engines.ollama import Fault, OllamaEngine, OllamaError
 from so8t.engines.ollama.choosing import choose
 from so8t.engines.ollama.fake import Toy
@@ -76,7 +76,7 @@ def test_the_choice_is_read_from_recorded_bytes(client_of, identity, cut):
     with WireServer(sending(pieces)) as server:
         answer = choose(asking(client_of(server.url)), OPTIONS, labels)
     measured = read_measured(answer.text)
-    assert (measured.lane, measured.choice) == (Lane.FIRST_TOKEN, 1)
+    assert (measured.method, measured.choice) == (ChoiceMethod.FIRST_TOKEN, 1)
     assert measured.logprobs == tuple(told.get(label) for label in labels)
     assert answer.done_reason == "stop"
 
@@ -87,7 +87,7 @@ def test_an_alternative_that_was_not_said_counts(client_of):
     with WireServer(sending(data)) as server:
         answer = choose(asking(client_of(server.url)), OPTIONS, ("Y", "X"))
     measured = read_measured(answer.text)
-    assert (measured.lane, measured.choice) == (Lane.FIRST_TOKEN, 1)
+    assert (measured.method, measured.choice) == (ChoiceMethod.FIRST_TOKEN, 1)
     assert measured.logprobs == (None, top_tokens("37_logprobs_top5#1")["X"])
 
 
@@ -136,7 +136,11 @@ def test_where_no_label_is_likely_a_schema_decides(client_of, fake):
     heard = []
     answer = choose(asking(client_of(fake.url), heard), OPTIONS, LETTERS)
     measured = read_measured(answer.text)
-    assert (measured.lane, measured.choice, measured.logprobs) == (Lane.CONSTRAINED, 0, ())
+    assert (measured.method, measured.choice, measured.logprobs) == (
+        ChoiceMethod.CONSTRAINED,
+        0,
+        (),
+    )
     first, second = fake.asked("/api/chat")
     assert len(heard) == 2
     assert first["top_logprobs"] == 20
@@ -151,7 +155,7 @@ def test_a_server_without_log_probabilities_is_constrained(client_of):
     with WireServer(sending(chat_line("B")), sending(chat_line('"C"\n'))) as server:
         answer = choose(asking(client_of(server.url)), OPTIONS, LETTERS)
     measured = read_measured(answer.text)
-    assert (measured.lane, measured.choice) == (Lane.CONSTRAINED, 2)
+    assert (measured.method, measured.choice) == (ChoiceMethod.CONSTRAINED, 2)
 
 
 @pytest.mark.parametrize(
@@ -189,9 +193,11 @@ def test_a_recorded_refusal_is_the_servers_words(client_of, identity, words):
 # In a session
 
 
-@pytest.mark.parametrize(("kind", "lane"), [("abc", Lane.FIRST_TOKEN), ("cyc", Lane.CONSTRAINED)])
-def test_a_session_answers_with_the_lane(served, fake, kind, lane):
-    """A request with labels gets an answer that names its lane, and is complete, not cut off."""
+@pytest.mark.parametrize(
+    ("kind", "method"), [("abc", ChoiceMethod.FIRST_TOKEN), ("cyc", ChoiceMethod.CONSTRAINED)]
+)
+def test_a_session_answers_with_the_method(served, fake, kind, method):
+    """A request with labels gets an answer that names its method, and is complete, not cut off."""
     fake.add("toy", Toy(kind=kind, weights="f" * 64))
     form = Form(continuations=(Continuation("hello", " A"),), choices=LETTERS)
     request = EngineRequest("k", HELLO, Decoding(max_tokens=8), form=form)
@@ -200,8 +206,8 @@ def test_a_session_answers_with_the_lane(served, fake, kind, lane):
         (reply,) = session.serve([request])
     assert (reply.status, reply.completion_tokens is not None) == (Status.COMPLETED, True)
     measured = read_measured(reply.text)
-    assert measured.lane is lane
-    if lane is Lane.FIRST_TOKEN:
+    assert measured.method is method
+    if method is ChoiceMethod.FIRST_TOKEN:
         prompt = "<|im_start|>user\nhello<|im_end|>\n<|im_start|>assistant\n"
         assert LETTERS[measured.choice] == picked(prompt)[0]
 

@@ -1,4 +1,4 @@
-"""The page about the lane is executed, and names what there is."""
+"""The page about the engine is executed, and names what there is."""
 
 from __future__ import annotations
 

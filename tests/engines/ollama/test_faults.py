@@ -11,7 +11,7 @@ import time
 from itertools import count
 
 import pytest
-from ollama_lane import FAST, HELLO, question
+from ollama_engine import FAST, HELLO, question
 from wire import (
     DONE,
     GOOD_ANSWER,

@@ -1,4 +1,4 @@
-"""The whole lane against a real server, where SO8T_OLLAMA_URL names one.
+"""The whole engine against a real server, where SO8T_OLLAMA_URL names one.
 
 The same steps run against the fake server, so that they are known to work before a real one is
 at hand. The models are the two toys of the recordings; they are deleted at the end.
@@ -43,7 +43,7 @@ def question(key, text, **decoding):
     return EngineRequest(key, (Message("user", text),), Decoding(**{"max_tokens": 8, **decoding}))
 
 
-def whole_lane(url, artifacts):
+def whole_engine(url, artifacts):
     """Register both models, examine the server, benchmark in the order A B, B A, and clean up."""
     client = OllamaClient(url)
     names = {Arm.A: "so8t-live-cyc", Arm.B: "so8t-live-rep"}
@@ -107,10 +107,10 @@ def _models_are_here():
 def test_a_real_server(tmp_path):
     """Registration, verification, answers, faults and unloading work on a real server."""
     _models_are_here()
-    whole_lane(os.environ["SO8T_OLLAMA_URL"], tmp_path)
+    whole_engine(os.environ["SO8T_OLLAMA_URL"], tmp_path)
 
 
 def test_the_fake_server(fake, tmp_path):
     """The steps for a real server work on the fake one."""
     _models_are_here()
-    whole_lane(fake.url, tmp_path)
+    whole_engine(fake.url, tmp_path)

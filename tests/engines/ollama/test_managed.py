@@ -12,7 +12,7 @@ import textwrap
 import time
 
 import pytest
-from ollama_lane import FAST
+from ollama_engine import FAST
 from wire import closed_port
 
 from processes import alive

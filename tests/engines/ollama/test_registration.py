@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from ollama_lane import FAST
+from ollama_engine import FAST
 from wire import WireServer, json_response, read_request
 
 from so8t.domain.exchange import Message

@@ -7,7 +7,7 @@ import time
 from dataclasses import replace
 
 import pytest
-from ollama_lane import FAST, PROFILE, notices, question
+from ollama_engine import FAST, PROFILE, notices, question
 
 from so8t.domain.exchange import LoadProfile, Status
 from so8t.engines.ollama import Deadlines, Fault, Notice, OllamaError

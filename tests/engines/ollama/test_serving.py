@@ -8,7 +8,7 @@ import time
 from dataclasses import replace
 
 import pytest
-from ollama_lane import FAST, PROFILE, notices, question
+from ollama_engine import FAST, PROFILE, notices, question
 from promises import pulls_as_slots_get_free
 
 from so8t.domain.exchange import Arm, EngineRequest, LoadProfile, Message, ServedModel, Status
@@ -162,10 +162,10 @@ def test_importing_loads_no_http_library():
 # Loading
 
 
-def test_info_names_lane_and_version(engine_of):
-    """Every answer can carry the lane and the server's version."""
+def test_info_names_engine_and_version(engine_of):
+    """Every answer can carry the engine's name and the server's version."""
     info = engine_of().info
-    assert (info.lane, info.version) == ("ollama", "0.33.0-rc2")
+    assert (info.name, info.version) == ("ollama", "0.33.0-rc2")
 
 
 def test_the_report_tells_what_was_loaded(engine_of, served, fake):

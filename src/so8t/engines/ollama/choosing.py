@@ -10,7 +10,7 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from so8t.domain.measured import Lane, first_token_choice, write_choice
+from so8t.domain.measured import ChoiceMethod, first_token_choice, write_choice
 from so8t.engines.ollama.faults import Fault, OllamaError
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def choose(ask: Callable[..., Answer], options: Mapping[str, Any], labels: Seque
         raise OllamaError(
             Fault.MALFORMED, f"the constrained answer is no label: {forced.text[:40]!r}"
         ) from error
-    return replace(forced, text=write_choice(Lane.CONSTRAINED, place), done_reason="stop")
+    return replace(forced, text=write_choice(ChoiceMethod.CONSTRAINED, place), done_reason="stop")
 
 
 def _seen(answer: Answer) -> dict[str, float]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from so8t.engines.ollama.client import OllamaClient
 
 OLDEST = (0, 12, 11)
-"""The first version with all that this lane uses; 0.24.0 and 0.33.0-rc2 were recorded."""
+"""The first version with all that this engine uses; 0.24.0 and 0.33.0-rc2 were recorded."""
 _PROBE_TOKENS = 64
 _NONE_LOADED = "no model is loaded"
 

@@ -101,7 +101,7 @@ class OllamaEngine:
 
     @property
     def info(self) -> EngineInfo:
-        """Lane, server version and the fixed settings. Raises OllamaError without a server."""
+        """Name, server version and the fixed settings. Raises OllamaError without a server."""
         if self._version is None:
             self._version = self.client.version()
         return EngineInfo(

@@ -54,7 +54,7 @@ class Retries:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Every time that the lane knows, in seconds.
+    """Every time that the engine knows, in seconds.
 
     Attributes:
         answer: one answer. The first byte waits longer than the server's own load time-out of

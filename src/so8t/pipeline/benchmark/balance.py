@@ -76,7 +76,7 @@ class Balancing:
         journal: Journal,
         profile: LoadProfile,
         *,
-        lane: str,
+        engine: str,
         shapes: Sequence[Shape | None],
         max_tokens: int,
         note: Note,
@@ -94,7 +94,7 @@ class Balancing:
             profile = TypeAdapter(LoadProfile).validate_python(last[-1].data["after"])
         self._profiles = ladder(
             profile,
-            lane=lane,
+            engine=engine,
             shapes=shapes,
             longest=_longest(journal, max_tokens),
             cards=bool(balancer is not None and balancer.cards),

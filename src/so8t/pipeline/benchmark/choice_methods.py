@@ -1,4 +1,4 @@
-"""The two lanes of a choice, measured against each other on the models of the run.
+"""The two methods of finding out a choice, measured against each other on the models of the run.
 
 A chat server knows no log likelihood of a given text, so a choice is asked there as a question with
 lettered options. How far that is the same choice is not assumed: the embedded engine can do both,
@@ -29,20 +29,20 @@ if TYPE_CHECKING:
     from so8t.pipeline.run.progress import StopRequest
     from so8t.verdict.checks import Floats
 
-#: The lane of the engine that has both.
-EXACT_LANE_ENGINE = "embedded"
+#: The engine that has both.
+EXACT_ENGINE = "embedded"
 #: The event that holds one arm's comparison.
-LANES_COMPARED = "lanes_compared"
+LANES_COMPARED = "choice_methods_compared"
 
 
 @dataclass(frozen=True, slots=True)
 class _Both:
-    """One question as the two lanes scored it."""
+    """One question as the two methods scored it."""
 
     position: int
     exact: float
     chat: float
-    lane: str
+    method: str
 
 
 def is_measured(sample: Sample) -> bool:
@@ -50,24 +50,24 @@ def is_measured(sample: Sample) -> bool:
     return sample.form is not None and bool(sample.form.continuations)
 
 
-def compare_lanes(
+def compare_choice_methods(
     config: RunConfig,
     journal: Journal,
     session: Callable[[Arm], Session],
     stop: StopRequest,
 ) -> None:
-    """Ask the first choices a second time in the other lane, and record how both scored them.
+    """Ask the first choices a second time by the other method, and record how both scored them.
 
     Once for each arm; a run that goes on does not do it again. Nothing of it enters the verdict.
     """
     done = {event.data["arm"] for event in journal.events(LANES_COMPARED)}
     for arm in Arm:
-        if arm.value in done or not config.benchmark.lane_sample:
+        if arm.value in done or not config.benchmark.choice_method_sample:
             continue
         chosen = {
             str(position): (position, sample, score)
             for position, sample, score in itertools.islice(
-                _choices(journal, arm), config.benchmark.lane_sample
+                _choices(journal, arm), config.benchmark.choice_method_sample
             )
         }
         if chosen:
@@ -109,7 +109,7 @@ def _compare(
             if score is None:
                 failed += 1
                 continue
-            pairs.append(_Both(position, exact, score, read_measured(reply.text).lane.value))
+            pairs.append(_Both(position, exact, score, read_measured(reply.text).method.value))
     except EngineCrashed as error:
         # The answers of the run are complete; without this figure the report says so.
         journal.event("engine_crashed", arm=arm.value, message=error.message, in_a_row=1)
@@ -123,6 +123,6 @@ def _compare(
         agree=sum(one.exact == one.chat for one in pairs),
         exact=sum(one.exact for one in pairs),
         chat=sum(one.chat for one in pairs),
-        constrained=sum(one.lane == "constrained" for one in pairs),
+        constrained=sum(one.method == "constrained" for one in pairs),
         positions=[one.position for one in pairs],
     )

@@ -27,7 +27,7 @@ from so8t.pipeline.benchmark.answer_settings import AnswerSettings
 from so8t.pipeline.benchmark.asking import BACK_OFF, Asker, Work
 from so8t.pipeline.benchmark.balance import Balancing
 from so8t.pipeline.benchmark.baseline import reuse_baseline
-from so8t.pipeline.benchmark.choice_methods import EXACT_LANE_ENGINE, compare_lanes
+from so8t.pipeline.benchmark.choice_methods import EXACT_ENGINE, compare_choice_methods
 from so8t.pipeline.benchmark.interim import Deadline, Looks, Wanted, deadline_of
 from so8t.pipeline.benchmark.loaded import LoadedModels
 from so8t.pipeline.plan.planning import samples_in_block
@@ -88,7 +88,7 @@ class Phase4BenchmarkRunner:
             balancer,
             journal,
             registration.profile,
-            lane=registration.engine.lane,
+            engine=registration.engine.name,
             shapes=[registered.shape for registered in registration.arms.values()],
             max_tokens=config.generation.max_tokens,
             note=self._note,
@@ -144,8 +144,10 @@ class Phase4BenchmarkRunner:
             self._answer_blocks(wanted, may_stop=everything)
             self._retry_failed()
             self._answer_both_or_neither()
-            if self._engine.info.lane == EXACT_LANE_ENGINE and not self._deadline.past():
-                compare_lanes(self._config, self._journal, self._loaded.session, self._stop)
+            if self._engine.info.name == EXACT_ENGINE and not self._deadline.past():
+                compare_choice_methods(
+                    self._config, self._journal, self._loaded.session, self._stop
+                )
             self._balancing.finish()
         return gather(self._journal)
 

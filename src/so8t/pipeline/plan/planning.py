@@ -132,7 +132,7 @@ def _check_ids(samples: Iterable[Sample], prints: array[int]) -> None:
 
 
 def _hf_samples(config: RunConfig) -> list[Sample]:
-    """Load the tasks of lm-eval, and refuse what the engine has no lane for."""
+    """Load the tasks of lm-eval, and refuse what the engine has no method for."""
     if not config.benchmark.hf:
         return []
     from so8t.tasks.hf.bridge import load_hf_task  # noqa: PLC0415 - lm-eval, if it is used

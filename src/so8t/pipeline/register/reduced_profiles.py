@@ -25,7 +25,7 @@ _ROUND = 256  # llama.cpp rounds a context up to this
 def ladder(
     profile: LoadProfile,
     *,
-    lane: str,
+    engine: str,
     shapes: Sequence[Shape | None] = (),
     longest: int | None = None,
     cards: bool = False,
@@ -34,7 +34,7 @@ def ladder(
 
     Args:
         profile: what was asked for or measured.
-        lane: the engine's; Ollama sets the type of its KV cache for the whole server.
+        engine: its name; Ollama sets the type of its KV cache for the whole server.
         shapes: the figures of both models, None for one that does not tell them.
         longest: tokens that the longest question can take with its answer; None when unknown.
         cards: whether there is a card that layers can be taken off.
@@ -63,7 +63,7 @@ def ladder(
     if (profile.batch or _SMALL_BATCH + 1) > _SMALL_BATCH:
         add(batch=_SMALL_BATCH)
     even = len(known) == len(shapes) > 0 and all(shape.head % _BLOCK == 0 for shape in known)
-    if lane == "embedded" and even and profile.cache_type != "q8_0":
+    if engine == "embedded" and even and profile.cache_type != "q8_0":
         add(cache_type="q8_0")
     return tuple(rungs)
 

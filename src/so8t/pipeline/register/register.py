@@ -76,7 +76,7 @@ def register(
         profile, calibration = measured.applied_to(profile), asdict(measured)
     rungs = ladder(
         profile,
-        lane=engine.info.lane,
+        engine=engine.info.name,
         shapes=[shape_of_facts(fact) for fact in facts.values()],
         longest=longest,
         cards=cards,

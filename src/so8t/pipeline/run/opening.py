@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from so8t.config.schema import RunConfig
     from so8t.engines.protocol import Engine
     from so8t.journal.store import Journal
-    from so8t.pipeline.complete import Lane
+    from so8t.pipeline.complete import Origins
     from so8t.pipeline.run.progress import Note, Reporter, Words
 
 
@@ -48,7 +48,7 @@ def engine_for(
         yield EmbeddedEngine()
         return
     from so8t.engines.ollama import Finding, ManagedServer, OllamaEngine  # noqa: PLC0415
-    from so8t.pipeline.register.prompt_counts import prompt_counter  # noqa: PLC0415 - with that lane only
+    from so8t.pipeline.register.prompt_counts import prompt_counter  # noqa: PLC0415 - with that origin only
 
     def noticed(finding: Finding) -> None:
         note(finding.notice.value, message=finding.message, **finding.data)
@@ -82,7 +82,7 @@ def open_pipeline(
     reporter: Reporter,
     words: Words,
     *,
-    lane: Lane = "all",
+    origin: Origins = "all",
     stop: StopRequest | None = None,
     unattended: bool = False,
 ) -> Iterator[CompleteAutomatedABPipeline]:
@@ -98,7 +98,7 @@ def open_pipeline(
         if orphans:
             journal.event("orphans_ended", pids=orphans)
         outbox = Outbox()
-        with _registered(config, directory, journal, lane, state) as leave:
+        with _registered(config, directory, journal, origin, state) as leave:
             attendance = stack.enter_context(
                 _attended(config, journal, reporter, words, outbox, state, unattended=unattended)
             )
@@ -129,7 +129,7 @@ def open_pipeline(
 
 @contextmanager
 def _registered(
-    config: RunConfig, directory: Path, journal: Journal, lane: Lane, state: Path
+    config: RunConfig, directory: Path, journal: Journal, origin: Origins, state: Path
 ) -> Iterator[Callable[[], None]]:
     """Register the run for the boot service; a run that was refused before any work is not."""
     registry = Registry(state)
@@ -138,7 +138,7 @@ def _registered(
         registry.leave(directory)
 
     try:
-        registry.start(config, directory, lane, system_now())
+        registry.start(config, directory, origin, system_now())
     except OSError as error:
         # Only the start at boot needs the register; the run itself does not.
         journal.event("not_registered", message=str(error))

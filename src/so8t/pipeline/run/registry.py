@@ -38,7 +38,7 @@ class Entry(BaseModel):
     name: str
     registered: datetime
     config: dict[str, Any]
-    lane: Literal["all", "hf", "llm"] = "all"
+    origin: Literal["all", "hf", "suite"] = "all"
     state: State = "open"
     reason: str | None = None
     boot: str | None = None
@@ -88,7 +88,11 @@ class Registry:
             self._file(entry.directory).chmod(0o600)
 
     def start(
-        self, config: RunConfig, directory: Path, lane: Literal["all", "hf", "llm"], now: datetime
+        self,
+        config: RunConfig,
+        directory: Path,
+        origin: Literal["all", "hf", "suite"],
+        now: datetime,
     ) -> None:
         """Register a run that starts or goes on; its place in the order stays."""
         before = self.find(directory)
@@ -98,7 +102,7 @@ class Registry:
                 name=config.name,
                 registered=before.registered if before is not None else now,
                 config=config.model_dump(mode="json"),
-                lane=lane,
+                origin=origin,
             )
         )
 

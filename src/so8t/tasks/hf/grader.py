@@ -64,12 +64,12 @@ def _reason(sample: Sample, text: str, metric: str) -> str:
         return metric
     measured = read_measured(text)
     if measured.choice is not None:
-        return f"{metric}, lane {measured.lane.value}: option {measured.choice + 1}"
+        return f"{metric}, method {measured.method.value}: option {measured.choice + 1}"
     if len(measured.likelihoods) == 1:
-        return f"{metric}, lane {measured.lane.value}: {measured.likelihoods[0].logprob:.4f}"
+        return f"{metric}, method {measured.method.value}: {measured.likelihoods[0].logprob:.4f}"
     values = [one.logprob for one in measured.likelihoods]
     best = values.index(max(values))
-    return f"{metric}, lane {measured.lane.value}: option {best + 1} ({values[best]:.4f})"
+    return f"{metric}, method {measured.method.value}: option {best + 1} ({values[best]:.4f})"
 
 
 def document_digest(spec: dict[str, Any]) -> str:

@@ -102,7 +102,9 @@ def _task_result(
                     "doc_hash": hash_string(json.dumps(doc, indent=2, ensure_ascii=False)),
                     "prompt_hash": hash_string(str(instances[0].arguments[0])),
                     "target_hash": hash_string(str(target)),
-                    "lane": read_measured(one.text).lane.value if form.continuations else "text",
+                    "method": read_measured(one.text).method.value
+                    if form.continuations
+                    else "text",
                     **{metric: _number(value) for metric, value in metrics.items()},
                 }
             )

@@ -6,7 +6,7 @@ import math
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from so8t.domain.measured import Lane, read_measured
+from so8t.domain.measured import ChoiceMethod, read_measured
 from so8t.tasks.hf import catalogue
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _RANGE = 1e-9
 def likelihood_results(form: Form, text: str) -> list[Any]:
     """Turn a measured answer into what lm-eval's `process_results` expects of its requests."""
     measured = read_measured(text)
-    if measured.lane is Lane.EXACT:
+    if measured.method is ChoiceMethod.EXACT:
         if len(measured.likelihoods) != len(form.continuations):
             raise ValueError(
                 f"{len(measured.likelihoods)} likelihoods for {len(form.continuations)} texts"

@@ -1,4 +1,4 @@
-"""What the tests of the Ollama lane ask, and how short they wait for it."""
+"""What the tests of the Ollama engine ask, and how short they wait for it."""
 
 from __future__ import annotations
 
