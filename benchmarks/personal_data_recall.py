@@ -14,7 +14,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from so8t.policy.personal_data import Kind, find, luhn, my_number_check_digit
+from so8t.policy.personal_data import PersonalDataKind, find, luhn, my_number_check_digit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -63,13 +63,13 @@ class Item:
     """A sentence and what was planted in it; `kind` is None for a harmless one."""
 
     text: str
-    kind: Kind | None
+    kind: PersonalDataKind | None
     start: int = 0
     end: int = 0
     japanese: bool = False
 
 
-def planted(rng: random.Random, kind: Kind) -> str:
+def planted(rng: random.Random, kind: PersonalDataKind) -> str:
     """Make one item of a kind, in one of its writings."""
     return MAKERS[kind](rng)
 
@@ -77,12 +77,16 @@ def planted(rng: random.Random, kind: Kind) -> str:
 def items(count: int, seed: int) -> Iterator[Item]:
     """Yield `count` sentences with something planted and as many without."""
     rng = random.Random(seed)
-    kinds = list(Kind)
+    kinds = list(PersonalDataKind)
     for number in range(count):
         kind = kinds[number % len(kinds)]
         japanese = bool(number // len(kinds) % 2)
         what = planted(rng, kind)
-        if japanese and kind in (Kind.PHONE, Kind.EMAIL) and rng.random() < FULL_WIDTH:
+        if (
+            japanese
+            and kind in (PersonalDataKind.PHONE, PersonalDataKind.EMAIL)
+            and rng.random() < FULL_WIDTH
+        ):
             what = what.translate(FULL)
         frame = rng.choice(JAPANESE if japanese else ENGLISH)
         start = frame.index("{}")
@@ -99,10 +103,12 @@ def items(count: int, seed: int) -> Iterator[Item]:
         )  # fmt: skip
 
 
-def measure(count: int, seed: int) -> tuple[Counter[Kind], Counter[Kind], int, int]:
+def measure(
+    count: int, seed: int
+) -> tuple[Counter[PersonalDataKind], Counter[PersonalDataKind], int, int]:
     """Return (planted, found whole) per kind, harmless sentences, and those touched."""
-    there: Counter[Kind] = Counter()
-    found: Counter[Kind] = Counter()
+    there: Counter[PersonalDataKind] = Counter()
+    found: Counter[PersonalDataKind] = Counter()
     harmless = touched = 0
     for item in items(count, seed):
         spans = find(item.text)
@@ -114,7 +120,9 @@ def measure(count: int, seed: int) -> tuple[Counter[Kind], Counter[Kind], int, i
         # Found means that nothing of it would be left: covered from the first to the last sign.
         covered = {place for span in spans for place in range(span.start, span.end)}
         value = range(item.start, item.end)
-        if item.kind is Kind.SECRET:  # the name of a setting may stay, its value may not
+        if (
+            item.kind is PersonalDataKind.SECRET
+        ):  # the name of a setting may stay, its value may not
             equals = max(item.text.find("=", item.start, item.end), item.start - 1)
             value = range(equals + 1, item.end)
         marks = " \"'"
@@ -193,14 +201,14 @@ def _secret(rng: random.Random) -> str:
     ))  # fmt: skip
 
 
-MAKERS: dict[Kind, Callable[[random.Random], str]] = {
-    Kind.SECRET: _secret,
-    Kind.EMAIL: _email,
-    Kind.CREDIT_CARD: _card,
-    Kind.MY_NUMBER: _my_number,
-    Kind.POSTAL_ADDRESS: _address,
-    Kind.PHONE: _phone,
-    Kind.IP_ADDRESS: _ip,
+MAKERS: dict[PersonalDataKind, Callable[[random.Random], str]] = {
+    PersonalDataKind.SECRET: _secret,
+    PersonalDataKind.EMAIL: _email,
+    PersonalDataKind.CREDIT_CARD: _card,
+    PersonalDataKind.MY_NUMBER: _my_number,
+    PersonalDataKind.POSTAL_ADDRESS: _address,
+    PersonalDataKind.PHONE: _phone,
+    PersonalDataKind.IP_ADDRESS: _ip,
 }
 
 
@@ -212,7 +220,7 @@ def main() -> None:
     asked = parser.parse_args()
     there, found, harmless, touched = measure(asked.items, asked.seed)
     print(f"{'kind':16}{'planted':>9}{'found':>8}{'recall':>9}")
-    for kind in Kind:
+    for kind in PersonalDataKind:
         share = found[kind] / there[kind]
         print(f"{kind.value:16}{there[kind]:9}{found[kind]:8}{share:9.1%}")
     total = there.total()

@@ -12,8 +12,8 @@ import sys
 import time
 from datetime import time as time_of_day
 
-from so8t.resources.policy import Limits, State, decide
-from so8t.resources.readings import Sample
+from so8t.resources.policy import ResourceLimits, State, decide
+from so8t.resources.readings import ResourceSample
 from so8t.resources.sensors import Sensors
 
 INTERVAL = 5.0
@@ -32,13 +32,15 @@ def main() -> int:
         sensors.read()
     sensing = (time.process_time() - began) / looks
     state, slowest, spent = State(level=4), 0.0, 0.0
-    history: list[Sample] = []
+    history: list[ResourceSample] = []
     for number in range(10_000):
         memory = 0.5 + 0.45 * (number % 97) / 97
         at = number * INTERVAL
-        history = [*history, Sample(at=at, monotonic=at, memory=memory, cpu_others=0.2)][-12:]
+        history = [*history, ResourceSample(at=at, monotonic=at, memory=memory, cpu_others=0.2)][
+            -12:
+        ]
         start = time.perf_counter()
-        state = decide(history, state, Limits(most=8), time_of_day(12)).state
+        state = decide(history, state, ResourceLimits(most=8), time_of_day(12)).state
         took = time.perf_counter() - start
         slowest, spent = max(slowest, took), spent + took
     share = sensing / INTERVAL

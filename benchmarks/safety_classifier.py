@@ -21,7 +21,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from so8t.policy.safety_classifier import load_classifier
-from so8t.policy.safety_training import Example, Figures, fit, judge, read_examples, split, train
+from so8t.policy.safety_training import (
+    Figures,
+    SafetyExample,
+    fit,
+    judge,
+    read_examples,
+    split,
+    train,
+)
 from so8t.tasks.suite import load_suite
 
 if TYPE_CHECKING:
@@ -106,7 +114,7 @@ def write(path: Path, rows: list[tuple[str, str, bool]]) -> Path:
     return path
 
 
-def crossed(examples: list[Example], language: str) -> Figures:
+def crossed(examples: list[SafetyExample], language: str) -> Figures:
     """Judge all texts of a language, each by a classifier that has not seen it."""
     total = Counter[str]()
     for fold in range(FOLDS):

@@ -32,15 +32,15 @@ from starlette.routing import Route
 from so8t.domain.exchange import Arm, EngineRequest, LoadProfile, Message, ServedModel
 from so8t.engines.scripted import ScriptedEngine
 from so8t.journal.audit import AuditLog
-from so8t.serve.access import door
+from so8t.serve.access import access
 from so8t.serve.app import make_app
 from so8t.serve.connection import bounded
-from so8t.serve.limits import Limits
+from so8t.serve.limits import RequestLimits
 from so8t.serve.metrics import Metrics
 from so8t.serve.prompt import INSTRUCTION
 from so8t.serve.run import listen
 from so8t.serve.service import Served, ThinkService
-from so8t.serve.worker import Desk
+from so8t.serve.worker import AnswerWorker
 
 if TYPE_CHECKING:
     import socket
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import ASGIApp
 
-LIMITS = Limits(waiting=10_000, per_minute=1e12, burst=10**12)
+LIMITS = RequestLimits(waiting=10_000, per_minute=1e12, burst=10**12)
 REPLY = (
     f"<think-task>{'a plan ' * 60}</think-task><think-safety>harmless\nALLOW</think-safety>"
     f"<think-policy>none</think-policy><final>{'Paris is the capital. ' * 20}</final>"
@@ -127,14 +127,16 @@ def main() -> None:
         audit = AuditLog(Path(place), b"k" * 32)
         if arguments.no_sync:
             audit._connection.pragma("synchronous", 0)  # noqa: SLF001 - to tell the disk's share
-        desk = Desk(ScriptedEngine(stub), MODEL, LoadProfile(slots=16), waiting=LIMITS.waiting)
+        desk = AnswerWorker(
+            ScriptedEngine(stub), MODEL, LoadProfile(slots=16), waiting=LIMITS.waiting
+        )
         desk.start()
         service = ThinkService(
             desk, audit, b"t" * 32, Served("sha256:stub", "stub 1"),
             limits=LIMITS, metrics=Metrics(), instruction=INSTRUCTION, role="system",
         )  # fmt: skip
         listeners = listen("127.0.0.1", 0), listen("127.0.0.1", 0)
-        app = make_app(service, door("127.0.0.1", listeners[1].getsockname()[1]))
+        app = make_app(service, access("127.0.0.1", listeners[1].getsockname()[1]))
         ratios = []
         with (
             ProcessPoolExecutor(arguments.clients) as pool,

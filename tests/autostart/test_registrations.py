@@ -258,7 +258,7 @@ def test_windows_reads_back_what_it_registered(tmp_path):
     assert not starter.status().installed
     assert starter.install() == []
     assert set(tool.tasks) == {windows.RESUME_TASK, windows.NOTIFY_TASK}
-    assert starter.status() == windows.Status(True, True, ())
+    assert starter.status() == windows.ServiceStatus(True, True, ())
     assert starter.remove()
     assert tool.tasks == {}
     assert not starter.remove()

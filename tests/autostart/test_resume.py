@@ -16,7 +16,7 @@ import pytest
 
 from excerpts import excerpt
 from so8t.autostart.resume import AutoStartCompleteABPipeline
-from so8t.autostart.waiting import Limits, clock_is_sane, removed, wait_for
+from so8t.autostart.waiting import WaitingLimits, clock_is_sane, removed, wait_for
 from so8t.cli import invoke as cli
 from so8t.config.load import load_config
 from so8t.domain.plan import Phase
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from so8t.config.schema import RunConfig
 
-LIMITS = Limits(disk=0.2, engine=0.2, clock=0.2, look=0.05)
+LIMITS = WaitingLimits(disk=0.2, engine=0.2, clock=0.2, look=0.05)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from so8t.cli.think_target import context_of_file
 from so8t.domain.exchange import Arm, Decoding, EngineRequest, LoadProfile, ServedModel
 from so8t.engines.embedded import EmbeddedEngine
 from so8t.engines.ollama.fake import FakeOllama
-from so8t.serve.prompt import Form, conversation
+from so8t.serve.prompt import PromptForm, conversation
 from tiny_gguf import TRAINED_CONTEXT, write_tiny_gguf
 
 QUERY = "where is marker-q3w9?"
@@ -78,7 +78,7 @@ def test_a_gguf_file_is_served_and_its_log_verifies(served, tmp_path, capsys):
     start, places = served
     model = write_tiny_gguf(tmp_path / "tiny.gguf", end_weight=0.0)
     request = EngineRequest(
-        "k", conversation(QUERY, Form().instruction, "system"), Decoding(max_tokens=24)
+        "k", conversation(QUERY, PromptForm().instruction, "system"), Decoding(max_tokens=24)
     )
     target = ServedModel(Arm.B, str(model), "sha256:tiny")
     with EmbeddedEngine().open(target, LoadProfile(context=2048, threads=1)) as session:

@@ -88,7 +88,7 @@ def test_what_stopped_names_the_command_that_goes_on(capsys, begun):
     assert json.loads(so8t(capsys, "status", str(begun), "--json")[1])["next"] == command
     assert so8t(capsys, "watch", str(begun))[1].splitlines()[-1] == f"next: {command}"
     asked = RunConfig.model_validate(CONFIG)
-    Registry(begun.parents[1] / "state").start(asked, begun, "llm", system_now())
+    Registry(begun.parents[1] / "state").start(asked, begun, "suite", system_now())
     assert f"{command} --origin suite" in so8t(capsys, "status", str(begun))[1]
     with Lease(begun, now=system_now()):
         assert f"next: so8t watch {begun}" in so8t(capsys, "status", str(begun))[1]

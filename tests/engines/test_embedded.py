@@ -26,7 +26,7 @@ from so8t.domain.exchange import (
     ServedModel,
     Status,
 )
-from so8t.engines.embedded import Deadlines, EmbeddedEngine
+from so8t.engines.embedded import EmbeddedDeadlines, EmbeddedEngine
 from so8t.errors import EngineCrashed, ModelError
 from tiny_gguf import TEMPLATE, write_tiny_gguf
 
@@ -280,7 +280,7 @@ def test_a_crash_keeps_what_was_received(tiny_model, question, end, slots):
 @LINUX
 def test_a_hung_child_is_ended_at_the_deadline(endless_model, question):
     """A child that stops in the middle of an answer is killed when the answer's deadline passes."""
-    engine = EmbeddedEngine(deadlines=Deadlines(answer=0.5, answer_per_token=0.0))
+    engine = EmbeddedEngine(deadlines=EmbeddedDeadlines(answer=0.5, answer_per_token=0.0))
     with engine.open(endless_model, ONE_SLOT) as session:
         started = time.monotonic()
         received, error = _crash_after(
@@ -294,7 +294,7 @@ def test_a_hung_child_is_ended_at_the_deadline(endless_model, question):
 
 def test_a_load_that_hangs_is_ended(tiny_model):
     """A load that passes its deadline raises EngineCrashed and leaves no process behind."""
-    engine = EmbeddedEngine(deadlines=Deadlines(load=0.01, load_per_gib=0.0))
+    engine = EmbeddedEngine(deadlines=EmbeddedDeadlines(load=0.01, load_per_gib=0.0))
     with pytest.raises(EngineCrashed, match="did not load"):
         engine.open(tiny_model, ONE_SLOT)
     assert not psutil.Process().children()
@@ -302,7 +302,7 @@ def test_a_load_that_hangs_is_ended(tiny_model):
 
 def test_deadlines_grow_with_the_work():
     """A longer prompt, a larger budget and a larger file get more time; the context bounds it."""
-    deadlines = Deadlines(load=10, load_per_gib=60, answer=5, answer_per_token=2)
+    deadlines = EmbeddedDeadlines(load=10, load_per_gib=60, answer=5, answer_per_token=2)
     request = EngineRequest("k", (Message("user", "x" * 100),), Decoding(max_tokens=50))
     assert deadlines.for_answer(request, context=1000) == 5 + 2 * 150
     assert deadlines.for_answer(request, context=120) == 5 + 2 * 120

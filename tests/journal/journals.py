@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from so8t.config.schema import Verdict
+from so8t.config.schema import VerdictConfig
 from so8t.domain.exchange import Arm, EngineReply, Message, Status
 from so8t.domain.sample import Origin, Sample, Score
 from so8t.journal.evidence import freeze
 from so8t.journal.rows import GradedReply
 from so8t.journal.store import Journal, request_key
 
-VERDICT = Verdict(stop="full").model_dump(mode="json")
+VERDICT = VerdictConfig(stop="full").model_dump(mode="json")
 
 
 class Clock:

@@ -12,7 +12,7 @@ from so8t.domain.exchange import Status
 from so8t.domain.sample import Grade
 from so8t.journal.columns import read_places
 from so8t.journal.items import by_item, read_answers
-from so8t.journal.rows import Place, Standing
+from so8t.journal.rows import RowPlace, Standing
 from so8t.verdict.pairs import cluster_sizes, mean_of_repeats
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def test_repeats_are_put_together_as_one_by_one(repeats: Sequence[dict[int, Stan
 @given(st.lists(st.sampled_from([None, "x", "y"]), min_size=1, max_size=12))
 def test_clusters_are_measured_along_the_order(names: Sequence[str | None]) -> None:
     """Neighbours of one name are a cluster, and a question without a name is one by itself."""
-    places = read_places(Place("task", "category", name) for name in names)
+    places = read_places(RowPlace("task", "category", name) for name in names)
     sizes = places.cluster_sizes(np.arange(len(names)))
     if not any(names):
         assert sizes is None

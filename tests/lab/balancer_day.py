@@ -21,8 +21,8 @@ from collections import deque
 from dataclasses import dataclass
 from datetime import time
 
-from so8t.resources.policy import Limits, State, decide
-from so8t.resources.readings import Gpu, Sample
+from so8t.resources.policy import ResourceLimits, State, decide
+from so8t.resources.readings import Gpu, ResourceSample
 
 STEP = 5.0
 SAMPLES = 24 * 720
@@ -94,10 +94,10 @@ class Machine:
 
 def simulate(seed: int, fixed: int | None = None) -> Day:
     """Play one day, under the policy or at a fixed level."""
-    machine, limits = Machine(seed), Limits(most=MOST)
+    machine, limits = Machine(seed), ResourceLimits(most=MOST)
     state = State(level=fixed or MOST)
     flying: deque[int] = deque([0] * ANSWER_SAMPLES, maxlen=ANSWER_SAMPLES)
-    history: deque[Sample] = deque(maxlen=12)
+    history: deque[ResourceSample] = deque(maxlen=12)
     work, kills, peak, paused, when = 0.0, 0, 0.0, 0, []
     for now in range(SAMPLES):
         others_memory, others_cores = machine.load(now)
@@ -117,7 +117,7 @@ def simulate(seed: int, fixed: int | None = None) -> Day:
         if fixed is not None:
             continue
         history.append(
-            Sample(
+            ResourceSample(
                 at=now * STEP,
                 monotonic=now * STEP,
                 cpu=1.0,

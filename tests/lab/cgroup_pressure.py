@@ -204,7 +204,7 @@ def balanced(config: Path, limit: int) -> Outcome | None:
         sys.stderr.write(answer.stderr[-2000:])
     with Journal(output / "lab", readonly=True) as journal:
         answers = sum(journal.answer_counts().values())
-        kinds = ("profile_reduced", "resources_squeezed", "resources_adjusted", "engine_crashed")
+        kinds = ("profile_reduced", "resources_reduced", "resources_adjusted", "engine_crashed")
         events = tuple(
             f"{event.kind}:{event.data.get('reason', '')}"
             for event in journal.events()

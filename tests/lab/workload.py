@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from so8t.config.schema import Verdict
+from so8t.config.schema import VerdictConfig
 from so8t.domain.exchange import Arm, EngineReply, Message, Status
 from so8t.domain.plan import Phase
 from so8t.domain.sample import Origin, Sample
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 QUESTIONS = 40
-VERDICT = Verdict(stop="full").model_dump(mode="json")
+VERDICT = VerdictConfig(stop="full").model_dump(mode="json")
 
 
 @dataclass

@@ -18,7 +18,7 @@ import torch
 from second_device import MEMORY
 
 from so8t.config.schema import Finetune
-from so8t.models.finetune import Progress, Surroundings
+from so8t.models.finetune import Surroundings, TrainingProgress
 from so8t.models.training import train
 from so8t.models.training_loop import Loop
 from so8t.models.training_setting import Mailbox, setting_of, smaller
@@ -64,7 +64,7 @@ def curve(base: Path, out: Path, chosen: Finetune, *, offload: bool) -> dict[str
     """Train and write B; with `offload` the next smaller setting is asked for before step 1."""
     box, notes = Mailbox(), []
 
-    def progress(state: Progress) -> None:
+    def progress(state: TrainingProgress) -> None:
         if offload and state.stage == "held-out loss" and state.step == 0:
             box.put(smaller(setting_of(chosen), card=True), "memory_full")
 

@@ -12,7 +12,7 @@ from excerpts import excerpt
 from so8t.config.schema import Finetune
 from so8t.errors import DataError, ModelError, TrainingError
 from so8t.examples import quickstart
-from so8t.models.finetune import Progress, finetune, finetune_in_child
+from so8t.models.finetune import TrainingProgress, finetune, finetune_in_child
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +34,7 @@ def settings(train, **changes):
     return Finetune(**{**plain, "max_length": 96, **changes})
 
 
-def ignore(_: Progress) -> None:
+def ignore(_: TrainingProgress) -> None:
     """Take no notice of progress."""
 
 
@@ -44,7 +44,7 @@ def names(folder: Path) -> list[str]:
 
 def test_training_lowers_the_held_out_loss(tmp_path, base, train):
     """Forty steps lower the loss on conversations that were not trained on, and it is reported."""
-    states: list[Progress] = []
+    states: list[TrainingProgress] = []
     result = finetune(
         base, tmp_path / "b", settings(train, steps=40, batch_size=16), progress=states.append
     )
@@ -124,7 +124,7 @@ def test_zero_steps_give_the_base(tmp_path, base, train):
 def test_two_processes_give_the_same_bits(tmp_path, base, train):
     """The same inputs and thread count give the same weights and losses, in any process."""
     chosen = settings(train)
-    states: list[Progress] = []
+    states: list[TrainingProgress] = []
     one = finetune_in_child(base, tmp_path / "one", chosen, progress=states.append)
     two = finetune(base, tmp_path / "two", chosen, progress=ignore)
     first, second = (tmp_path / name / "model.safetensors" for name in ("one", "two"))
@@ -147,7 +147,7 @@ def test_errors_come_back_from_the_child_as_they_are(tmp_path, base):
 def test_a_killed_child_is_a_retryable_error(tmp_path, base, train):
     """When the training process dies, a retryable TrainingError says so and no B is written."""
 
-    def kill(state: Progress) -> None:
+    def kill(state: TrainingProgress) -> None:
         if state.stage == "held-out loss":
             _kill_worker()
 

@@ -10,16 +10,16 @@ from scripted_run import Listener, config, prepared_journal, registration, runne
 
 from so8t.config.schema import Resources
 from so8t.domain.exchange import Arm, LoadProfile, Message
-from so8t.domain.sample import Origin, Sample
+from so8t.domain.sample import Origin, ResourceSample
 from so8t.engines.memory_needs import Shape
 from so8t.engines.scripted import ScriptedEngine
 from so8t.errors import EngineOutOfMemory, Interrupted
 from so8t.journal.conditions import conditions
-from so8t.pipeline.benchmark.balance import ADJUSTED, OBSERVED, SQUEEZED, UNREADABLE
-from so8t.pipeline.register.reduced_profiles import ladder, longest_question
+from so8t.pipeline.benchmark.balance import ADJUSTED, OBSERVED, REDUCED, UNREADABLE
+from so8t.pipeline.register.reduced_profiles import longest_question, reduced_profiles
 from so8t.pipeline.run.progress import StopRequest
 from so8t.resources.balancer import ResourceBalancer
-from so8t.resources.readings import Sample as Seen
+from so8t.resources.readings import ResourceSample as Seen
 
 COUNT = 60
 
@@ -97,7 +97,7 @@ def test_answers_in_flight_follow_the_level_and_each_answer_carries_it(journal, 
     assert len(loads) == asked == 2 * COUNT + 8
     assert in_order[:29] == [4] * 29
     assert set(in_order[60:]) == {1}
-    assert not kinds(journal, SQUEEZED)
+    assert not kinds(journal, REDUCED)
     first = kinds(journal, ADJUSTED)[0]
     assert (first["reason"], first["before"], first["after"]) == ("memory_filling", 4, 3)
     assert first["seen"]["memory"] == 0.885
@@ -220,9 +220,9 @@ def test_out_of_memory_loads_both_arms_smaller_and_goes_on(journal, balancer, wi
     engine = hungry(at=25, until=lambda profile: profile.slots == 1)
     more = {"balancer": balancer} if with_balancer else {}
     runner(journal, engine, slots=4, **more).run()
-    squeezed = kinds(journal, SQUEEZED)
-    assert [one["after"]["slots"] for one in squeezed] == [2, 1]
-    assert {one["reason"] for one in squeezed} == {"out_of_memory"}
+    reduced = kinds(journal, REDUCED)
+    assert [one["after"]["slots"] for one in reduced] == [2, 1]
+    assert {one["reason"] for one in reduced} == {"out_of_memory"}
     assert all(a.attempts == 1 for a in journal.answers())
     assert {arm for arm, profile in engine.profiles if profile.slots == 1} == set(Arm)
     assert not kinds(journal, "asked_again")
@@ -232,7 +232,7 @@ def test_pairs_across_a_change_that_can_alter_answers_are_redone(journal, balanc
     """A smaller batch in the middle of B's turn: A's answers of those questions are given again."""
     engine = hungry(at=8 + 16 + 5, until=lambda profile: profile.batch == 128)
     evidence = runner(journal, engine, slots=1, balancer=balancer).run()
-    assert kinds(journal, SQUEEZED)[-1]["after"]["batch"] == 128
+    assert kinds(journal, REDUCED)[-1]["after"]["batch"] == 128
     (redone,) = kinds(journal, "asked_again")
     assert (redone["arm"], redone["answers"]) == ("a", 11)
     assert unequal_pairs(journal) == []
@@ -242,7 +242,7 @@ def test_pairs_across_a_change_that_can_alter_answers_are_redone(journal, balanc
     assert journal.verify()
 
 
-def test_a_start_after_a_squeeze_goes_on_with_it(journal, balancer):
+def test_a_start_after_a_reduction_goes_on_with_it(journal, balancer):
     """The smaller way to load is found in the journal; what stood before stands beside it."""
     stop = StopRequest()
     engine = hungry(at=30, until=lambda profile: profile.batch == 128)
@@ -266,27 +266,34 @@ SHAPE = Shape(
 def test_the_ladder_gives_up_what_costs_nothing_first():
     """Context beyond every question, slots, layers, batch, the KV cache's type: in that order."""
     profile = LoadProfile(slots=4, context=8192, threads=2)
-    rungs = ladder(profile, engine="embedded", shapes=[SHAPE, SHAPE], longest=1000, cards=True)
-    assert rungs[0] == profile
-    assert [(r.context, r.slots) for r in rungs[1:4]] == [(8192, 2), (8192, 1), (1024, 1)]
-    assert [r.gpu_layers for r in rungs[4:8]] == [24, 16, 8, 0]
-    assert (rungs[8].batch, rungs[8].cache_type) == (128, None)
-    assert (rungs[9].batch, rungs[9].cache_type) == (128, "q8_0")
-    assert len(rungs) == 10
+    profiles = reduced_profiles(
+        profile, engine="embedded", shapes=[SHAPE, SHAPE], longest=1000, cards=True
+    )
+    assert profiles[0] == profile
+    assert [(r.context, r.slots) for r in profiles[1:4]] == [(8192, 2), (8192, 1), (1024, 1)]
+    assert [r.gpu_layers for r in profiles[4:8]] == [24, 16, 8, 0]
+    assert (profiles[8].batch, profiles[8].cache_type) == (128, None)
+    assert (profiles[9].batch, profiles[9].cache_type) == (128, "q8_0")
+    assert len(profiles) == 10
 
 
 def test_the_ladder_leaves_out_what_cannot_be():
     """Without a card no layers move; Ollama's cache type is the server's; odd heads stay f16."""
     profile = LoadProfile(slots=1, context=512)
     odd = Shape(1, 2, 32, 300, 32, 32, head=16)
-    assert [r.cache_type for r in ladder(profile, engine="embedded", shapes=[odd])] == [None, None]
-    assert len(ladder(profile, engine="ollama", shapes=[SHAPE, SHAPE])) == 2
-    assert ladder(LoadProfile(gpu_layers=0), engine="ollama", shapes=[SHAPE], cards=True)[-1].batch
+    assert [r.cache_type for r in reduced_profiles(profile, engine="embedded", shapes=[odd])] == [
+        None,
+        None,
+    ]
+    assert len(reduced_profiles(profile, engine="ollama", shapes=[SHAPE, SHAPE])) == 2
+    assert reduced_profiles(LoadProfile(gpu_layers=0), engine="ollama", shapes=[SHAPE], cards=True)[
+        -1
+    ].batch
 
 
 def test_the_longest_question_bounds_the_context():
     """Bytes bound tokens, a sample's own budget counts, and no question is longer than said."""
-    long = Sample(
+    long = ResourceSample(
         "x", "t", Origin.SUITE, "c", "ja", (Message("user", "日" * 100),), {}, max_tokens=50
     )
     assert longest_question([long], 10) == 300 + 64 + 50

@@ -17,7 +17,7 @@ from so8t.engines.memory_needs import CACHE_BYTES
 from so8t.examples import quickstart
 from so8t.models.gguf_check import inspect_gguf
 from so8t.models.gguf_convert import convert
-from so8t.pipeline.benchmark.balance import SQUEEZED
+from so8t.pipeline.benchmark.balance import REDUCED
 from so8t.pipeline.benchmark.phase4 import Phase4BenchmarkRunner
 from so8t.pipeline.run.progress import StopRequest
 from so8t.pipeline.run.results import Registered, Registration
@@ -60,9 +60,9 @@ class Filling(Listener):
     def progress(self, what, done, total, replayed=0):
         super().progress(what, done, total, replayed)
         if what == "answers" and done in self._after:
-            wanted = self._balancer.squeeze + 1
+            wanted = self._balancer.reduction + 1
             self._machine.memory = 0.93
-            while self._balancer.squeeze < wanted:
+            while self._balancer.reduction < wanted:
                 self._balancer.adjust_resources()
             self._machine.memory = 0.5
 
@@ -100,7 +100,7 @@ def test_what_the_ladder_takes_is_loaded_by_both_arms_and_pairs_are_redone(tmp_p
             stop=StopRequest(),
             balancer=balancer,
         ).run()
-        changes = kinds(journal, SQUEEZED)
+        changes = kinds(journal, REDUCED)
         assert sum(journal.answer_counts().values()) == 2 * QUESTIONS
         assert not any(status is Status.FAILED for _, status in journal.answer_counts())
         assert kinds(journal, "asked_again")
@@ -108,18 +108,18 @@ def test_what_the_ladder_takes_is_loaded_by_both_arms_and_pairs_are_redone(tmp_p
         assert journal.verify()
     assert [one["reason"] for one in changes] == ["memory_tight"] * 3
     steps = [{}, {"context": NEEDED}, {"gpu_layers": 0}, {"cache_type": "q8_0"}]
-    rungs = [
+    profiles = [
         asdict(registration.profile) | dict(chain.from_iterable(one.items() for one in steps[:n]))
         for n in range(1, len(steps) + 1)
     ]
-    assert [(one["before"], one["after"]) for one in changes] == list(pairwise(rungs))
+    assert [(one["before"], one["after"]) for one in changes] == list(pairwise(profiles))
     f16, q8 = CACHE_BYTES["f16"], CACHE_BYTES["q8_0"]
     caches = [CONTEXT * A_TOKEN * f16, NEEDED * A_TOKEN * f16, NEEDED * A_TOKEN * q8]
     places = [0, 2, 3]  # B was not loaded between the first two; layers take nothing on a CPU
     for arm in Arm:
         taken = [
-            [size for one, profile, size in engine.loads if (one, asdict(profile)) == (arm, rung)]
-            for rung in (rungs[place] for place in places)
+            [size for one, loaded, size in engine.loads if (one, asdict(loaded)) == (arm, profile)]
+            for profile in (profiles[place] for place in places)
         ]
         for sizes, cache in zip(pairwise(taken), pairwise(caches), strict=True):
             before, after = sizes

@@ -15,7 +15,7 @@ from so8t.domain.sample import Grade, Score
 from so8t.journal.lease import Lease
 from so8t.journal.rows import GradedReply
 from so8t.journal.store import Journal
-from so8t.pipeline.run.observer import Attendance, Outbox
+from so8t.pipeline.run.observer import Observer, Outbox
 from so8t.pipeline.run.progress import Silent
 from so8t.pipeline.run.progress_log import CHECKLIST, LOG, TABLE, ProgressLog, read_log
 from so8t.pipeline.run.progress_state import read_live, read_progress
@@ -112,15 +112,15 @@ def test_a_pause_is_told_with_its_reason_and_no_time_left(run):
     run.phase(Phase.BENCHMARK)
     run.answer(4, every=30)
     assert read_progress(run.journal, held=True).load is None
-    run.journal.event("resources_adjusted", reason="others_work", before=4, after=1, squeeze=0)
+    run.journal.event("resources_adjusted", reason="others_work", before=4, after=1, reduction=0)
     low = read_progress(run.journal, held=True)
     assert (low.load.level, low.load.reason) == (1, "others_work")
     assert low.eta_seconds is not None
     run.clock.pass_(600)
     since = run.clock.now
-    run.journal.event("resources_adjusted", reason="quiet_hours", before=1, after=0, squeeze=0)
+    run.journal.event("resources_adjusted", reason="quiet_hours", before=1, after=0, reduction=0)
     run.clock.pass_(600)
-    run.journal.event("resources_adjusted", reason="memory_tight", before=0, after=0, squeeze=1)
+    run.journal.event("resources_adjusted", reason="memory_tight", before=0, after=0, reduction=1)
     paused = read_progress(run.journal, held=True)
     assert (paused.load.level, paused.load.reason, paused.load.since) == (0, "quiet_hours", since)
     assert paused.eta_seconds is None
@@ -128,7 +128,7 @@ def test_a_pause_is_told_with_its_reason_and_no_time_left(run):
     clock = f"{since.astimezone():%H:%M}"
     assert f"Paused since {clock}: quiet hours" in summary_lines(paused, Text("en"))
     assert read_progress(run.journal, held=False).load is None
-    run.journal.event("resources_adjusted", reason="resumed", before=0, after=1, squeeze=1)
+    run.journal.event("resources_adjusted", reason="resumed", before=0, after=1, reduction=1)
     assert read_progress(run.journal, held=True).load.level == 1
     run.session("two", last_written=run.clock.now)
     assert read_progress(run.journal, held=True).load is None
@@ -291,10 +291,10 @@ class NoNotifier:
     def close(self) -> None: ...
 
 
-def attendance(journal: Journal) -> Attendance:
+def observer(journal: Journal) -> Observer:
     log = ProgressLog(journal.directory, Text("en"), lambda _: None)
     parts = (config(), Text("en"), NoNotifier(), log, Outbox())
-    return Attendance(Silent(), journal, *parts)
+    return Observer(Silent(), journal, *parts)
 
 
 def test_training_steps_are_seen_from_outside_and_their_loss_is_counted(tmp_path):
@@ -303,17 +303,17 @@ def test_training_steps_are_seen_from_outside_and_their_loss_is_counted(tmp_path
     directory = tmp_path / asked.name
     with open_run(asked) as (_, journal):
         journal.phase_step(Phase.PREPARE_B, 1, "started", "in", {})
-        attendance(journal).progress("fine-tuning", 7, 100)
+        observer(journal).progress("fine-tuning", 7, 100)
         unit = read_progress(journal, held=True).unit
         assert (unit.what, unit.done, unit.total) == ("fine-tuning", 7, 100)
     # The same session again, but without its end: as SIGKILL leaves it.
     with Lease(directory, now=START), Journal(directory) as journal:
         journal.event("session_started", pid=1, host="x", version="0", boot="one")
         journal.phase_step(Phase.PREPARE_B, 2, "started", "in", {})
-        attendance(journal).progress("fine-tuning", 8, 100)
+        observer(journal).progress("fine-tuning", 8, 100)
     assert read_live(directory) is not None
     with open_run(asked) as (_, journal):
-        attendance(journal)
+        observer(journal)
         assert read_live(directory) is None
         seen = journal.events("last_seen")[-1]
         assert seen.data["unit"]["done"] == 8

@@ -17,7 +17,7 @@ from so8t.models.training_setting import TrainingControl, TrainingSetting
 from so8t.pipeline.prepare.training_balance import ASKED, TrainingBalance, pass_on
 from so8t.pipeline.selftest.killing import outcome
 from so8t.resources.balancer import Adjustment, ResourceBalancer
-from so8t.resources.readings import Gpu, Sample
+from so8t.resources.readings import Gpu, ResourceSample
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,11 +29,13 @@ class Recording:
     def __init__(self, *memory: float, cpu_others: float = 0.0) -> None:
         self.memory, self.cpu_others, self.taken = memory, cpu_others, 0
 
-    def read(self, level: int | None = None) -> Sample:
+    def read(self, level: int | None = None) -> ResourceSample:
         share = self.memory[min(self.taken, len(self.memory) - 1)]
         self.taken += 1
         at = 5.0 * self.taken
-        return Sample(at=at, monotonic=at, level=level, memory=share, cpu_others=self.cpu_others)
+        return ResourceSample(
+            at=at, monotonic=at, level=level, memory=share, cpu_others=self.cpu_others
+        )
 
     def close(self) -> None:
         """Nothing is held."""
@@ -62,7 +64,7 @@ def test_work_of_others_leaves_a_training_as_it_is():
     """A busy CPU changes no micro-batch, and so no bit of B; a pause pauses it all the same."""
     full = TrainingSetting(micro_batch=8)
     control = TrainingControl(full)
-    sample = Sample(at=5.0, monotonic=5.0, level=8)
+    sample = ResourceSample(at=5.0, monotonic=5.0, level=8)
     pass_on(Adjustment("others_work", 8, 1, 0, sample), control, Thresholds())
     assert control.setting == full
     pass_on(Adjustment("quiet_hours", 1, 0, 0, sample), control, Thresholds())
@@ -104,7 +106,7 @@ def test_activations_go_to_the_machine_only_where_the_card_is_what_is_full(
     control.computes_on("cuda")
     used = None if card is None else round(card * 1000)
     gpus = (Gpu(0, memory_used=used, memory_total=1000),)
-    sample = Sample(at=5.0, monotonic=5.0, level=8, memory=memory, gpus=gpus)
+    sample = ResourceSample(at=5.0, monotonic=5.0, level=8, memory=memory, gpus=gpus)
     pass_on(Adjustment(reason, 8, 4, 0, sample), control, Thresholds())
     assert control.setting.activation_offloading is offloading
     assert control.setting.precision == precision

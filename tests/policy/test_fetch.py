@@ -13,7 +13,7 @@ from filelock import FileLock
 
 from so8t.cli.data_fetch import command
 from so8t.errors import DataError, LeaseHeldError, UsageError
-from so8t.policy.download import Limits
+from so8t.policy.download import DownloadLimits
 from so8t.policy.fetch import AllowList, Fetcher, Pace, read_urls, user_agent
 from so8t.policy.robots import MAX_BYTES, read_robots
 
@@ -258,7 +258,7 @@ def test_bounds_of_size_and_time(site, tmp_path):
         site,
         tmp_path,
         *("/large", "/endless", "/slow-head", "/slow-body", "/fits"),
-        limits=Limits(seconds=1.0, max_bytes=2000),
+        limits=DownloadLimits(seconds=1.0, max_bytes=2000),
     )
     assert counts == {"refused": 2, "failed": 2, "saved": 1}
     assert [line["reason"] for line in lines] == [

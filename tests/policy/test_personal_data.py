@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from so8t.policy.personal_data import (
-    Kind,
+    PersonalDataKind,
     find,
     knows_more_secrets,
     luhn,
@@ -23,30 +23,34 @@ from so8t.policy.personal_data import (
 
 ROOT = Path(__file__).resolve().parents[2]
 FOUND = [
-    ("メールはtaro.yamada@example.co.jpまで", Kind.EMAIL, "taro.yamada@example.co.jp"),
-    ("ｔａｒｏ＠ｅｘａｍｐｌｅ．ｃｏｍ", Kind.EMAIL, "ｔａｒｏ＠ｅｘａｍｐｌｅ．ｃｏｍ"),
-    ("電話は０９０－１２３４－５６７８です", Kind.PHONE, "０９０－１２３４－５６７８"),
-    ("電話は090ー1234ー5678です", Kind.PHONE, "090ー1234ー5678"),
-    ("Tel 03(1234)5678", Kind.PHONE, "03(1234)5678"),
-    ("call +81 90-1234-5678 now", Kind.PHONE, "+81 90-1234-5678"),
-    ("call +1 (555) 123-4567.", Kind.PHONE, "+1 (555) 123-4567"),
-    ("0312345678", Kind.PHONE, "0312345678"),
-    ("card 4111-1111-1111-1111!", Kind.CREDIT_CARD, "4111-1111-1111-1111"),
-    ("amex 378282246310005", Kind.CREDIT_CARD, "378282246310005"),
-    ("番号は1234 5678 9018", Kind.MY_NUMBER, "1234 5678 9018"),
+    ("メールはtaro.yamada@example.co.jpまで", PersonalDataKind.EMAIL, "taro.yamada@example.co.jp"),
+    (
+        "ｔａｒｏ＠ｅｘａｍｐｌｅ．ｃｏｍ",
+        PersonalDataKind.EMAIL,
+        "ｔａｒｏ＠ｅｘａｍｐｌｅ．ｃｏｍ",
+    ),
+    ("電話は０９０－１２３４－５６７８です", PersonalDataKind.PHONE, "０９０－１２３４－５６７８"),
+    ("電話は090ー1234ー5678です", PersonalDataKind.PHONE, "090ー1234ー5678"),
+    ("Tel 03(1234)5678", PersonalDataKind.PHONE, "03(1234)5678"),
+    ("call +81 90-1234-5678 now", PersonalDataKind.PHONE, "+81 90-1234-5678"),
+    ("call +1 (555) 123-4567.", PersonalDataKind.PHONE, "+1 (555) 123-4567"),
+    ("0312345678", PersonalDataKind.PHONE, "0312345678"),
+    ("card 4111-1111-1111-1111!", PersonalDataKind.CREDIT_CARD, "4111-1111-1111-1111"),
+    ("amex 378282246310005", PersonalDataKind.CREDIT_CARD, "378282246310005"),
+    ("番号は1234 5678 9018", PersonalDataKind.MY_NUMBER, "1234 5678 9018"),
     (
         "〒100-0001 東京都千代田区千代田1-1 まで",
-        Kind.POSTAL_ADDRESS,
+        PersonalDataKind.POSTAL_ADDRESS,
         "〒100-0001 東京都千代田区千代田1-1",
     ),
-    ("〒1000001", Kind.POSTAL_ADDRESS, "〒1000001"),
-    ("from 203.0.113.7:", Kind.IP_ADDRESS, "203.0.113.7"),
-    ("欄:2001:db8::1 だ", Kind.IP_ADDRESS, "2001:db8::1"),
-    ("key AKIAIOSFODNN7EXAMPLE", Kind.SECRET, "AKIAIOSFODNN7EXAMPLE"),
-    ("はapi_key=abcdefgh12345です", Kind.SECRET, "abcdefgh12345です"),
+    ("〒1000001", PersonalDataKind.POSTAL_ADDRESS, "〒1000001"),
+    ("from 203.0.113.7:", PersonalDataKind.IP_ADDRESS, "203.0.113.7"),
+    ("欄:2001:db8::1 だ", PersonalDataKind.IP_ADDRESS, "2001:db8::1"),
+    ("key AKIAIOSFODNN7EXAMPLE", PersonalDataKind.SECRET, "AKIAIOSFODNN7EXAMPLE"),
+    ("はapi_key=abcdefgh12345です", PersonalDataKind.SECRET, "abcdefgh12345です"),
     (
         "-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----\n",
-        Kind.SECRET,
+        PersonalDataKind.SECRET,
         "-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----",
     ),
 ]
@@ -126,7 +130,7 @@ def test_recall_holds_on_generated_items():
     spec.loader.exec_module(recall)
     there, found, harmless, touched = recall.measure(1050, seed=7)
     assert there.total() == harmless == 1050
-    assert all(found[kind] >= 0.95 * there[kind] for kind in Kind)
+    assert all(found[kind] >= 0.95 * there[kind] for kind in PersonalDataKind)
     assert found.total() >= 0.98 * there.total()
     assert touched < 0.01 * harmless
 
@@ -137,4 +141,4 @@ def test_keys_known_to_others_are_found_too():
         pytest.skip("detect-secrets is not installed")
     text = "SG." + "a1" * 11 + "." + "b2" * 21 + "c"
     assert re.match(r"SG\.", text)
-    assert [span.kind for span in find(text)] == [Kind.SECRET]
+    assert [span.kind for span in find(text)] == [PersonalDataKind.SECRET]

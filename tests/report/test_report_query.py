@@ -32,7 +32,7 @@ def test_a_finished_run_is_complete(finished):
     assert [phase.state for phase in view.phases] == ["done"] * 4
     assert view.models[Arm.B].digest == "sha256:" + "b2" * 32
     assert view.models[Arm.B].file == "model-q8_0.gguf"
-    assert view.engine.name == "embedded"
+    assert view.engine.engine == "embedded"
     assert view.training == TRAINING
 
 

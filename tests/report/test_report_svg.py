@@ -7,16 +7,16 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from so8t.report.svg import NARROW, WIDE, Row, course, forest
+from so8t.report.svg import NARROW, WIDE, ForestRow, course, forest
 from so8t.report.text import Text
 from so8t.report.view import CourseView
 
 ROWS = [
-    Row("Overall", 0.041, (0.019, 0.063), "overall"),
-    Row("Category", None, None, "heading"),
-    Row("mathematics", 0.1, (-0.02, 0.2)),
-    Row("<b>&\u202e", -0.03, (-0.9, 0.5)),
-    Row("empty", None, None),
+    ForestRow("Overall", 0.041, (0.019, 0.063), "overall"),
+    ForestRow("Category", None, None, "heading"),
+    ForestRow("mathematics", 0.1, (-0.02, 0.2)),
+    ForestRow("<b>&\u202e", -0.03, (-0.9, 0.5)),
+    ForestRow("empty", None, None),
 ]
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -73,7 +73,7 @@ def test_labels_cannot_break_out():
 
 def test_unknown_is_written_not_drawn():
     """A group without data has words and no point at zero."""
-    drawn, tree = draw(rows=[Row("Overall", None, None, "overall")], margin=None)
+    drawn, tree = draw(rows=[ForestRow("Overall", None, None, "overall")], margin=None)
     assert "no data" in drawn
     assert not list(tree.iter(f"{SVG}circle"))
     assert 'class="dot' not in drawn

@@ -11,7 +11,7 @@ import pytest
 
 from so8t.config.schema import QuietHours, Resources
 from so8t.resources.balancer import ResourceBalancer
-from so8t.resources.readings import METRICS, Gpu, Sample
+from so8t.resources.readings import METRICS, Gpu, ResourceSample
 
 
 class Recording:
@@ -20,10 +20,10 @@ class Recording:
     def __init__(self, *samples: dict) -> None:
         self.samples, self.taken, self.closed = list(samples), 0, 0
 
-    def read(self, level=None) -> Sample:
+    def read(self, level=None) -> ResourceSample:
         seen = self.samples[min(self.taken, len(self.samples) - 1)]
         self.taken += 1
-        return Sample(at=5.0 * self.taken, monotonic=5.0 * self.taken, level=level, **seen)
+        return ResourceSample(at=5.0 * self.taken, monotonic=5.0 * self.taken, level=level, **seen)
 
     def close(self) -> None:
         self.closed += 1
@@ -94,8 +94,8 @@ def test_the_range_that_loading_gave(lowered, level):
     one = balancer({"cpu_others": 0.9 if lowered else 0.0, "memory": 0.2})
     for _ in range(3):
         one.adjust_resources()
-    one.fit(most=2, squeezes=3, squeeze=1)
-    assert (one.level, one.squeeze) == (level, 1)
+    one.fit(most=2, reductions=3, reduction=1)
+    assert (one.level, one.reduction) == (level, 1)
 
 
 def test_the_loop_runs_until_it_is_stopped(tmp_path):
@@ -137,12 +137,12 @@ class Breaking:
     def __init__(self) -> None:
         self.looks, self.mended = 0, False
 
-    def read(self, level=None) -> Sample:
+    def read(self, level=None) -> ResourceSample:
         self.looks += 1
         if self.looks > 2 and not self.mended:
             raise OSError("sensor broke")
         memory = 0.3 if self.mended else 0.99
-        return Sample(at=self.looks, monotonic=5.0 * self.looks, memory=memory, level=level)
+        return ResourceSample(at=self.looks, monotonic=5.0 * self.looks, memory=memory, level=level)
 
     def close(self) -> None:
         pass
@@ -173,7 +173,7 @@ def test_a_fault_of_the_watch_keeps_no_run_paused():
 def test_what_keeps_samples_may_fail_and_the_watch_goes_on():
     """A fault of whoever keeps the samples moves nothing, and full memory still pauses."""
 
-    def keep(_sample: Sample) -> None:
+    def keep(_sample: ResourceSample) -> None:
         raise ValueError("no room")
 
     sensors = Recording({"memory": 0.3}, *[{"memory": 0.99}])
@@ -189,11 +189,11 @@ class Failing:
     def __init__(self, *names: str) -> None:
         self.names, self.looks = names, 0
 
-    def read(self, level=None) -> Sample:
+    def read(self, level=None) -> ResourceSample:
         self.looks += 1
         why = dict.fromkeys(self.names, f"OSError: look {self.looks}")
         now = 5.0 * self.looks
-        return Sample(at=now, monotonic=now, level=level, unreadable=why, failed=self.names)
+        return ResourceSample(at=now, monotonic=now, level=level, unreadable=why, failed=self.names)
 
     def close(self) -> None:
         pass

@@ -24,8 +24,8 @@ import json, sys
 from dataclasses import asdict
 from datetime import time
 from so8t.resources.nvidia import DriverLostError, NvidiaSensor
-from so8t.resources.policy import Limits, State, decide
-from so8t.resources.readings import Sample
+from so8t.resources.policy import ResourceLimits, State, decide
+from so8t.resources.readings import ResourceSample
 sensor, state, history = NvidiaSensor(), State(level=8), []
 for look in range(int(sys.argv[1])):
     try:
@@ -33,8 +33,8 @@ for look in range(int(sys.argv[1])):
     except DriverLostError as error:
         cards, fault = (), str(error)
     at = 5.0 * look
-    history.append(Sample(at=at, monotonic=at, memory=0.3, gpus=cards, level=state.level))
-    decision = decide(history, state, Limits(most=8), time(12))
+    history.append(ResourceSample(at=at, monotonic=at, memory=0.3, gpus=cards, level=state.level))
+    decision = decide(history, state, ResourceLimits(most=8), time(12))
     state = decision.state
     card = asdict(cards[0]) if cards else None
     print(json.dumps([card, fault, state.level, decision.reason]))

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from so8t.resources.policy import Limits, Quiet, State, decide, unwatched
-from so8t.resources.readings import Gpu, Sample
+from so8t.resources.policy import Quiet, ResourceLimits, State, decide, unwatched
+from so8t.resources.readings import Gpu, ResourceSample
 
 NOON = time(12)
-LIMITS = Limits(most=8, squeezes=3)
+LIMITS = ResourceLimits(most=8, reductions=3)
 SHARES = st.none() | st.floats(0, 1)
 
 
@@ -23,11 +23,11 @@ MANY = settings(deadline=None, max_examples=60, suppress_health_check=[HealthChe
 FEW = settings(MANY, max_examples=20)
 
 
-def sample(at: float, **seen) -> Sample:
-    return Sample(at=at, monotonic=at, **seen)
+def sample(at: float, **seen) -> ResourceSample:
+    return ResourceSample(at=at, monotonic=at, **seen)
 
 
-def play(seen: list[dict], state: State, limits: Limits = LIMITS, now: time = NOON):
+def play(seen: list[dict], state: State, limits: ResourceLimits = LIMITS, now: time = NOON):
     """Play samples 5 s apart; return the states and the reasons."""
     history, states, reasons = [], [], []
     for number, one in enumerate(seen):
@@ -77,11 +77,11 @@ def test_whatever_is_seen_the_level_stays_in_its_range_and_rises_slowly(trace, l
     for state, reason in zip(states, reasons, strict=True):
         since_step += 1
         assert 0 <= state.level <= LIMITS.most
-        assert state.squeeze <= LIMITS.squeezes
+        assert state.reduction <= LIMITS.reductions
         if state.level > before.level:
             assert state.level == before.level + 1 or state.level <= before.harmless
             assert since_step >= 6 or reason == "resumed"
-        assert (state.level, state.squeeze) == (before.level, before.squeeze) or reason
+        assert (state.level, state.reduction) == (before.level, before.reduction) or reason
         if reason:
             since_step = 0
         before = state
@@ -190,7 +190,7 @@ def test_a_card_in_trouble_is_a_reason(card, reason):
 def test_memory_that_stays_too_full_asks_for_a_smaller_load():
     """At one answer in flight and too full for two minutes, the next smaller load is asked for."""
     states, reasons = play([{"memory": 0.91}] * 26, State(level=1))
-    assert states[-1].squeeze == 1
+    assert states[-1].reduction == 1
     assert reasons.count("memory_tight") == 1
     assert reasons.index("memory_tight") == 24
 
@@ -326,11 +326,11 @@ def test_below_a_low_threshold_there_is_a_way_up(limit):
 def test_a_warning_of_the_system_is_no_room():
     """macOS warns: from one answer nothing rises while it does, nor the pause after a crisis."""
     warned = {"memory": 0.5, "memory_warning": "warning"}
-    states, reasons = play([warned] * 300, State(level=1), Limits(most=8))
+    states, reasons = play([warned] * 300, State(level=1), ResourceLimits(most=8))
     assert {state.level for state in states} == {1}
     assert set(reasons) == {None}
     crisis = [warned | {"memory_warning": "critical"}]
-    states, _ = play(crisis + [warned] * 100, State(level=8), Limits(most=8))
+    states, _ = play(crisis + [warned] * 100, State(level=8), ResourceLimits(most=8))
     assert {state.level for state in states} == {0}
 
 
@@ -365,7 +365,7 @@ def test_steps_in_an_hour_are_few(trace):
 def test_steps_are_few_on_a_machine_that_comes_and_goes(seed):
     """Memory, others and the mains change every few minutes, sensors fail: ten an hour at most."""
     chance = random.Random(seed)
-    limits = Limits(most=8, squeezes=chance.choice((0, 2, 6)))
+    limits = ResourceLimits(most=8, reductions=chance.choice((0, 2, 6)))
     one: dict = {"memory": 0.5, "cpu_others": 0.0, "on_battery": False, "battery": 0.5}
     trace = []
     for _ in range(2160):

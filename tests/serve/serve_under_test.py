@@ -18,9 +18,9 @@ from so8t.domain.exchange import Arm, EngineReply, LoadProfile, ServedModel, Sta
 from so8t.engines.scripted import ScriptedEngine
 from so8t.errors import EngineCrashed
 from so8t.journal.audit import AuditLog
-from so8t.serve.access import door
-from so8t.serve.limits import Limits
-from so8t.serve.prompt import Form
+from so8t.serve.access import access
+from so8t.serve.limits import RequestLimits
+from so8t.serve.prompt import PromptForm
 from so8t.serve.run import guard_process, listen, serve_think
 from so8t.system.secret_file import make_secret
 
@@ -65,7 +65,7 @@ class _Engine(ScriptedEngine):
 
 
 def main(directory, options):
-    guard_process(Limits().connections)
+    guard_process(RequestLimits().connections)
     if options.get("file_bytes"):
         resource.setrlimit(resource.RLIMIT_FSIZE, (options["file_bytes"],) * 2)
         import signal  # noqa: PLC0415
@@ -84,9 +84,9 @@ def main(directory, options):
             (_Engine(_says), ServedModel(Arm.B, "model", "sha256:abc"), LoadProfile()),
             (audit, make_secret(directory / "keys" / "t")),
             listener,
-            door("127.0.0.1", port, token=token.encode() if token else None),
-            limits=Limits(**options.get("limits", {})),
-            form=Form(),
+            access("127.0.0.1", port, token=token.encode() if token else None),
+            limits=RequestLimits(**options.get("limits", {})),
+            form=PromptForm(),
             ready=lambda: print(port, flush=True),  # noqa: T201
         )
 

@@ -7,7 +7,7 @@ import plistlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from so8t.autostart.protocol import Job, Status, call
+from so8t.autostart.protocol import Job, ServiceStatus, call
 from so8t.errors import PrerequisiteError
 from so8t.system.files import write_atomic
 
@@ -56,7 +56,7 @@ class LaunchdAutoStart:
         self._file.unlink(missing_ok=True)
         return known
 
-    def status(self) -> Status:
+    def status(self) -> ServiceStatus:
         """Compare the file with what would be written now, and ask launchd for the agent."""
         problems = []
         if not self._file.exists():
@@ -66,7 +66,7 @@ class LaunchdAutoStart:
         code, _ = self._call(["launchctl", "print", f"{_domain()}/{LABEL}"])
         if code != 0:
             problems.append(f"launchd does not know {LABEL}: so8t autostart install")
-        return Status(not problems, None if problems else False, tuple(problems))
+        return ServiceStatus(not problems, None if problems else False, tuple(problems))
 
     def verify(self) -> list[str]:
         """Let plutil read the file."""

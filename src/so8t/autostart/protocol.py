@@ -36,7 +36,7 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
+class ServiceStatus:
     """Whether the start at boot is set up.
 
     Attributes:
@@ -65,7 +65,7 @@ class AutoStart(Protocol):
     def remove(self) -> bool:
         """Undo `install`; whether anything was there."""
 
-    def status(self) -> Status:
+    def status(self) -> ServiceStatus:
         """Return how things stand, without changing anything."""
 
     def verify(self) -> list[str]:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from so8t.autostart.waiting import (
-    Limits,
+    WaitingLimits,
     clock_is_sane,
     disk_is_there,
     engine_is_there,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from so8t.autostart.protocol import AutoStart, Which
     from so8t.pipeline.run.progress import Reporter
-    from so8t.pipeline.run.registry import Entry, Registry
+    from so8t.pipeline.run.registry import RegisteredRun, Registry
     from so8t.report.text import Text
 
 #: A run that crashed so often in a row at the same step is not started again by itself.
@@ -68,7 +68,7 @@ class AutoStartCompleteABPipeline:
         listen: Callable[[], AbstractContextManager[Reporter]],
         say: Callable[..., None],
         which: Which = "all",
-        limits: Limits | None = None,
+        limits: WaitingLimits | None = None,
         stop: StopRequest | None = None,
         now: Callable[[], datetime] = system_now,
     ) -> None:
@@ -76,7 +76,7 @@ class AutoStartCompleteABPipeline:
         self._registry, self._starter, self._text = registry, starter, text
         self._listen, self._say = listen, say
         self._which = which
-        self._limits = limits or Limits()
+        self._limits = limits or WaitingLimits()
         self._stop = stop or StopRequest()
         self._now = now
 
@@ -87,7 +87,7 @@ class AutoStartCompleteABPipeline:
         """
         return self._starter.install()
 
-    def candidates(self) -> list[Entry]:
+    def candidates(self) -> list[RegisteredRun]:
         """Return the runs that would be resumed now, those whose disk is there first."""
         boot = boot_id()
         found = []
@@ -120,7 +120,7 @@ class AutoStartCompleteABPipeline:
             return _INCOMPLETE
         return max(codes, default=0)
 
-    def run_pipeline_with_progress(self, entry: Entry) -> int:
+    def run_pipeline_with_progress(self, entry: RegisteredRun) -> int:
         """Go on with one run to its end, and write its report; return the exit code.
 
         What a restart cannot change is recorded in the register. Raises Interrupted.
@@ -153,14 +153,14 @@ class AutoStartCompleteABPipeline:
         self._say("autostart.done", run=entry.name)
         return 0
 
-    def _stopped(self, entry: Entry, error: SO8TError) -> int:
+    def _stopped(self, entry: RegisteredRun, error: SO8TError) -> int:
         """Say what stopped a run; what a restart cannot change blocks it until the next boot."""
         self._say("autostart.failed", run=entry.name, message=str(error))
         if not error.resumable:
             self._registry.mark(entry, "blocked", error.message, boot_id())
         return error.exit_code
 
-    def _consider(self, entry: Entry) -> int:
+    def _consider(self, entry: RegisteredRun) -> int:
         try:
             config = entry.run_config()
         except ConfigError as error:
@@ -188,7 +188,7 @@ class AutoStartCompleteABPipeline:
         self._say("autostart.resuming", run=entry.name, directory=directory)
         return self.run_pipeline_with_progress(entry)
 
-    def _past(self, entry: Entry) -> _Past:
+    def _past(self, entry: RegisteredRun) -> _Past:
         try:
             with Journal(entry.directory, readonly=True) as journal:
                 crashes, failures = crashes_in_a_row(journal), failures_in_a_row(journal)
@@ -198,7 +198,7 @@ class AutoStartCompleteABPipeline:
             self._say("autostart.failed", run=entry.name, message=error.message)
             return _Past(Crashes(0, "", 0), 0, None)
 
-    def _wait_for_clock(self, entry: Entry, last: datetime | None) -> None:
+    def _wait_for_clock(self, entry: RegisteredRun, last: datetime | None) -> None:
         """Wait until the clock is set. A clock that never is must not keep the run from going on:
 
         the journal also has monotonic time, and its rows have an order of their own.
@@ -211,7 +211,7 @@ class AutoStartCompleteABPipeline:
             self._say("autostart.clock", run=entry.name, time=last.isoformat(timespec="seconds"))
             self._record(entry, CLOCK_BEHIND, last_written=last.isoformat())
 
-    def _give_up(self, entry: Entry, crashes: Crashes) -> None:
+    def _give_up(self, entry: RegisteredRun, crashes: Crashes) -> None:
         """Record that a run is not started again by itself, and tell the person."""
         self._record(
             entry, GAVE_UP, count=crashes.count, step=crashes.step, reboots=crashes.reboots
@@ -233,7 +233,7 @@ class AutoStartCompleteABPipeline:
             notifier.send(Notification("failed", entry.name, title, reason, facts))
             notifier.close()
 
-    def _record(self, entry: Entry, kind: str, **data: str | int) -> None:
+    def _record(self, entry: RegisteredRun, kind: str, **data: str | int) -> None:
         """Write an event between two sessions, under the run's lease."""
         with (
             Lease(entry.directory, now=self._now()),

@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from so8t.autostart.protocol import Job, Status, call
+from so8t.autostart.protocol import Job, ServiceStatus, call
 from so8t.errors import (
     GateFailed,
     LeaseHeldError,
@@ -103,7 +103,7 @@ class SystemdAutoStart:
         self._reload()
         return known
 
-    def status(self) -> Status:
+    def status(self) -> ServiceStatus:
         """Compare the files with what would be written now, and look for the link."""
         problems = []
         for path, data in self.files().items():
@@ -117,7 +117,7 @@ class SystemdAutoStart:
         if not before_login:
             problems.append(f"it starts at login only: sudo loginctl enable-linger {self._user}")
         installed = self._file.exists() and self._link.is_symlink()
-        return Status(installed, before_login if installed else None, tuple(problems))
+        return ServiceStatus(installed, before_login if installed else None, tuple(problems))
 
     def verify(self) -> list[str]:
         """Treat every word of `systemd-analyze verify` as a complaint."""

@@ -25,7 +25,7 @@ TOLERANCE = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class WaitingLimits:
     """How long to wait, in seconds, and how often to look."""
 
     disk: float = 600.0

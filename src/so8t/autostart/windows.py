@@ -11,7 +11,7 @@ import subprocess
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
-from so8t.autostart.protocol import Job, Status, call
+from so8t.autostart.protocol import Job, ServiceStatus, call
 from so8t.errors import PrerequisiteError
 from so8t.system.files import write_atomic
 
@@ -85,18 +85,20 @@ class WindowsAutoStart:
             file.unlink(missing_ok=True)
         return any(code == 0 for code, _ in found)
 
-    def status(self) -> Status:
+    def status(self) -> ServiceStatus:
         """Read the task back."""
         registered = self._registered(RESUME_TASK)
         if registered is None:
-            return Status(False, None, (f"there is no task {RESUME_TASK}: so8t autostart install",))
+            return ServiceStatus(
+                False, None, (f"there is no task {RESUME_TASK}: so8t autostart install",)
+            )
         before = _text(registered, "Principals/Principal/LogonType") == S4U
         problems = list(self.verify())
         if not before:
             problems.append(
                 "it does not run while you are logged off: install once as administrator"
             )
-        return Status(True, before, tuple(problems))
+        return ServiceStatus(True, before, tuple(problems))
 
     def verify(self) -> list[str]:
         """Compare what is registered with what was asked for."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from so8t.cli.console import Console
-    from so8t.results.comparison import Judged
+    from so8t.results.comparison import ComparedTask
     from so8t.results.items import Item
     from so8t.results.match import How
     from so8t.verdict.decide import Discordant
@@ -141,7 +141,7 @@ def _table(found: Comparison, console: Console) -> None:
         console.line(text("cli.compare.strata_about"))
 
 
-def _row(name: str, judged: Judged, outcome: Outcome, console: Console) -> list[str]:
+def _row(name: str, judged: ComparedTask, outcome: Outcome, console: Console) -> list[str]:
     text, verdict = console.text, judged.verdict
     difference = text.signed_points(verdict.difference)
     if verdict.interval is not None:

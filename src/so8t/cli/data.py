@@ -12,7 +12,7 @@ from so8t.cli.data_fetch import command as fetch
 from so8t.cli.data_safety import command as safety_train
 from so8t.errors import DataError, UsageError
 from so8t.policy.clean import PolicyReport, Rules, clean
-from so8t.policy.personal_data import Kind, knows_more_secrets
+from so8t.policy.personal_data import PersonalDataKind, knows_more_secrets
 from so8t.system.files import write_atomic
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def check(
     console.data(
         report.facts()
         | {
-            "places": {kind.value: report.lines(kind) for kind in Kind},
+            "places": {kind.value: report.lines(kind) for kind in PersonalDataKind},
             "confidential_places": report.confidential(),
             "written": [str(path) for path in written],
         }
@@ -93,7 +93,7 @@ def _show(console: Console, report: PolicyReport, written: list[Path]) -> None:
     console.line(text("cli.data.documents", **facts))
     for kind, count in report.counts().items():
         if count:
-            places = _few(report.lines(Kind(kind)))
+            places = _few(report.lines(PersonalDataKind(kind)))
             console.line("  " + text("cli.data.found", kind=kind, count=count, places=places))
     if marked := report.confidential():
         places = _few(marked)

@@ -13,7 +13,7 @@ from so8t.errors import IncompleteError
 
 if TYPE_CHECKING:
     from so8t.cli.console import Console
-    from so8t.policy.manifest import Entry
+    from so8t.policy.manifest import ManifestEntry
 
 
 @click.command("fetch")
@@ -71,12 +71,12 @@ def command(
     What is there already is not fetched again. Each document, and each that was refused, has a
     line in --out's manifest.jsonl. The exit code is 4 when a later call may fetch more.
     """
-    from so8t.policy.download import Limits  # noqa: PLC0415 - the network only where it is used
+    from so8t.policy.download import DownloadLimits  # noqa: PLC0415 - the network only where it is used
     from so8t.policy.fetch import AllowList, Fetcher, Pace, read_urls  # noqa: PLC0415
 
     entries: list[dict[str, Any]] = []
 
-    def tell(entry: Entry, new: bool) -> None:
+    def tell(entry: ManifestEntry, new: bool) -> None:
         entries.append(asdict(entry))
         if entry.reason is not None:
             console.line(console.text("cli.data_fetch.refused", url=entry.url, why=entry.reason))
@@ -88,7 +88,7 @@ def command(
         AllowList(hosts),
         contact,
         licence=licence,
-        limits=Limits(timeout, int(max_mb * 1_000_000)),
+        limits=DownloadLimits(timeout, int(max_mb * 1_000_000)),
         pace=Pace(delay),
     )
     counts = fetcher.fetch(read_urls(urls), tell)

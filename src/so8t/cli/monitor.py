@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from so8t.cli.console import Console
     from so8t.resources.balancer import Adjustment
-    from so8t.resources.readings import Sample
+    from so8t.resources.readings import ResourceSample
 
 _SHARES = ("cpu", "cpu_own", "cpu_others", "memory", "pressure", "gpu", "gpu_memory", "gpu_others")
 
@@ -82,7 +82,7 @@ def command(
     step: list[str] = []
     with console.live() as show:
 
-        def told(sample: Sample) -> None:
+        def told(sample: ResourceSample) -> None:
             steps = balancer.take_adjustments()
             step[:] = [_step(console, one) for one in steps] or step
             lines = _lines(console, sample, balancer.check_thresholds())
@@ -139,11 +139,11 @@ def _step(console: Console, step: Adjustment) -> str:
     return f"  {_clock(step.sample)}  {told}"
 
 
-def _clock(sample: Sample) -> str:
+def _clock(sample: ResourceSample) -> str:
     return f"{datetime.fromtimestamp(sample.at, UTC).astimezone():%H:%M:%S}"
 
 
-def _lines(console: Console, sample: Sample, over: dict[str, bool | None]) -> list[str]:
+def _lines(console: Console, sample: ResourceSample, over: dict[str, bool | None]) -> list[str]:
     text = console.text
     lines = [f"{_clock(sample)}  {text('cli.monitor.head')}  {_bar(sample)}".rstrip()]
     for name in _SHARES:
@@ -167,7 +167,7 @@ def _lines(console: Console, sample: Sample, over: dict[str, bool | None]) -> li
     return lines
 
 
-def _bar(sample: Sample) -> str:
+def _bar(sample: ResourceSample) -> str:
     return "" if sample.memory_available is None else f"({size(sample.memory_available)} free)"
 
 

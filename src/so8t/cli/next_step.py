@@ -14,10 +14,10 @@ from so8t.system.state import state_directory
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from so8t.pipeline.run.progress_state import Progress
+    from so8t.pipeline.run.progress_state import RunProgress
 
 
-def next_command(progress: Progress, directory: Path) -> str | None:
+def next_command(progress: RunProgress, directory: Path) -> str | None:
     """Return what goes on with the run in `directory`; None where nothing is left to do."""
     if progress.state == "running":
         return command_line("watch", str(directory))

@@ -18,8 +18,8 @@ from so8t.system.textfile import read_text
 if TYPE_CHECKING:
     from so8t.cli.console import Console
     from so8t.cli.think_target import Target
-    from so8t.serve.limits import Limits
-    from so8t.serve.prompt import Form
+    from so8t.serve.limits import RequestLimits
+    from so8t.serve.prompt import PromptForm
 
 _TOKEN = "SO8T_THINK_TOKEN"  # noqa: S105 - the name of a variable
 _SHORTEST_TOKEN = 16
@@ -112,16 +112,16 @@ def command(
     role: str,
 ) -> int:
     """Serve POST /think: the answer of a model, never its thinking. See docs/think.md."""
-    from so8t.serve.limits import Limits  # noqa: PLC0415 - starlette only when it serves
-    from so8t.serve.prompt import INSTRUCTION, Form  # noqa: PLC0415
+    from so8t.serve.limits import RequestLimits  # noqa: PLC0415 - starlette only when it serves
+    from so8t.serve.prompt import INSTRUCTION, PromptForm  # noqa: PLC0415
 
     if sum(given is not None for given in (run, gguf, ollama)) > 1:
         raise UsageError("--run, --gguf and --ollama exclude each other.")
     token = _token(token_file, host)
-    limits = Limits(max_tokens=max_tokens, answer=timeout, waiting=queue, per_minute=rate)
+    limits = RequestLimits(max_tokens=max_tokens, answer=timeout, waiting=queue, per_minute=rate)
     target = _target(run, arm, gguf, ollama, ollama_url, context, threads)
     words = INSTRUCTION if instruction is None else _words(instruction)
-    _serve(console, places, target, limits, (host, port, names, token), Form(words, role))
+    _serve(console, places, target, limits, (host, port, names, token), PromptForm(words, role))
     return 0
 
 
@@ -178,14 +178,14 @@ def _serve(
     console: Console,
     places: AuditPlaces,
     target: Target,
-    limits: Limits,
+    limits: RequestLimits,
     at: tuple[str, int, tuple[str, ...], bytes | None],
-    form: Form,
+    form: PromptForm,
 ) -> None:
     from so8t.cli.think_target import engine_of  # noqa: PLC0415 - as above
     from so8t.journal.lease import Lease  # noqa: PLC0415
     from so8t.journal.store import system_now  # noqa: PLC0415
-    from so8t.serve.access import door  # noqa: PLC0415
+    from so8t.serve.access import access  # noqa: PLC0415
     from so8t.serve.run import guard_process, listen, serve_think  # noqa: PLC0415
 
     host, port, names, token = at
@@ -203,7 +203,7 @@ def _serve(
             (engine, model, target.profile),
             (audit, places.text_key()),
             listener,
-            door(host, port, names=names, token=token),
+            access(host, port, names=names, token=token),
             limits=limits,
             form=form,
             ready=lambda: console.message("serve.ready", url=f"http://{shown}:{port}/think"),

@@ -99,9 +99,9 @@ def engine_of(target: Target, state: Path, seconds: float) -> Iterator[tuple[Eng
     it again. A server that is started here writes its log into `state`, without any prompts.
     """
     if target.engine == "embedded":
-        from so8t.engines.embedded import Deadlines, EmbeddedEngine  # noqa: PLC0415 - only if asked
+        from so8t.engines.embedded import EmbeddedDeadlines, EmbeddedEngine  # noqa: PLC0415 - only if asked
 
-        deadlines = Deadlines(answer=seconds, answer_per_token=0.0)
+        deadlines = EmbeddedDeadlines(answer=seconds, answer_per_token=0.0)
         yield EmbeddedEngine(deadlines=deadlines), target.model
         return
     from so8t.engines.ollama import ManagedServer, OllamaEngine  # noqa: PLC0415 - only if asked

@@ -18,7 +18,7 @@ from so8t.pipeline.run.progress_text import interruption_line, phase_line, summa
 
 if TYPE_CHECKING:
     from so8t.cli.console import Console
-    from so8t.pipeline.run.progress_state import Progress
+    from so8t.pipeline.run.progress_state import RunProgress
 
 
 @click.command("watch")
@@ -50,12 +50,12 @@ def command(console: Console, run: Path | None, *, every: float | None) -> None:
         console.line(console.text("cli.next", command=following))
 
 
-def _read(directory: Path) -> Progress:
+def _read(directory: Path) -> RunProgress:
     with Journal(directory, readonly=True) as journal:
         return read_progress(journal, held=holder_of(directory) is not None)
 
 
-def _lines(directory: Path, progress: Progress, console: Console) -> list[str]:
+def _lines(directory: Path, progress: RunProgress, console: Console) -> list[str]:
     text = console.text
     lines = [f"{directory}{text('progress.state', state=text(f'cli.state.{progress.state}'))}"]
     lines += [f"  {phase_line(phase, text)}" for phase in progress.phases]

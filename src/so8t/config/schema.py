@@ -213,7 +213,7 @@ class ArmB(_Strict):
         return self
 
 
-class Engine(_Strict):
+class EngineConfig(_Strict):
     """Who answers, and how a model is loaded."""
 
     kind: Literal["embedded", "ollama"] = "embedded"
@@ -231,7 +231,7 @@ class Engine(_Strict):
     )
 
 
-class Task(_Strict):
+class TaskConfig(_Strict):
     """A named benchmark read from local files."""
 
     name: str
@@ -242,7 +242,7 @@ class Task(_Strict):
     few_shot: int = Field(default=0, ge=0)
 
 
-class Judge(_Strict):
+class JudgeConfig(_Strict):
     """The model that questions with the grader `judge` ask which of two answers is better."""
 
     source: Source = Field(description="a GGUF file or a tag of the Ollama server")
@@ -289,7 +289,7 @@ class HfTask(_Strict):
         return plain | {"anyOf": [{"type": "string"}, whole]}
 
 
-class Benchmark(_Strict):
+class BenchmarkConfig(_Strict):
     """Phase 4: what both models are asked."""
 
     suites: list[Path] = Field(
@@ -297,7 +297,7 @@ class Benchmark(_Strict):
         description="suite files (JSONL or YAML), directories of such files, or `default`, the "
         "suite that ships with so8t",
     )
-    tasks: list[Task] = Field(default=[], description="named benchmarks")
+    tasks: list[TaskConfig] = Field(default=[], description="named benchmarks")
     hf: list[HfTask] = Field(
         default=[],
         description="tasks of lm-evaluation-harness, by exact log likelihood (extra `hf`)",
@@ -344,7 +344,7 @@ class Generation(_Strict):
     stop: list[str] = Field(default=[], description="texts that end an answer; not part of it")
 
 
-class Verdict(_Strict):
+class VerdictConfig(_Strict):
     """What counts as an answer to the question; frozen before the first item."""
 
     alpha: float = Field(default=0.05, gt=0, lt=0.5, description="error rate of a false verdict")
@@ -468,16 +468,16 @@ class RunConfig(_Strict):
     name: Name = Field(description="the run's name, and its directory below `output`")
     a: ArmA
     b: ArmB
-    benchmark: Benchmark
-    engine: Engine = Engine()
+    benchmark: BenchmarkConfig
+    engine: EngineConfig = EngineConfig()
     llama_cpp: Path | None = Field(
         default=None,
         description="a checkout of llama.cpp, whose convert_hf_to_gguf.py takes the architectures "
         "that are not built in",
     )
     generation: Generation = Generation()
-    judge: Judge | None = None
-    verdict: Verdict = Verdict()
+    judge: JudgeConfig | None = None
+    verdict: VerdictConfig = VerdictConfig()
     resources: Resources = Resources()
     seed: int = Field(default=1, ge=0, description="order of the items, sampling, fine-tuning data")
     output: Path = Field(

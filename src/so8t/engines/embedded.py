@@ -56,7 +56,7 @@ _HINT = "check the file with another tool, or convert the model again."
 
 
 @dataclass(frozen=True, slots=True)
-class Deadlines:
+class EmbeddedDeadlines:
     """How long to wait before a child counts as hung and is killed. All in seconds.
 
     Generous on purpose: a slow machine is no fault, and a hang is rare.
@@ -101,14 +101,14 @@ class EmbeddedEngine:
     def __init__(
         self,
         *,
-        deadlines: Deadlines | None = None,
+        deadlines: EmbeddedDeadlines | None = None,
         batch_likelihood: bool = True,
     ) -> None:
         """Without `batch_likelihood` continuations are measured token by token through the server.
 
         So they are where the wheel of xllamacpp exports no C interface.
         """
-        self._deadlines = deadlines or Deadlines()
+        self._deadlines = deadlines or EmbeddedDeadlines()
         self._batch = batch_likelihood
 
     @property
@@ -172,7 +172,7 @@ class EmbeddedSession:
         child: Child,
         report: LoadReport,
         profile: LoadProfile,
-        deadlines: Deadlines,
+        deadlines: EmbeddedDeadlines,
         load_seconds: float,
     ) -> None:
         """`load_seconds` is the deadline for loading, once more before the first measuring."""

@@ -27,8 +27,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
-from so8t.domain.thinking import CONTROL_MARKS, opened_by
 from so8t.domain.measured import ChoiceMethod, first_token_choice, write_choice
+from so8t.domain.thinking import CONTROL_MARKS, opened_by
 from so8t.engines.measuring import Measuring
 from so8t.system.child import die_unforeseen, serve_messages
 

@@ -20,7 +20,7 @@ from so8t.domain.canonical import canonical_json
 from so8t.errors import IncompleteError, JournalDamagedError, JournalError
 from so8t.journal.audit_placement import MOST, Stray, same, written_as
 from so8t.journal.chain import Head
-from so8t.journal.connect import Form, connect
+from so8t.journal.connect import DatabaseForm, connect
 from so8t.system.files import write_atomic
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ CREATE TABLE request (
 ) STRICT;
 """
 # "SO8A": an audit log is not taken for a journal, nor a journal for one.
-_FORM = Form(0x534F3841, (_TABLES,))
+_FORM = DatabaseForm(0x534F3841, (_TABLES,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ _INSERT = f"INSERT INTO request ({_COLUMNS}, mac) VALUES ({', '.join('?' * 14)})
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class AuditFinding:
     """A place where the log is not as it was written; `row` None for the witness or the file."""
 
     row: int | None
@@ -225,7 +225,7 @@ def read_witness(path: Path) -> Head | None:
 
 def verify_audit(
     directory: Path, key: bytes, *, witness: Path | None = None
-) -> tuple[int, list[Finding]]:
+) -> tuple[int, list[AuditFinding]]:
     """Recompute every link; return the number of rows and all that is wrong, row by row.
 
     Changes nothing. Raises PrerequisiteError where there is no log.
@@ -233,7 +233,11 @@ def verify_audit(
     connection = connect(directory / FILE_NAME, readonly=True, form=_FORM)
     try:
         structure = connection.execute("PRAGMA integrity_check(1)").fetchone()
-        found = [] if structure == ("ok",) else [Finding(None, f"the file is damaged: {structure}")]
+        found = (
+            []
+            if structure == ("ok",)
+            else [AuditFinding(None, f"the file is damaged: {structure}")]
+        )
         links, strays, gaps = _follow(connection, key)
     except (apsw.Error, UnicodeDecodeError) as error:
         raise JournalDamagedError(f"{directory / FILE_NAME} cannot be read: {error}") from error
@@ -271,7 +275,7 @@ def _follow(
 
 def _misplaced(
     links: dict[int, str], strays: list[Stray], gaps: list[range], ends: range, key: bytes
-) -> list[Finding]:
+) -> list[AuditFinding]:
     """Name what is missing and what is not the row that was written in its place.
 
     `ends` are the numbers that were witnessed beyond the last row.
@@ -291,32 +295,34 @@ def _misplaced(
         what = "row {0} is" if len(gap) == 1 else "rows {0} to {1} are"
         said = f"removed: {what.format(gap[0], gap[-1])} missing before row {gap.stop}"
         said += "" if gap[-1] in known else ", which cannot be checked without"
-        found.append(Finding(gap[0], said))
+        found.append(AuditFinding(gap[0], said))
     for stray in strays:
         origin = origins.get(stray.place)
         if origin == stray.place:
             continue
         if origin is not None:
-            found.append(Finding(stray.place, f"moved: it was written as row {origin}"))
+            found.append(AuditFinding(stray.place, f"moved: it was written as row {origin}"))
         elif stray.place - 1 in known:
             # Under its own number and behind its own predecessor the row was another one.
             what = "changed, inserted or moved: it is not the row that was written"
-            found.append(Finding(stray.place, what))
+            found.append(AuditFinding(stray.place, what))
         elif not stray.behind_gap:
             what = f"cannot be checked: what was written as row {stray.place - 1} is not there"
-            found.append(Finding(stray.place, what))
+            found.append(AuditFinding(stray.place, what))
     return sorted(found, key=lambda finding: finding.row or 0)
 
 
-def _check_witness(path: Path, rows: dict[int, str]) -> Iterator[Finding]:
+def _check_witness(path: Path, rows: dict[int, str]) -> Iterator[AuditFinding]:
     last = max(rows, default=0)
     witness = read_witness(path)
     if witness is None:
         if rows:
-            yield Finding(None, f"there is no witness at {path}: a removed end would not be seen")
+            yield AuditFinding(
+                None, f"there is no witness at {path}: a removed end would not be seen"
+            )
     elif witness.seq > last:
-        yield Finding(
+        yield AuditFinding(
             last + 1, f"removed at the end: {witness.seq} rows were witnessed, {last} are left"
         )
     elif witness.seq and witness.chain != rows.get(witness.seq):
-        yield Finding(witness.seq, "it is not the row that was witnessed")
+        yield AuditFinding(witness.seq, "it is not the row that was witnessed")

@@ -17,7 +17,7 @@ from so8t.verdict.checks import Floats, Ints
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from so8t.journal.rows import Place
+    from so8t.journal.rows import RowPlace
 
 #: Codes of `AnswerColumns.state` and `ItemColumns.state`.
 OPEN = 0
@@ -76,7 +76,7 @@ class Places:
         return sizes
 
 
-def read_places(places: Iterable[Place]) -> Places:
+def read_places(places: Iterable[RowPlace]) -> Places:
     """Read where samples belong into columns."""
     columns: list[tuple[array[int], dict[str | None, int]]] = [(array("i"), {}) for _ in range(3)]
     for place in places:

@@ -23,18 +23,18 @@ _HEADER_BYTES = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class DatabaseForm:
     """What a file is: the number that no other database has, and the steps to its tables."""
 
     application_id: int
     steps: tuple[str, ...]
 
 
-_JOURNAL = Form(APPLICATION_ID, MIGRATIONS)
+_JOURNAL = DatabaseForm(APPLICATION_ID, MIGRATIONS)
 
 
 def connect(
-    path: Path, *, readonly: bool = False, vfs: str | None = None, form: Form = _JOURNAL
+    path: Path, *, readonly: bool = False, vfs: str | None = None, form: DatabaseForm = _JOURNAL
 ) -> apsw.Connection:
     """Open the journal at `path`, created and migrated unless `readonly`.
 
@@ -127,7 +127,7 @@ def _configure(connection: apsw.Connection, path: Path, *, readonly: bool) -> No
     connection.pragma("mmap_size", 0)
 
 
-def _check_header(path: Path, form: Form) -> None:
+def _check_header(path: Path, form: DatabaseForm) -> None:
     """Read identity and version from the file's first bytes, so that nothing is touched.
 
     Offsets: https://www.sqlite.org/fileformat.html#the_database_header.

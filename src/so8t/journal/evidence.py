@@ -18,7 +18,7 @@ from so8t.journal.columns import STATUSES, Labels, Pairs, Places, read_places
 from so8t.journal.items import Items, by_item, every_answer, in_step, leave_out_unequal
 from so8t.verdict.classical import sign_e_value
 from so8t.verdict.decide import Verdict
-from so8t.verdict.multiple import Task, decide_tasks, e_bh
+from so8t.verdict.multiple import TaskEvidence, decide_tasks, e_bh
 from so8t.verdict.pairs import pair_columns
 from so8t.verdict.sensitivity import Sensitivity as Cases
 from so8t.verdict.sensitivity import (
@@ -243,10 +243,12 @@ class _Members:
         return decide_pairs(self.scores, self.planned, settings, cluster_sizes=self.cluster_sizes)
 
     @property
-    def task(self) -> Task:
+    def task(self) -> TaskEvidence:
         scores, sizes = self.scores, self.cluster_sizes
         left = None if sizes is None else without_lost(sizes, ~scores.complete)
-        return Task(scores.differences, self.planned, scores.dropped, left, scores.complete_a)
+        return TaskEvidence(
+            scores.differences, self.planned, scores.dropped, left, scores.complete_a
+        )
 
     def group(self, verdict: Verdict, claim: Outcome) -> Group:
         scores = self.scores

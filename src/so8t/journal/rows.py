@@ -84,7 +84,7 @@ class GradedReply:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class RowPlace:
     """Where a sample belongs; questions of one cluster share a passage."""
 
     task: str

@@ -24,7 +24,7 @@ from so8t.journal.chain import UNREADABLE
 from so8t.journal.rows import (
     EventRecord,
     PhaseRecord,
-    Place,
+    RowPlace,
     RunRecord,
     SampleHead,
 )
@@ -261,12 +261,12 @@ class Journal(AnswerRows):
             for digest, body in self._connection.execute("SELECT digest, body FROM settings")
         }
 
-    def places(self) -> Iterator[Place]:
+    def places(self) -> Iterator[RowPlace]:
         """Yield where each frozen sample belongs, by position: task, category and cluster."""
         for row in self._connection.execute(
             "SELECT task, category, cluster FROM sample ORDER BY position"
         ):
-            yield Place(*row)
+            yield RowPlace(*row)
 
     def resource_samples(self) -> list[tuple[float, dict[str, float]]]:
         """Return what the machine looked like: seconds since the epoch, and the known figures."""

@@ -43,7 +43,7 @@ _CHECKPOINTS, _TRIALS = "checkpoints", "trials"
 
 
 @dataclass(frozen=True)
-class Progress:
+class TrainingProgress:
     """Where the training stands.
 
     Attributes:
@@ -153,7 +153,7 @@ class Surroundings:
 
     """
 
-    progress: Callable[[Progress], None]
+    progress: Callable[[TrainingProgress], None]
     note: Note
     setting: TrainingSetting
     mailbox: Mailbox = field(default_factory=Mailbox)
@@ -169,7 +169,7 @@ def finetune(
     out: Path,
     settings: Finetune,
     *,
-    progress: Callable[[Progress], None],
+    progress: Callable[[TrainingProgress], None],
     note: Note = ignore,
     checkpoints: Path | None = None,
 ) -> FinetuneResult:
@@ -192,7 +192,7 @@ def finetune_in_child(
     out: Path,
     settings: Finetune,
     *,
-    progress: Callable[[Progress], None],
+    progress: Callable[[TrainingProgress], None],
     note: Note = ignore,
     workspace: Path | None = None,
     control: TrainingControl | None = None,
@@ -291,7 +291,7 @@ class _Jobs:
     def __init__(
         self,
         base: Path,
-        progress: Callable[[Progress], None],
+        progress: Callable[[TrainingProgress], None],
         note: Note,
         control: TrainingControl,
         poll: Callable[[], None],
@@ -303,7 +303,7 @@ class _Jobs:
         self._control = control
         self._poll = poll
         self._worker = worker
-        self._at: Progress | None = None
+        self._at: TrainingProgress | None = None
 
     def run(self, op: str, settings: Finetune, more: Mapping[str, Any]) -> dict[str, Any]:
         """Run one training to its end, however many children that takes."""
@@ -384,7 +384,7 @@ class _Jobs:
                 continue
             heard = time.monotonic()
             if message["event"] == "progress":
-                self._at = Progress(**message["progress"])
+                self._at = TrainingProgress(**message["progress"])
                 self._progress(self._at)
             elif message["event"] == "note":
                 self._note(message["kind"], message["data"])

@@ -30,7 +30,7 @@ from so8t.system.child import serve_messages
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from so8t.models.finetune import Progress
+    from so8t.models.finetune import TrainingProgress
 
     Reply = Callable[[dict[str, Any]], None]
 
@@ -76,7 +76,7 @@ class Worker:
         if settings.memory_limit_gb is not None:
             _limit_memory(round(settings.memory_limit_gb * _GIGA))
 
-        def progress(state: Progress) -> None:
+        def progress(state: TrainingProgress) -> None:
             reply({"event": "progress", "progress": asdict(state)})
 
         def note(kind: str, data: Mapping[str, Any]) -> None:

@@ -24,7 +24,7 @@ from so8t.errors import TrainingDiverged
 from so8t.models import packing, penalty, training_methods
 from so8t.models import training_data as data
 from so8t.models.checkpoints import CheckpointStore
-from so8t.models.finetune import Progress, Stage
+from so8t.models.finetune import Stage, TrainingProgress
 from so8t.models.token_rows import thinking_ids
 from so8t.models.training_model import device_of, load, use_gradient_checkpointing
 from so8t.models.training_offload import ActivationOffload
@@ -79,7 +79,7 @@ class Stopped(Exception):
 
 
 @dataclass
-class Course:
+class TrainingCourse:
     """What has been counted so far; it is in every checkpoint.
 
     Attributes:
@@ -112,7 +112,7 @@ class Loop:
         self.setting = around.setting
         self._around = around
         self._reported = -math.inf
-        self.course = Course(0, 0, 0.0, [], None, [])
+        self.course = TrainingCourse(0, 0, 0.0, [], None, [])
         self.say("loading")
         conversations = data.read_conversations(settings.data)
         training, held_out = data.split_held_out(conversations, settings.held_out)
@@ -150,7 +150,7 @@ class Loop:
         self._reported = now
         course = self.course
         self._around.progress(
-            Progress(
+            TrainingProgress(
                 stage,
                 course.step,
                 self.settings.steps,
@@ -231,7 +231,7 @@ class Loop:
         stopped_by: Literal["steps", "max_seconds"] = "steps"
         self.method.train(mode=True)
         while course.step < settings.steps:
-            mark += self._attend()
+            mark += self._poll()
             if settings.max_seconds and course.seconds >= settings.max_seconds:
                 stopped_by = "max_seconds"
                 break
@@ -303,7 +303,7 @@ class Loop:
 
     # --- between steps ---------------------------------------------------------------------------
 
-    def _attend(self) -> float:
+    def _poll(self) -> float:
         """Do what the parent asked for; returns the seconds that it took."""
         began = time.monotonic()
         box = self._around.mailbox
@@ -443,7 +443,7 @@ class Loop:
         numpy_state = state["random"]["numpy"]
         numpy_state["state"]["key"] = np.array(numpy_state["state"]["key"], dtype=np.uint32)
         np.random.set_state(numpy_state)  # noqa: NPY002 - as above
-        self.course = Course(
+        self.course = TrainingCourse(
             step=found.step,
             tokens=state["tokens"],
             seconds=state["seconds"],

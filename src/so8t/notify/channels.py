@@ -233,12 +233,12 @@ def run_limited(
 
     Raises UndeliveredError.
     """
-    keeper = [sys.executable, "-I", "-S", limited.__file__, f"{seconds:g}"]
+    wrapper = [sys.executable, "-I", "-S", limited.__file__, f"{seconds:g}"]
     began = time.monotonic()
     with tempfile.TemporaryFile() as errors:
         try:
             process = subprocess.Popen(
-                [*keeper, *arguments],
+                [*wrapper, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=errors,

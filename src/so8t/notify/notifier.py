@@ -67,7 +67,7 @@ class Notifier:
         self._pending = pending
         self._linger = linger
         self._undelivered: deque[Undelivered] = deque()
-        self._workers = [_Worker(channel, self._failed) for channel in channels]
+        self._workers = [_NotifyWorker(channel, self._failed) for channel in channels]
 
     def send(self, notification: Notification) -> None:
         """Hand a notification to every channel; returns at once."""
@@ -101,7 +101,7 @@ class Notifier:
                 )
 
 
-class _Worker:
+class _NotifyWorker:
     """One channel's queue and thread."""
 
     def __init__(self, channel: Channel, failed: _Failed) -> None:

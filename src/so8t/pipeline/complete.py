@@ -15,7 +15,7 @@ from so8t.journal.evidence import FROZEN, Evidence, freeze, gather
 from so8t.models.sources import ResolvedSource, resolve
 from so8t.pipeline.benchmark.balance import wait_to_begin
 from so8t.pipeline.benchmark.hf_results import write_hf_results
-from so8t.pipeline.benchmark.llm_judge import Judging, needs_judge
+from so8t.pipeline.benchmark.llm_judge import LLMJudging, needs_judge
 from so8t.pipeline.benchmark.phase4 import Phase4BenchmarkRunner
 from so8t.pipeline.plan import planning, suites
 from so8t.pipeline.prepare import contamination, data_policy, prepare
@@ -161,7 +161,7 @@ class CompleteAutomatedABPipeline:
                     self._artifacts / "b",
                     self._progress,
                     note=self._note,
-                    attendant=self._attendant,
+                    follow=self._follow,
                 )
                 source = resolve(Source(hf=str(merged)))
             return prepare.prepare(
@@ -181,17 +181,17 @@ class CompleteAutomatedABPipeline:
         prepare.forget_merge(self._artifacts / "a", a)
         return done
 
-    def _attendant(self, control: TrainingControl) -> Callable[[], None]:
+    def _follow(self, control: TrainingControl) -> Callable[[], None]:
         """Return what is called twice a second while B is trained."""
         if self._balancer is None:
             return self._stop.check
         balance = TrainingBalance(self._balancer, control, self._journal.event)
 
-        def attend() -> None:
+        def poll() -> None:
             balance.follow()
             self._stop.check()
 
-        return attend
+        return poll
 
     def run_phase3(self) -> Registration:
         """Register both with the engine: checked, loaded, answered once, profile chosen."""
@@ -365,7 +365,7 @@ class CompleteAutomatedABPipeline:
             f"so8t-{self._config.name}-judge".lower(),
             self._artifacts,
         )
-        Judging(
+        LLMJudging(
             self._config,
             self._journal,
             self._engine,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from so8t.errors import DataError
 from so8t.policy.confidential import is_marked
-from so8t.policy.personal_data import Kind, find, knows_more_secrets, mask
+from so8t.policy.personal_data import PersonalDataKind, find, knows_more_secrets, mask
 from so8t.system.jsonl import json_line, raw_lines
 from so8t.system.textfile import decode_line
 
@@ -34,12 +34,12 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class PolicyFinding:
     """A document in which something was found; `line` is 1 for a file that is one document."""
 
     file: str
     line: int
-    kinds: tuple[Kind, ...]
+    kinds: tuple[PersonalDataKind, ...]
     confidential: bool
     excluded: bool
 
@@ -50,14 +50,14 @@ class PolicyReport:
 
     rules: Rules
     documents: int = 0
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[PolicyFinding] = field(default_factory=list)
 
     def counts(self) -> dict[str, int]:
         """How often each kind was found; a kind that was not found is there with 0."""
         found = Counter(kind for finding in self.findings for kind in finding.kinds)
-        return {kind.value: found[kind] for kind in Kind}
+        return {kind.value: found[kind] for kind in PersonalDataKind}
 
-    def lines(self, kind: Kind) -> list[str]:
+    def lines(self, kind: PersonalDataKind) -> list[str]:
         """Places (`file:line`) at which a kind was found."""
         return [f"{one.file}:{one.line}" for one in self.findings if kind in one.kinds]
 
@@ -101,7 +101,7 @@ def clean(path: Path, rules: Rules, report: PolicyReport) -> bytes:
         excluded = (confidential and rules.confidential == "exclude") or (
             bool(kinds) and rules.personal_data == "exclude"
         )
-        report.findings.append(Finding(str(path), line, kinds, confidential, excluded))
+        report.findings.append(PolicyFinding(str(path), line, kinds, confidential, excluded))
         if excluded:
             kept.append(b"")
         else:
@@ -118,7 +118,7 @@ def check(paths: Sequence[Path], rules: Rules) -> PolicyReport:
 
 
 def _refuse(
-    path: Path, line: int, kinds: Sequence[Kind], rules: Rules, *, confidential: bool
+    path: Path, line: int, kinds: Sequence[PersonalDataKind], rules: Rules, *, confidential: bool
 ) -> None:
     if confidential and rules.confidential == "fail":
         raise DataError(

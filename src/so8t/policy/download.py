@@ -39,7 +39,7 @@ class DownloadError(Exception):
 
 
 @dataclass(frozen=True)
-class Limits:
+class DownloadLimits:
     """Bounds of one request: seconds from the connection to the last byte, and bytes of body."""
 
     seconds: float = 60.0
@@ -56,7 +56,7 @@ class Reply:
 
 
 def download(
-    url: httpx2.URL, headers: Mapping[str, str], limits: Limits, *, cut: bool = False
+    url: httpx2.URL, headers: Mapping[str, str], limits: DownloadLimits, *, cut: bool = False
 ) -> Reply:
     """GET `url` on a connection of its own; a redirect is an answer like any other.
 

@@ -23,9 +23,9 @@ from filelock import FileLock, Timeout
 import so8t
 from so8t.errors import DataError, LeaseHeldError, UsageError
 from so8t.policy import robots
-from so8t.policy.download import DownloadError, Limits, Reply, download
+from so8t.policy.download import DownloadError, DownloadLimits, Reply, download
 from so8t.policy.licence import stated_licence
-from so8t.policy.manifest import Entry, Manifest
+from so8t.policy.manifest import Manifest, ManifestEntry
 from so8t.system.files import write_atomic
 from so8t.system.jsonl import raw_lines
 from so8t.system.textfile import decode_line
@@ -162,7 +162,7 @@ class Fetcher:
         contact: str,
         *,
         licence: str | None = None,
-        limits: Limits | None = None,
+        limits: DownloadLimits | None = None,
         pace: Pace | None = None,
     ) -> None:
         """Raises UsageError for a contact that is none, DataError for a damaged manifest."""
@@ -170,13 +170,13 @@ class Fetcher:
         self._allow = allow
         self._headers = {"user-agent": user_agent(contact)}
         self._licence = licence
-        self._limits = limits or Limits()
+        self._limits = limits or DownloadLimits()
         self._pace = pace or Pace()
         self._robots: dict[str, tuple[float, Robots]] = {}
         self._last: dict[str, float] = {}
 
     def fetch(
-        self, urls: Sequence[str], told: Callable[[Entry, bool], None] | None = None
+        self, urls: Sequence[str], told: Callable[[ManifestEntry, bool], None] | None = None
     ) -> Counter[str]:
         """Fetch what is not here yet; return how many were "saved", "refused", "kept", "failed".
 
@@ -204,7 +204,7 @@ class Fetcher:
             ) from error
         return counts
 
-    def _one(self, text: str) -> Entry:
+    def _one(self, text: str) -> ManifestEntry:
         """Fetch one document, or find out why not."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
         step = _Step()
@@ -212,7 +212,7 @@ class Fetcher:
             url, reply = self._follow(_address(text), step)
             return self._saved(text, url, now, step.decision, reply)
         except _Refused as error:
-            return Entry(
+            return ManifestEntry(
                 url=text,
                 final_url=step.url,
                 time=now,
@@ -274,7 +274,7 @@ class Fetcher:
 
     def _ask_robots(self, url: httpx2.URL) -> Robots:
         """Fetch a robots.txt; redirects lead on trusted hosts only."""
-        limits = Limits(self._limits.seconds, robots.MAX_BYTES + 1)
+        limits = DownloadLimits(self._limits.seconds, robots.MAX_BYTES + 1)
         try:
             for _ in range(_MAX_REDIRECTS + 1):
                 reply = self._get(url, limits, cut=True)
@@ -289,7 +289,7 @@ class Fetcher:
             return robots.unreachable_robots(error.reason)
         return robots.unreachable_robots(f"more than {_MAX_REDIRECTS} redirects")
 
-    def _get(self, url: httpx2.URL, limits: Limits, *, cut: bool = False) -> Reply:
+    def _get(self, url: httpx2.URL, limits: DownloadLimits, *, cut: bool = False) -> Reply:
         try:
             return download(url, self._headers, limits, cut=cut)
         except DownloadError as error:
@@ -299,7 +299,7 @@ class Fetcher:
 
     def _saved(
         self, text: str, url: httpx2.URL, now: str, decision: str | None, reply: Reply
-    ) -> Entry:
+    ) -> ManifestEntry:
         """Write a document. Its name is its digest, so the same one from two places is one file."""
         if reply.status != HTTPStatus.OK:
             busy = reply.status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.REQUEST_TIMEOUT}
@@ -315,7 +315,7 @@ class Fetcher:
         write_atomic(self._directory / name, reply.body)
         stated = stated_licence(reply.headers, reply.body, str(url))
         licence = self._licence or stated
-        return Entry(
+        return ManifestEntry(
             url=text,
             final_url=str(url),
             time=now,

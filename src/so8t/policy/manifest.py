@@ -17,7 +17,7 @@ NAME = "manifest.jsonl"
 
 
 @dataclass(frozen=True)
-class Entry:
+class ManifestEntry:
     """One line.
 
     Attributes:
@@ -66,12 +66,12 @@ class Manifest:
         """
         self._directory = directory
         self._path = directory / NAME
-        self._saved: dict[str, Entry] = {}
+        self._saved: dict[str, ManifestEntry] = {}
         directory.mkdir(parents=True, exist_ok=True)
         if self._path.exists():
             self._read()
 
-    def has(self, url: str) -> Entry | None:
+    def has(self, url: str) -> ManifestEntry | None:
         """Return the line of a document that is here with the digest that the line says."""
         entry = self._saved.get(url)
         if entry is None or entry.file is None:
@@ -79,7 +79,7 @@ class Manifest:
         path = self._directory / entry.file
         return entry if path.is_file() and file_digest(path) == entry.digest else None
 
-    def append(self, entry: Entry) -> None:
+    def append(self, entry: ManifestEntry) -> None:
         """Write a line through to the disk."""
         line = json.dumps(asdict(entry), ensure_ascii=False) + "\n"
         fresh = not self._path.exists()
@@ -100,10 +100,10 @@ class Manifest:
         for number, raw in enumerate(data[:whole].split(b"\n")[:-1], start=1):
             self._remember(self._entry(raw, number))
 
-    def _entry(self, raw: bytes, number: int) -> Entry:
+    def _entry(self, raw: bytes, number: int) -> ManifestEntry:
         try:
             row: Any = json.loads(raw)
-            entry = Entry(**row)
+            entry = ManifestEntry(**row)
         except (ValueError, TypeError, RecursionError) as error:
             raise DataError(
                 f"The line is none of a manifest: {error}.",
@@ -126,6 +126,6 @@ class Manifest:
             return False
         return (self._directory / file).resolve().is_relative_to(self._directory.resolve())
 
-    def _remember(self, entry: Entry) -> None:
+    def _remember(self, entry: ManifestEntry) -> None:
         if entry.outcome == "saved":
             self._saved[entry.url] = entry

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 
-class Kind(StrEnum):
+class PersonalDataKind(StrEnum):
     """What was found."""
 
     SECRET = "secret"  # noqa: S105 - the name of a kind
@@ -42,7 +42,7 @@ class Span:
 
     start: int
     end: int
-    kind: Kind
+    kind: PersonalDataKind
 
 
 # One character for one, so that places in the folded text are places in the text.
@@ -149,13 +149,13 @@ def find(text: str) -> list[Span]:
     folded = _LONG_VOWEL.sub("-", text.translate(_FOLD))
     taken: list[Span] = []
     for kind, places in (
-        (Kind.SECRET, _secrets(folded)),
-        (Kind.EMAIL, _places(_EMAIL, folded)),
-        (Kind.CREDIT_CARD, _cards(folded)),
-        (Kind.MY_NUMBER, _my_numbers(folded)),
-        (Kind.POSTAL_ADDRESS, _all(_ADDRESSES, folded)),
-        (Kind.PHONE, _phones(folded)),
-        (Kind.IP_ADDRESS, _addresses(folded)),
+        (PersonalDataKind.SECRET, _secrets(folded)),
+        (PersonalDataKind.EMAIL, _places(_EMAIL, folded)),
+        (PersonalDataKind.CREDIT_CARD, _cards(folded)),
+        (PersonalDataKind.MY_NUMBER, _my_numbers(folded)),
+        (PersonalDataKind.POSTAL_ADDRESS, _all(_ADDRESSES, folded)),
+        (PersonalDataKind.PHONE, _phones(folded)),
+        (PersonalDataKind.IP_ADDRESS, _addresses(folded)),
     ):
         for start, end in places:
             if all(end <= span.start or start >= span.end for span in taken):
@@ -163,12 +163,12 @@ def find(text: str) -> list[Span]:
     return sorted(taken, key=lambda span: span.start)
 
 
-def mask(text: str) -> tuple[str, list[Kind]]:
+def mask(text: str) -> tuple[str, list[PersonalDataKind]]:
     """Replace what is found by its kind in brackets, `[EMAIL]`; also return the kinds found.
 
     What is left has nothing to find in it: masking it again changes nothing.
     """
-    kinds: list[Kind] = []
+    kinds: list[PersonalDataKind] = []
     for _ in range(_MOST_PASSES):
         spans = find(text)
         if not spans:

@@ -27,7 +27,7 @@ _MOST_NGRAMS = 50_000
 
 
 @dataclass(frozen=True)
-class Example:
+class SafetyExample:
     """A text with its label, and where it was read."""
 
     text: str
@@ -102,12 +102,12 @@ class Trained:
         self.classifier.save(directory, self.facts, card(self.facts))
 
 
-def read_examples(paths: Sequence[Path]) -> list[Example]:
+def read_examples(paths: Sequence[Path]) -> list[SafetyExample]:
     """Read JSONL. A text that stands twice counts once.
 
     Raises DataError with file and line, also for a text that stands there with both labels.
     """
-    found: dict[str, Example] = {}
+    found: dict[str, SafetyExample] = {}
     for one in (one for path in paths for one in _read(path)):
         earlier = found.setdefault(one.digest, one)
         if earlier.harmful != one.harmful:
@@ -120,14 +120,16 @@ def read_examples(paths: Sequence[Path]) -> list[Example]:
     return list(found.values())
 
 
-def split(examples: Iterable[Example], share: float) -> tuple[list[Example], list[Example]]:
+def split(
+    examples: Iterable[SafetyExample], share: float
+) -> tuple[list[SafetyExample], list[SafetyExample]]:
     """Split into (training, held out) by the digest of the text: the same in every order and run.
 
     Raises DataError unless both sides have texts of both labels.
     """
     limit = int(share * (1 << 64))
-    training: list[Example] = []
-    held_out: list[Example] = []
+    training: list[SafetyExample] = []
+    held_out: list[SafetyExample] = []
     for one in sorted(examples, key=lambda example: example.digest):
         (held_out if int(one.digest[:16], 16) < limit else training).append(one)
     for name, side in (("training", training), ("held-out", held_out)):
@@ -142,7 +144,7 @@ def split(examples: Iterable[Example], share: float) -> tuple[list[Example], lis
 
 
 def train(
-    examples: Sequence[Example], files: Sequence[Path], *, share: float, threshold: float
+    examples: Sequence[SafetyExample], files: Sequence[Path], *, share: float, threshold: float
 ) -> Trained:
     """Fit on one part, judge the other. Deterministic: equal texts give equal weights.
 
@@ -175,7 +177,7 @@ def train(
     return Trained(classifier, facts)
 
 
-def judge(classifier: SafetyClassifier, examples: Iterable[Example]) -> Figures:
+def judge(classifier: SafetyClassifier, examples: Iterable[SafetyExample]) -> Figures:
     """Count how texts are judged."""
     counts = {(True, True): 0, (True, False): 0, (False, True): 0, (False, False): 0}
     for one in examples:
@@ -226,7 +228,7 @@ def _share(value: float | None, interval: list[float] | None) -> str:
     return f"{value:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"
 
 
-def fit(training: Sequence[Example], threshold: float) -> SafetyClassifier:
+def fit(training: Sequence[SafetyExample], threshold: float) -> SafetyClassifier:
     """Fit on all of `training`. Raises DataError, PrerequisiteError as `train` does."""
     try:
         # a second and 100 MB that only who trains shall pay
@@ -259,7 +261,7 @@ def fit(training: Sequence[Example], threshold: float) -> SafetyClassifier:
     )
 
 
-def _read(path: Path) -> Iterator[Example]:
+def _read(path: Path) -> Iterator[SafetyExample]:
     file = str(path)
     for line, row in json_lines(path, shape=_SHAPE):
         text = row.get("text") if isinstance(row, dict) else None
@@ -271,4 +273,4 @@ def _read(path: Path) -> Iterator[Example]:
                 line=line,
                 hint=f"one JSON object a line: {_SHAPE}",
             )
-        yield Example(text, label == HARMFUL, file, line)
+        yield SafetyExample(text, label == HARMFUL, file, line)

@@ -24,7 +24,7 @@ MOST_PROBLEMS = 300
 _KINDS = ("failed", "unscored", "cut_in_thinking", "truncated")
 
 
-class AnswersGiven:
+class AnswerStatistics:
     """One arm's answers as they pass by: numbers of all of them, words of those that are shown."""
 
     def __init__(self) -> None:
@@ -72,7 +72,7 @@ class AnswersGiven:
 
 
 def list_problems(
-    journal: Journal, given: dict[Arm, AnswersGiven], marks: Marks
+    journal: Journal, given: dict[Arm, AnswerStatistics], marks: Marks
 ) -> tuple[tuple[Problem, ...], int]:
     """Return the first answers that are not plain ones, and how many more there are.
 

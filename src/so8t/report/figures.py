@@ -130,17 +130,17 @@ class _Rows:
 
 
 def _forest(evidence: Evidence, text: Text) -> list[Markup]:
-    def row(group: Group, prefix: str, kind: str = "group") -> svg.Row:
+    def row(group: Group, prefix: str, kind: str = "group") -> svg.ForestRow:
         verdict = group.verdict
         label = text("table.overall") if kind == "overall" else text.known(prefix, group.name)
-        return svg.Row(label, verdict.difference, verdict.interval, kind)
+        return svg.ForestRow(label, verdict.difference, verdict.interval, kind)
 
     rows = [row(evidence.group, "category", "overall")]
     if len(evidence.categories) > 1:
-        rows.append(svg.Row(text("categories.category"), None, None, "heading"))
+        rows.append(svg.ForestRow(text("categories.category"), None, None, "heading"))
         rows += [row(group, "category") for group in evidence.categories]
     if len(evidence.tasks) > 1:
-        rows.append(svg.Row(text("categories.task"), None, None, "heading"))
+        rows.append(svg.ForestRow(text("categories.task"), None, None, "heading"))
         rows += [row(group, "task") for group in evidence.tasks]
     margin = evidence.overall.settings.margin
     return [

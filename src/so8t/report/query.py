@@ -15,7 +15,7 @@ from so8t.journal.answers import IN_FORCE
 from so8t.journal.evidence import FROZEN, gather
 from so8t.journal.items import read_answers
 from so8t.journal.restore import CHECKED
-from so8t.report.answer_statistics import AnswersGiven, list_problems
+from so8t.report.answer_statistics import AnswerStatistics, list_problems
 from so8t.report.side_by_side import Marks, side_by_side
 from so8t.report.summary import summary
 from so8t.report.view import (
@@ -97,7 +97,7 @@ def _load(journal: Journal, embed: int, marks: Marks) -> View:
     evidence = gather(journal) if frozen else None
     steps = journal.phases()
     count = journal.sample_count()
-    given = {arm: AnswersGiven() for arm in Arm}
+    given = {arm: AnswerStatistics() for arm in Arm}
     answers = {arm: read_answers(given[arm].count(journal.figures(arm)), count) for arm in Arm}
     problems, problems_left_out = list_problems(journal, given, marks)
     events = journal.events()

@@ -30,7 +30,7 @@ _ZOOM = 4.0
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ForestRow:
     """One line of a forest plot. `difference` and `interval` are B - A, None when unknown."""
 
     label: str
@@ -51,7 +51,7 @@ class Layout:
     heading: int
     label_above: bool
 
-    def height(self, row: Row) -> int:
+    def height(self, row: ForestRow) -> int:
         """Height of a row."""
         return self.heading if row.kind == "heading" else self.row
 
@@ -62,7 +62,7 @@ _TOP, _BOTTOM = 12, 54
 
 
 def forest(
-    rows: Sequence[Row], text: Text, layout: Layout, *, margin: float | None, ident: str
+    rows: Sequence[ForestRow], text: Text, layout: Layout, *, margin: float | None, ident: str
 ) -> Markup:
     """Draw paired differences: point, interval, zero line, the margin as a band.
 
@@ -163,7 +163,7 @@ def _heights(highest: float, lowest: float) -> list[float]:
     return [value for value in (-step, 0.0, step) if value >= lowest]
 
 
-def _row(row: Row, top: float, layout: Layout, limit: float, text: Text) -> list[Markup]:
+def _row(row: ForestRow, top: float, layout: Layout, limit: float, text: Text) -> list[Markup]:
     left, right = layout.left, layout.width - layout.right
     if row.kind == "heading":
         down = top + layout.heading - 10
@@ -204,7 +204,7 @@ def _row(row: Row, top: float, layout: Layout, limit: float, text: Text) -> list
     return parts
 
 
-def row_figures(row: Row, text: Text) -> str:
+def row_figures(row: ForestRow, text: Text) -> str:
     """Write a row's figures: `+4.1 [+1.9, +6.3]`."""
     if row.difference is None:
         return text("forest.no_data")
@@ -215,7 +215,7 @@ def row_figures(row: Row, text: Text) -> str:
     return f"{said} [{low}, {high}]"
 
 
-def _axis(rows: Iterable[Row], margin: float | None) -> tuple[float, float]:
+def _axis(rows: Iterable[ForestRow], margin: float | None) -> tuple[float, float]:
     """Half-width of the axis and distance of its ticks."""
     reach = {"overall": 0.0, "group": 0.0}
     for row in rows:
@@ -241,7 +241,7 @@ def _tick_label(tick: float) -> str:
     return whole if tick == 0 else f"{'+' if tick > 0 else MINUS}{whole}"
 
 
-def _spoken(rows: Iterable[Row], text: Text) -> str:
+def _spoken(rows: Iterable[ForestRow], text: Text) -> str:
     return (
         text("forest.desc")
         + " "

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from so8t.config.schema import Resources
-from so8t.resources.policy import Decision, Limits, Quiet, State, decide, unwatched
-from so8t.resources.readings import METRICS, Sample
+from so8t.resources.policy import Decision, Quiet, ResourceLimits, State, decide, unwatched
+from so8t.resources.readings import METRICS, ResourceSample
 from so8t.system.files import write_atomic
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ _BLIND_AFTER = 4  # faults in a row after which nothing is known any more
 class Sees(Protocol):
     """Where samples come from: `Sensors`, or a recording that is played again."""
 
-    def read(self, level: int | None = None) -> Sample:
+    def read(self, level: int | None = None) -> ResourceSample:
         """Take one sample."""
 
     def close(self) -> None:
@@ -49,15 +49,15 @@ class Sees(Protocol):
 class Adjustment:
     """A step that the policy took.
 
-    `before` and `after` are answers in flight (0: paused), `squeeze` is which smaller way to load
+    `before` and `after` are answers in flight (0: paused), `reduction` is which smaller way to load
     the models is wanted (0: none); `sample` is what was seen.
     """
 
     reason: str
     before: int
     after: int
-    squeeze: int
-    sample: Sample
+    reduction: int
+    sample: ResourceSample
 
 
 class ResourceBalancer:
@@ -69,9 +69,9 @@ class ResourceBalancer:
         *,
         sensors: Sees | None = None,
         most: int | None = None,
-        squeezes: int = 0,
-        squeeze: int = 0,
-        keep: Callable[[Sample], None] | None = None,
+        reductions: int = 0,
+        reduction: int = 0,
+        keep: Callable[[ResourceSample], None] | None = None,
         local_time: Callable[[], time_of_day] | None = None,
     ) -> None:
         """Begin at the highest level.
@@ -80,8 +80,8 @@ class ResourceBalancer:
             settings: thresholds, interval, quiet hours; the documented defaults without any.
             sensors: what is looked at; this machine without any.
             most: most answers in flight; `settings.max_level` bounds it further.
-            squeezes: how many smaller ways to load the models there are.
-            squeeze: which of them is in force already.
+            reductions: how many smaller ways to load the models there are.
+            reduction: which of them is in force already.
             keep: gets every sample that `monitor_loop` takes, in its thread.
             local_time: the time of day for the quiet hours.
 
@@ -93,10 +93,10 @@ class ResourceBalancer:
             sensors = Sensors()
         self._sensors = sensors
         self._local_time = local_time or _local_time
-        self._limits = limits_of(self.settings, most or _MOST, squeezes)
-        self._state = State(level=self._limits.most, squeeze=squeeze)
+        self._limits = limits_of(self.settings, most or _MOST, reductions)
+        self._state = State(level=self._limits.most, reduction=reduction)
         self._keep = keep
-        self._samples: deque[Sample] = deque(maxlen=_REMEMBERED)
+        self._samples: deque[ResourceSample] = deque(maxlen=_REMEMBERED)
         self._adjustments: deque[Adjustment] = deque()
         self._lowered: Adjustment | None = None
         self._failed: dict[str, str] = {}
@@ -155,12 +155,12 @@ class ResourceBalancer:
             return self._lowered if self._state.level < self._limits.most else None
 
     @property
-    def squeeze(self) -> int:
+    def reduction(self) -> int:
         """Which of the smaller ways to load the models is wanted; 0 for none."""
-        return self._state.squeeze
+        return self._state.reduction
 
     @property
-    def latest(self) -> Sample | None:
+    def latest(self) -> ResourceSample | None:
         """The newest sample, None before the first."""
         with self._lock:
             return self._samples[-1] if self._samples else None
@@ -203,22 +203,22 @@ class ResourceBalancer:
         """How many cards the newest sample knows."""
         return len(self._latest().gpus)
 
-    def ask_for_squeeze(self, squeeze: int) -> None:
+    def ask_for_reduction(self, reduction: int) -> None:
         """Ask for a smaller way to load, as the policy does when memory stays too full."""
         with self._lock:
-            wanted = min(squeeze, self._limits.squeezes)
-            self._state = replace(self._state, squeeze=max(wanted, self._state.squeeze))
+            wanted = min(reduction, self._limits.reductions)
+            self._state = replace(self._state, reduction=max(wanted, self._state.reduction))
 
-    def fit(self, *, most: int, squeezes: int, squeeze: int) -> None:
+    def fit(self, *, most: int, reductions: int, reduction: int) -> None:
         """Take the range that loading really gave, and which smaller way is in force.
 
         A level that was never lowered becomes the new highest one.
         """
         with self._lock:
             untouched = self._state.level == self._limits.most
-            self._limits = limits_of(self.settings, most, squeezes)
+            self._limits = limits_of(self.settings, most, reductions)
             level = self._limits.most if untouched else min(self._state.level, self._limits.most)
-            self._state = replace(self._state, level=level, squeeze=squeeze)
+            self._state = replace(self._state, level=level, reduction=reduction)
 
     def monitor_loop(self, duration: float | None = None) -> None:
         """Adjust at every interval until `stop_monitoring`, or for `duration` seconds."""
@@ -303,22 +303,26 @@ class ResourceBalancer:
             if self._faults < _BLIND_AFTER or not self.settings.balance:
                 return
             now = time.monotonic()
-            seen = self._samples[-1] if self._samples else Sample(at=time.time(), monotonic=now)
+            seen = (
+                self._samples[-1]
+                if self._samples
+                else ResourceSample(at=time.time(), monotonic=now)
+            )
             self._follow(unwatched(self._state, self._limits, now, self._local_time()), seen)
 
-    def _follow(self, decision: Decision, sample: Sample) -> Adjustment | None:
+    def _follow(self, decision: Decision, sample: ResourceSample) -> Adjustment | None:
         """Take over what was decided; the caller holds the lock."""
         before, self._state = self._state, decision.state
         if decision.reason is None:
             return None
         after = self._state
-        step = Adjustment(decision.reason, before.level, after.level, after.squeeze, sample)
+        step = Adjustment(decision.reason, before.level, after.level, after.reduction, sample)
         self._adjustments.append(step)
         if step.after < step.before:
             self._lowered = step
         return step
 
-    def _read(self) -> Sample:
+    def _read(self) -> ResourceSample:
         with self._reading:
             sample = self._sensors.read(self._state.level)
             with self._lock:
@@ -334,7 +338,7 @@ class ResourceBalancer:
             self._told.add(name)
             self._failed[name] = why
 
-    def _latest(self) -> Sample:
+    def _latest(self) -> ResourceSample:
         """Return the newest sample; take one where nobody watches and it is no longer fresh.
 
         Where the watch has not seen anything (yet), everything is unknown: what fails or hangs
@@ -350,13 +354,13 @@ class ResourceBalancer:
         if found is None and watched:
             why = "nothing yet" if self.fault is None else str(self.fault)
             now = time.monotonic()
-            return Sample(at=time.time(), monotonic=now, unreadable={"watch": why})
+            return ResourceSample(at=time.time(), monotonic=now, unreadable={"watch": why})
         return self._read() if found is None or stale else found
 
 
-def limits_of(settings: Resources, most: int, squeezes: int = 0) -> Limits:
+def limits_of(settings: Resources, most: int, reductions: int = 0) -> ResourceLimits:
     """Return the policy's limits for what a person set."""
-    return Limits(
+    return ResourceLimits(
         most=max(1, min(most, settings.max_level or most)),
         memory=settings.thresholds.memory,
         gpu_memory=settings.thresholds.gpu_memory,
@@ -369,11 +373,11 @@ def limits_of(settings: Resources, most: int, squeezes: int = 0) -> Limits:
             )
             for hours in settings.quiet_hours
         ),
-        squeezes=squeezes,
+        reductions=reductions,
     )
 
 
-def summarize(samples: list[Sample]) -> dict[str, Any]:
+def summarize(samples: list[ResourceSample]) -> dict[str, Any]:
     """Minimum, mean, 95th percentile and maximum of each of METRICS over samples."""
     import numpy as np  # noqa: PLC0415 - a summary is asked for once, at the end
 

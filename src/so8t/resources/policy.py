@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from so8t.resources.readings import Sample
+    from so8t.resources.readings import ResourceSample
 
 # Shares of memory, relative to the threshold that a person sets (0.9): the pause, the halving,
 # the single step down, and the mark below which one more is tried. Where there is less room than
@@ -74,7 +74,7 @@ class Quiet:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ResourceLimits:
     """What the policy goes by.
 
     Attributes:
@@ -86,7 +86,7 @@ class Limits:
         hot, cool: degrees Celsius of a card: one less above `hot`, one more only below `cool`.
         give_way: whether others' work counts at all.
         low_battery: charge below which a machine on battery pauses.
-        squeezes: how many smaller ways to load the models there are.
+        reductions: how many smaller ways to load the models there are.
 
     """
 
@@ -101,7 +101,7 @@ class Limits:
     give_way: bool = True
     low_battery: float = 0.2
     quiet: tuple[Quiet, ...] = ()
-    squeezes: int = 0
+    reductions: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ class State:
 
     Attributes:
         level: answers in flight; 0 is a pause.
-        squeeze: which of the smaller ways to load the models is wanted, 0 for none.
+        reduction: which of the smaller ways to load the models is wanted, 0 for none.
         calm_until: no step before this monotonic second, except further down for safety.
         good: samples in a row that would allow one more.
         tight_since: since when memory has been too full at the lowest level, None while it is not.
@@ -132,7 +132,7 @@ class State:
     """
 
     level: int
-    squeeze: int = 0
+    reduction: int = 0
     calm_until: float = -math.inf
     good: int = 0
     tight_since: float | None = None
@@ -150,7 +150,9 @@ class Decision:
     reason: str | None
 
 
-def decide(history: Sequence[Sample], state: State, limits: Limits, now: time) -> Decision:
+def decide(
+    history: Sequence[ResourceSample], state: State, limits: ResourceLimits, now: time
+) -> Decision:
     """Judge the newest sample of `history` (oldest first), at the local time of day `now`.
 
     One call a sample: a sample that was judged before changes nothing. An unknown quantity is no
@@ -171,7 +173,7 @@ def decide(history: Sequence[Sample], state: State, limits: Limits, now: time) -
     return Decision(replace(decision.state, steps=steps), decision.reason)
 
 
-def unwatched(state: State, limits: Limits, monotonic: float, now: time) -> Decision:
+def unwatched(state: State, limits: ResourceLimits, monotonic: float, now: time) -> Decision:
     """Judge without a sample: nothing that can be seen any more may keep the run paused for ever.
 
     From a pause to one answer at a time, unless it is the hour that pauses; else nothing.
@@ -184,7 +186,9 @@ def unwatched(state: State, limits: Limits, monotonic: float, now: time) -> Deci
     return Decision(after, "unwatched")
 
 
-def _judged(history: Sequence[Sample], state: State, limits: Limits, now: time) -> Decision:
+def _judged(
+    history: Sequence[ResourceSample], state: State, limits: ResourceLimits, now: time
+) -> Decision:
     sample = history[-1]
     ceiling, reason = _rest(sample, limits, now)
     if state.level > ceiling:
@@ -196,7 +200,7 @@ def _judged(history: Sequence[Sample], state: State, limits: Limits, now: time) 
     return _down(history, state, limits) or _up(history, state, limits, ceiling)
 
 
-def _rest(sample: Sample, limits: Limits, now: time) -> tuple[int, str]:
+def _rest(sample: ResourceSample, limits: ResourceLimits, now: time) -> tuple[int, str]:
     """Return the highest level that the hour and the battery allow both, and why."""
     found = [(limits.most, "limit"), *_hours(limits, now)]
     if sample.on_battery:
@@ -205,11 +209,13 @@ def _rest(sample: Sample, limits: Limits, now: time) -> tuple[int, str]:
     return min(found, key=lambda one: one[0])
 
 
-def _hours(limits: Limits, now: time) -> list[tuple[int, str]]:
+def _hours(limits: ResourceLimits, now: time) -> list[tuple[int, str]]:
     return [(0 if one.pause else 1, "quiet_hours") for one in limits.quiet if one.holds(now)]
 
 
-def _down(history: Sequence[Sample], state: State, limits: Limits) -> Decision | None:
+def _down(
+    history: Sequence[ResourceSample], state: State, limits: ResourceLimits
+) -> Decision | None:
     """Return the step down that the samples ask for; None when they ask for none."""
     sample, now = history[-1], history[-1].monotonic
     present = _fullness(sample, limits)
@@ -221,8 +227,8 @@ def _down(history: Sequence[Sample], state: State, limits: Limits) -> Decision |
         return _to(state, 0, now, "memory_filling_fast" if fast else "memory_critical")
     if state.level <= 1:
         warned = sample.memory_warning == "warning"
-        squeezed = full > _STEP_ABOVE or warned or _pressed(sample, limits)
-        return _tight(state, sample, full, limits) if squeezed else None
+        reduced = full > _STEP_ABOVE or warned or _pressed(sample, limits)
+        return _tight(state, sample, full, limits) if reduced else None
     wanted = _wanted(history, state.level, full, limits)
     if wanted is None:
         return None
@@ -236,7 +242,7 @@ def _down(history: Sequence[Sample], state: State, limits: Limits) -> Decision |
 
 
 def _wanted(
-    history: Sequence[Sample], level: int, full: float, limits: Limits
+    history: Sequence[ResourceSample], level: int, full: float, limits: ResourceLimits
 ) -> tuple[int, str, float] | None:
     """Return the level below `level` that the samples ask for, why, and the calm after it."""
     sample, half = history[-1], max(1, level // 2)
@@ -258,7 +264,9 @@ def _wanted(
     return next((rule[1:] for rule in rules if rule[0]), None)
 
 
-def _up(history: Sequence[Sample], state: State, limits: Limits, ceiling: int) -> Decision:
+def _up(
+    history: Sequence[ResourceSample], state: State, limits: ResourceLimits, ceiling: int
+) -> Decision:
     """Count a good sample, and allow one more after enough of them."""
     sample = history[-1]
     state = replace(state, tight_since=None)
@@ -277,7 +285,7 @@ def _up(history: Sequence[Sample], state: State, limits: Limits, ceiling: int) -
     return Decision(replace(state, level=level, good=0), reason)
 
 
-def _room(state: State, limits: Limits) -> bool:
+def _room(state: State, limits: ResourceLimits) -> bool:
     """Whether all that is known, or was known of late, leaves room for one more."""
     known = {one.name: one.value for one in state.known if state.seen - one.at < _HELD}
     full = max((value for name, value in known.items() if _is_memory(name)), default=-1.0)
@@ -301,26 +309,28 @@ def _to(
     return Decision(after, reason)
 
 
-def _tight(state: State, sample: Sample, full: float, limits: Limits) -> Decision:
+def _tight(state: State, sample: ResourceSample, full: float, limits: ResourceLimits) -> Decision:
     """Memory is too full and nothing is left to step down to; load smaller when that lasts."""
     now = sample.monotonic
     since = now if state.tight_since is None else state.tight_since
     state = replace(state, tight_since=since, good=0)
     if now - since < _SQUEEZE_AFTER or len(state.steps) >= _STEPS:
         return Decision(state, None)
-    if state.squeeze >= limits.squeezes:
+    if state.reduction >= limits.reductions:
         waited = now - since >= _TRY_AGAIN_AFTER and sample.memory_warning != "critical"
         if state.level == 0 and full <= _HALVE_ABOVE and waited:
             # Others fill the memory for good; one answer at a time still fits below the pause.
             return _to(state, 1, now, "resumed")
         return Decision(state, None)
-    squeezed = replace(
-        state, squeeze=state.squeeze + 1, tight_since=None, calm_until=now + _CALM_AFTER_HALVING
+    reduced = replace(
+        state, reduction=state.reduction + 1, tight_since=None, calm_until=now + _CALM_AFTER_HALVING
     )
-    return Decision(squeezed, "memory_tight")
+    return Decision(reduced, "memory_tight")
 
 
-def _remembered(history: Sequence[Sample], state: State, limits: Limits) -> tuple[Known, ...]:
+def _remembered(
+    history: Sequence[ResourceSample], state: State, limits: ResourceLimits
+) -> tuple[Known, ...]:
     """Return what was last known of each quantity; that memory was ever known is not forgotten."""
     sample = history[-1]
     found = _memories(sample, limits) | _others(history)
@@ -336,7 +346,7 @@ def _remembered(history: Sequence[Sample], state: State, limits: Limits) -> tupl
     return tuple(kept.values())
 
 
-def _memories(sample: Sample, limits: Limits) -> dict[str, float]:
+def _memories(sample: ResourceSample, limits: ResourceLimits) -> dict[str, float]:
     """How far the machine's memory and each card's are above their thresholds, where known."""
     found = {} if sample.memory is None else {"memory": _over(sample.memory, limits.memory)}
     for gpu in sample.gpus:
@@ -362,12 +372,12 @@ def _over(used: float, limit: float) -> float:
     return above * max(1.0, usual / room)
 
 
-def _fullness(sample: Sample, limits: Limits) -> float:
+def _fullness(sample: ResourceSample, limits: ResourceLimits) -> float:
     """How far memory, or a card's, is above its threshold; the worst. -1 when nothing is known."""
     return max(_memories(sample, limits).values(), default=-1.0)
 
 
-def _soon(history: Sequence[Sample], limits: Limits) -> float:
+def _soon(history: Sequence[ResourceSample], limits: ResourceLimits) -> float:
     """Where memory will be in `_LOOK_AHEAD` seconds, relative to its threshold, if it fills on.
 
     Growth is that of one sensor between two readings; one that comes back has grown by nothing.
@@ -397,17 +407,17 @@ def _ahead(over: float, grown: float, passed: float) -> float:
     return soon if over > _NEAR else min(soon, _PAUSE_ABOVE)
 
 
-def _pressed(sample: Sample, limits: Limits) -> bool:
+def _pressed(sample: ResourceSample, limits: ResourceLimits) -> bool:
     return sample.pressure is not None and sample.pressure > limits.pressure
 
 
-def _hot(sample: Sample, limits: Limits) -> bool:
+def _hot(sample: ResourceSample, limits: ResourceLimits) -> bool:
     if "heat" in sample.throttled or "hardware" in sample.throttled:
         return True
     return sample.temperature is not None and sample.temperature > limits.hot
 
 
-def _others(history: Sequence[Sample]) -> dict[str, float]:
+def _others(history: Sequence[ResourceSample]) -> dict[str, float]:
     """Shares of the CPU and of a card that others take, over three samples, where known."""
     last = history[-_SMOOTHED:]
     means = {}

@@ -62,7 +62,7 @@ class Gpu:
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class ResourceSample:
     """The machine at one moment.
 
     Attributes:

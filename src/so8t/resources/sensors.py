@@ -15,7 +15,7 @@ from so8t.resources.amd import AmdSensor
 from so8t.resources.apple import memory_warning
 from so8t.resources.guard import Guard
 from so8t.resources.nvidia import NvidiaSensor
-from so8t.resources.readings import Gpu, Sample
+from so8t.resources.readings import Gpu, ResourceSample
 from so8t.system.attempt import reading
 from so8t.system.memory import memory_pressure, memory_rooms
 
@@ -48,7 +48,7 @@ class Sensors:
         self._nvidia = NvidiaSensor()
         self._amd = AmdSensor()
 
-    def read(self, level: int | None = None) -> Sample:
+    def read(self, level: int | None = None) -> ResourceSample:
         """Take one sample; `level` is noted in it."""
         absent: dict[str, str] = {}
         ask = self._guard.ask
@@ -79,7 +79,7 @@ class Sensors:
         warning = ask("memory warning", memory_warning)
         cards = self._cards(pids, absent)
         faults = self._guard.faults
-        return Sample(
+        return ResourceSample(
             at=time.time(),
             monotonic=monotonic,
             cpu=cpu,

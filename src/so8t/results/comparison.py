@@ -20,7 +20,7 @@ from so8t.results.items import Note, Results
 from so8t.results.match import How, Matched, match
 from so8t.results.metrics import Chosen, select
 from so8t.verdict.decide import Verdict
-from so8t.verdict.multiple import Task, decide_tasks
+from so8t.verdict.multiple import TaskEvidence, decide_tasks
 from so8t.verdict.pairs import Paired, cluster_sizes, pair_scores
 from so8t.verdict.sensitivity import (
     Missing,
@@ -55,7 +55,7 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class ComparedTask:
     """The paired result of some of the items.
 
     Attributes:
@@ -85,7 +85,7 @@ class Stratum:
     column: str
     name: str
     outcome: Outcome
-    judged: Judged
+    judged: ComparedTask
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ class Comparison:
     b: Results
     metrics: tuple[Chosen, Chosen]
     matched: Matched
-    overall: Judged
+    overall: ComparedTask
     missing: Missing
     missing_a: int
     missing_b: int
@@ -293,16 +293,16 @@ class _Subset:
         return decide_pairs(self.paired, len(self.pairs), settings, cluster_sizes=self.sizes)
 
     @property
-    def task(self) -> Task:
+    def task(self) -> TaskEvidence:
         paired, sizes = self.paired, self.sizes
         left = None if sizes is None else without_lost(sizes, ~paired.complete)
-        return Task(paired.differences, len(self.pairs), paired.dropped, left)
+        return TaskEvidence(paired.differences, len(self.pairs), paired.dropped, left)
 
-    def judged(self, verdict: Verdict) -> Judged:
+    def judged(self, verdict: Verdict) -> ComparedTask:
         paired = self.paired
         there = paired.complete
         known = bool(there.any())
-        return Judged(
+        return ComparedTask(
             verdict,
             float(paired.scores_a[there].mean()) if known else None,
             float(paired.scores_b[there].mean()) if known else None,

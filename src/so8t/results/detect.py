@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from so8t.domain.exchange import Arm
 from so8t.errors import DataError, PrerequisiteError
 from so8t.results import evalscope, inspect_log, lm_eval, own, table
-from so8t.results.items import Place, Results
+from so8t.results.items import Results, SourcePlace
 from so8t.results.lines import parse_json, text_lines
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def _read_json(path: Path, number: int, line: str, metric: str | None) -> Result
         value = json.loads(line)
     except (ValueError, RecursionError):
         # The beginning of a document over several lines, or a broken first line: this tells which.
-        value = parse_json("".join(text for _, text in text_lines(path)), Place(path))
+        value = parse_json("".join(text for _, text in text_lines(path)), SourcePlace(path))
     if isinstance(value, list):
         return table.read_list(path, value, metric)
     if not isinstance(value, dict):

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from so8t.errors import DataError
 from so8t.results.items import (
     Item,
-    Place,
     Results,
+    SourcePlace,
     as_text,
     last_user_text,
     question_digest,
@@ -103,7 +103,7 @@ def _read(path: Path) -> tuple[list[Item], str]:
     return list(items.values()), label
 
 
-def _values(score: dict[str, Any], place: Place) -> dict[str, tuple[Any, ...]]:
+def _values(score: dict[str, Any], place: SourcePlace) -> dict[str, tuple[Any, ...]]:
     value = score.get("value")
     if value is None:
         return {}

@@ -19,8 +19,8 @@ from so8t.errors import DataError
 from so8t.results.items import (
     Item,
     Note,
-    Place,
     Results,
+    SourcePlace,
     as_text,
     last_user_text,
     question_digest,
@@ -93,24 +93,24 @@ def _read_archive(path: Path, archive: zipfile.ZipFile) -> Results:
             "a zip archive, but no log of Inspect: it lacks header.json or its samples",
             file=str(path),
         )
-    header = _object(_load(path, archive, header_name), Place(path, entry=header_name))
+    header = _object(_load(path, archive, header_name), SourcePlace(path, entry=header_name))
 
-    def entries() -> Iterator[tuple[Place, Any]]:
+    def entries() -> Iterator[tuple[SourcePlace, Any]]:
         if "summaries.json" in names:
-            place = Place(path, entry="summaries.json")
+            place = SourcePlace(path, entry="summaries.json")
             summaries = _load(path, archive, "summaries.json")
             if not isinstance(summaries, list):
                 raise place.error("not a list of samples")
             yield from ((place, summary) for summary in summaries)
             return
         for name in samples:
-            yield Place(path, entry=name), _load(path, archive, name)
+            yield SourcePlace(path, entry=name), _load(path, archive, name)
 
     return _results(path, header, entries())
 
 
 def _load(path: Path, archive: zipfile.ZipFile, name: str) -> Any:
-    place = Place(path, entry=name)
+    place = SourcePlace(path, entry=name)
     if archive.getinfo(name).file_size > _LARGEST_ENTRY:
         raise place.error("an entry of more than 2 GiB")
     return parse_json(archive.read(name), place)
@@ -124,7 +124,7 @@ def read_json(path: Path, document: dict[str, Any]) -> Results:
 
     """
     samples = document.get("samples")
-    place = Place(path)
+    place = SourcePlace(path)
     if not isinstance(samples, list):
         raise place.error(
             "a log of Inspect without samples",
@@ -133,7 +133,9 @@ def read_json(path: Path, document: dict[str, Any]) -> Results:
     return _results(path, document, ((place, sample) for sample in samples))
 
 
-def _results(path: Path, header: dict[str, Any], samples: Iterable[tuple[Place, Any]]) -> Results:
+def _results(
+    path: Path, header: dict[str, Any], samples: Iterable[tuple[SourcePlace, Any]]
+) -> Results:
     about = header.get("eval")
     about = about if isinstance(about, dict) else {}
     task = _named(about.get("task"))
@@ -165,7 +167,7 @@ def _results(path: Path, header: dict[str, Any], samples: Iterable[tuple[Place, 
     )
 
 
-def _scores(sample: dict[str, Any], place: Place) -> dict[str, Any]:
+def _scores(sample: dict[str, Any], place: SourcePlace) -> dict[str, Any]:
     """Return metric to value; a dictionary of values gives one metric a key, `scorer/key`."""
     scores = sample.get("scores")
     if sample.get("error") is not None or scores is None:
@@ -197,7 +199,7 @@ def _never_run(
     """Yield what the log planned but does not hold: an outage, so its scores are missing."""
     dataset = about.get("dataset")
     planned = dataset.get("sample_ids") if isinstance(dataset, dict) else None
-    place = Place(path, entry="header.json")
+    place = SourcePlace(path, entry="header.json")
     if not isinstance(planned, list):
         return
     for name in dict.fromkeys(as_text(value, "sample id", place) for value in planned):
@@ -241,7 +243,7 @@ def _named(value: Any) -> str:
     return value if isinstance(value, str) and value.isprintable() else ""
 
 
-def _object(value: Any, place: Place) -> dict[str, Any]:
+def _object(value: Any, place: SourcePlace) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise place.error(f"{shown(value)} where an object was expected")
     return value

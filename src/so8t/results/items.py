@@ -35,7 +35,7 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class SourcePlace:
     """Where something stands: a file and a line in it, or an entry of an archive."""
 
     file: Path
@@ -67,7 +67,7 @@ class Item:
     id: str
     task: str
     scores: dict[str, tuple[Any, ...]]
-    place: Place
+    place: SourcePlace
     digest: str | None = None
     strata: dict[str, str] = field(default_factory=dict)
     cluster: str | None = None
@@ -127,7 +127,7 @@ class Results:
         return list(dict.fromkeys(item.task for item in self.items))
 
 
-def as_text(value: object, what: str, place: Place) -> str:
+def as_text(value: object, what: str, place: SourcePlace) -> str:
     """Give an id or a name as text. Raises DataError for what is neither text nor number."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise place.error(f"the {what} is {shown(value)}; it must be text or a number")
@@ -142,7 +142,7 @@ def as_text(value: object, what: str, place: Place) -> str:
     return text
 
 
-def as_score(value: object, place: Place, *, item: str, metric: str) -> float | None:
+def as_score(value: object, place: SourcePlace, *, item: str, metric: str) -> float | None:
     """Give a raw value as a score in [0, 1], None where it is missing.
 
     Missing are null and empty text. True and false are 1 and 0; text may hold a number.

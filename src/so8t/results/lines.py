@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from so8t.errors import PrerequisiteError
-from so8t.results.items import Place, shown
+from so8t.results.items import SourcePlace, shown
 from so8t.system.textfile import decode_line, refuse_nul
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def _decode(raw: bytes, path: Path, number: int) -> str:
     return text
 
 
-def json_objects(path: Path) -> Iterator[tuple[Place, dict[str, Any]]]:
+def json_objects(path: Path) -> Iterator[tuple[SourcePlace, dict[str, Any]]]:
     """Yield (place, object) of each line of a JSONL file; empty lines are skipped.
 
     Raises:
@@ -49,7 +49,7 @@ def json_objects(path: Path) -> Iterator[tuple[Place, dict[str, Any]]]:
     for number, line in text_lines(path):
         if not line.strip():
             continue
-        place = Place(path, number)
+        place = SourcePlace(path, number)
         value = parse_json(line, place)
         if not isinstance(value, dict):
             raise place.error(
@@ -59,13 +59,13 @@ def json_objects(path: Path) -> Iterator[tuple[Place, dict[str, Any]]]:
         yield place, value
 
 
-def parse_json(text: str | bytes, place: Place) -> Any:
+def parse_json(text: str | bytes, place: SourcePlace) -> Any:
     """Read JSON from anyone. Raises DataError where it is none, with what is wrong."""
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
         line = place.line if place.line is not None else error.lineno
-        raise Place(place.file, line, place.entry).error(
+        raise SourcePlace(place.file, line, place.entry).error(
             f"no JSON: {error.msg} at character {error.colno}",
             hint="is the file complete? a line that was cut off has to go",
         ) from error

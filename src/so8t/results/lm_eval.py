@@ -13,7 +13,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from so8t.errors import DataError
-from so8t.results.items import Item, Note, Place, Results, as_text, shown
+from so8t.results.items import Item, Note, Results, SourcePlace, as_text, shown
 from so8t.results.lines import json_objects
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def _is_pair(value: Any) -> bool:
     )
 
 
-def _metrics(line: dict[str, Any], place: Place) -> dict[str, tuple[Any, ...]]:
+def _metrics(line: dict[str, Any], place: SourcePlace) -> dict[str, tuple[Any, ...]]:
     names = line.get("metrics")
     if names is None:
         names = [

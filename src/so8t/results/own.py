@@ -9,7 +9,7 @@ from so8t.journal.chained import FILE_NAME
 from so8t.journal.evidence import repeats_of, settings_of
 from so8t.journal.items import by_item, every_answer
 from so8t.journal.store import Journal
-from so8t.results.items import UNNAMED, Frozen, Item, Place, Results, question_digest
+from so8t.results.items import UNNAMED, Frozen, Item, Results, SourcePlace, question_digest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,7 +47,7 @@ def read_run(path: Path, arm: Arm) -> Results:
             )
         settings = settings_of(journal)
         standings = by_item(every_answer(journal, arm, repeats_of(journal)))
-        place = Place(path / FILE_NAME)
+        place = SourcePlace(path / FILE_NAME)
         items = [
             _item(sample, standings.get(position), place)
             for position, sample in enumerate(journal.samples())
@@ -71,7 +71,7 @@ def read_run(path: Path, arm: Arm) -> Results:
     )
 
 
-def _item(sample: Sample, standing: ItemStanding | None, place: Place) -> Item:
+def _item(sample: Sample, standing: ItemStanding | None, place: SourcePlace) -> Item:
     question = next((m.content for m in reversed(sample.messages) if m.role == "user"), None)
     return Item(
         # The id of a run's question already begins with its task.

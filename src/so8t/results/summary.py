@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from so8t.results.comparison import Comparison, Judged, Stratum
+    from so8t.results.comparison import ComparedTask, Comparison, Stratum
     from so8t.results.items import Item, Results
     from so8t.results.metrics import Chosen
 
@@ -84,7 +84,7 @@ def name_of(item: Item) -> str:
     return f"{item.task}/{item.id}"
 
 
-def _judged(judged: Judged) -> dict[str, Any]:
+def _judged(judged: ComparedTask) -> dict[str, Any]:
     verdict = judged.verdict
     return {
         "difference": verdict.difference,

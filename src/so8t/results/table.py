@@ -12,7 +12,7 @@ import csv
 from typing import TYPE_CHECKING, Any
 
 from so8t.errors import DataError
-from so8t.results.items import UNNAMED, Item, Place, Results, as_text, question_digest, shown
+from so8t.results.items import UNNAMED, Item, Results, SourcePlace, as_text, question_digest, shown
 from so8t.results.lines import json_objects, text_lines
 
 if TYPE_CHECKING:
@@ -60,9 +60,9 @@ def read_jsonl(path: Path, metric: str | None = None) -> Results:
 def read_list(path: Path, rows: list[Any], metric: str | None = None) -> Results:
     """Read a JSON list that is already parsed; errors as `read_jsonl`, with the row's number."""
 
-    def objects() -> Iterator[tuple[Place, dict[str, Any]]]:
+    def objects() -> Iterator[tuple[SourcePlace, dict[str, Any]]]:
         for number, row in enumerate(rows, start=1):
-            place = Place(path, entry=f"row {number}")
+            place = SourcePlace(path, entry=f"row {number}")
             if not isinstance(row, dict):
                 raise place.error(f"{shown(row)} where an object was expected")
             yield place, row
@@ -86,7 +86,7 @@ def _split(line: str, delimiter: str) -> list[str]:
 
 def _csv_rows(
     path: Path, first: tuple[int, str], lines: Iterator[tuple[int, str]], delimiter: str
-) -> Iterator[tuple[Place, dict[str, str]]]:
+) -> Iterator[tuple[SourcePlace, dict[str, str]]]:
     before, header_line = first
     header = _split(header_line, delimiter)
     twice = [name for name in header if header.count(name) > 1]
@@ -96,7 +96,7 @@ def _csv_rows(
     begin = before + 1
     try:
         for row in reader:
-            place, begin = Place(path, begin), before + 1 + reader.line_num
+            place, begin = SourcePlace(path, begin), before + 1 + reader.line_num
             if not row:
                 continue
             if len(row) != len(header):
@@ -110,7 +110,7 @@ def _csv_rows(
 
 
 def _results(
-    path: Path, rows: Iterable[tuple[Place, Mapping[str, Any]]], metric: str | None
+    path: Path, rows: Iterable[tuple[SourcePlace, Mapping[str, Any]]], metric: str | None
 ) -> Results:
     items: dict[tuple[str, str], Item] = {}
     for place, row in rows:
@@ -127,7 +127,7 @@ def _results(
     return Results(str(path), "table", path.stem, list(items.values()))
 
 
-def _item(place: Place, row: dict[str, Any], metric: str | None) -> Item:
+def _item(place: SourcePlace, row: dict[str, Any], metric: str | None) -> Item:
     id_column = next((name for name in ID_COLUMNS if name in row), None)
     wanted = _plain(metric or UNNAMED)
     score_column = wanted if wanted in row else UNNAMED

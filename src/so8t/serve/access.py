@@ -16,7 +16,7 @@ _MOST_CLIENTS = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
+class Access:
     """What a request must bring.
 
     Attributes:
@@ -49,14 +49,16 @@ class Door:
         return hmac.compare_digest(digest, self.token) and scheme.lower() == "bearer"
 
 
-def door(host: str, port: int, *, names: Sequence[str] = (), token: bytes | None = None) -> Door:
-    """Make the door of a server that listens on `host`:`port` and is also called `names`."""
+def access(
+    host: str, port: int, *, names: Sequence[str] = (), token: bytes | None = None
+) -> Access:
+    """Make the access rules of a server that listens on `host`:`port`, also called `names`."""
     known = [*LOOPBACK_NAMES, *names]
     if host not in {"0.0.0.0", "::", ""}:  # noqa: S104 - compared with, not listened on
         known.append(f"[{host}]" if ":" in host else host)
     hosts = {f"{name.lower()}:{port}" for name in known if ":" not in name.rpartition("]")[2]}
     hosts |= {name.lower() for name in known if port == 80 or ":" in name.rpartition("]")[2]}  # noqa: PLR2004 - HTTP's own number
-    return Door(frozenset(hosts), None if token is None else hashlib.sha256(token).digest())
+    return Access(frozenset(hosts), None if token is None else hashlib.sha256(token).digest())
 
 
 class Rate:

@@ -1,4 +1,4 @@
-"""The HTTP application: the door, the routes, the stream of events."""
+"""The HTTP application: access, the routes, the stream of events."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from so8t.domain.language import is_japanese
 from so8t.errors import EngineError, UsageError
 from so8t.serve.access import Rate
 from so8t.serve.messages import openapi, read_request
-from so8t.serve.service import NotLoggedError, Question
-from so8t.serve.worker import DeskFullError
+from so8t.serve.service import NotLoggedError, ThinkQuestion
+from so8t.serve.worker import QueueFullError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-    from so8t.serve.access import Door
-    from so8t.serve.service import Answer, ThinkService
+    from so8t.serve.access import Access
+    from so8t.serve.service import ThinkAnswer, ThinkService
 
 _TICK = 1.0
 _COME_BACK = 5
@@ -46,7 +46,7 @@ class TurnedAwayError(Exception):
         self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
 
 
-def make_app(service: ThinkService, door: Door) -> ASGIApp:
+def make_app(service: ThinkService, access: Access) -> ASGIApp:
     """Make the application. It owns nothing that must be closed."""
     endpoint = _Endpoint(service)
     app = Starlette(
@@ -60,15 +60,15 @@ def make_app(service: ThinkService, door: Door) -> ASGIApp:
     )
     # A path with a slash too many is another path: a redirect would name this server's address.
     app.router.redirect_slashes = False
-    return _Doorkeeper(app, door, service)
+    return _AccessControl(app, access, service)
 
 
-class _Doorkeeper:
+class _AccessControl:
     """Looks at host, origin and token before anything else is done."""
 
-    def __init__(self, app: ASGIApp, door: Door, service: ThinkService) -> None:
+    def __init__(self, app: ASGIApp, access: Access, service: ThinkService) -> None:
         self._app = app
-        self._door = door
+        self._access = access
         self._service = service
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -86,11 +86,11 @@ class _Doorkeeper:
         def given(name: bytes) -> list[str]:
             return [value.decode("latin-1") for key, value in scope["headers"] if key == name]
 
-        if not self._door.knows_host(given(b"host")):
+        if not self._access.knows_host(given(b"host")):
             return TurnedAwayError(403, "host", "this server has another name")
-        if not self._door.knows_origin(given(b"origin")):
+        if not self._access.knows_origin(given(b"origin")):
             return TurnedAwayError(403, "origin", "pages of other sites may not ask")
-        if scope["path"] != "/healthz" and not self._door.knows_token(given(b"authorization")):
+        if scope["path"] != "/healthz" and not self._access.knows_token(given(b"authorization")):
             return TurnedAwayError(
                 401, "token", "a bearer token is needed", WWW_Authenticate="Bearer"
             )
@@ -104,7 +104,7 @@ class _Endpoint:
         self._rate = Rate(service.limits.per_minute, service.limits.burst)
         self._openapi = openapi(service.limits)
         # A request whose client went away is still logged; the loop itself keeps no task alive.
-        self._tasks: set[asyncio.Task[Answer]] = set()
+        self._tasks: set[asyncio.Task[ThinkAnswer]] = set()
 
     async def think(self, request: Request) -> Response:
         try:
@@ -130,7 +130,7 @@ class _Endpoint:
 
     async def metrics(self, _request: Request) -> Response:
         lines = self._service.metrics.lines(
-            waiting=self._service.desk.waiting,
+            waiting=self._service.worker.waiting,
             audit_rows=self._service.audit.head.seq,
             up=self._service.healthy,
         )
@@ -155,7 +155,7 @@ class _Endpoint:
         self._service.metrics.rejected(code)
         return _told(TurnedAwayError(error.status_code, code, message, **(error.headers or {})))
 
-    async def _question(self, request: Request) -> Question:
+    async def _question(self, request: Request) -> ThinkQuestion:
         client = request.client.host if request.client else ""
         wait = self._rate.wait(client, time.monotonic())
         if wait:
@@ -173,7 +173,7 @@ class _Endpoint:
             raise TurnedAwayError(400 if code == "json" else 422, code, error.message) from error
         if len(asked.query) > self._limits.query:
             raise TurnedAwayError(422, "value", f"query: more than {self._limits.query} characters")
-        return Question(
+        return ThinkQuestion(
             id=secrets.token_hex(16),
             query=asked.query,
             language=asked.language or ("ja" if is_japanese(asked.query) else "en"),
@@ -199,10 +199,10 @@ class _Endpoint:
             ) from None
         return bytes(body)
 
-    def _begin(self, question: Question) -> asyncio.Task[Answer]:
+    def _begin(self, question: ThinkQuestion) -> asyncio.Task[ThinkAnswer]:
         try:
             future = self._service.ask(question)
-        except DeskFullError as error:
+        except QueueFullError as error:
             raise TurnedAwayError(
                 429, "queue", error.message, Retry_After=str(_COME_BACK)
             ) from error
@@ -216,7 +216,7 @@ class _Endpoint:
         task.add_done_callback(self._ended)
         return task
 
-    def _ended(self, task: asyncio.Task[Answer]) -> None:
+    def _ended(self, task: asyncio.Task[ThinkAnswer]) -> None:
         self._tasks.discard(task)
         self._service.metrics.in_flight -= 1
         if not task.cancelled():
@@ -224,7 +224,7 @@ class _Endpoint:
             task.exception()
 
 
-async def _events(task: asyncio.Task[Answer]) -> AsyncIterator[str]:
+async def _events(task: asyncio.Task[ThinkAnswer]) -> AsyncIterator[str]:
     """Say that the model thinks while it does; the answer comes whole or not at all."""
     began = time.monotonic()
     yield _event("thinking", {"seconds": 0})

@@ -13,13 +13,13 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 if TYPE_CHECKING:
     import asyncio
 
-    from so8t.serve.limits import Limits
+    from so8t.serve.limits import RequestLimits
 
 
 class BoundedProtocol(H11Protocol):
     """HTTP/1.1 with deadlines; `limits` is set on a subclass by `bounded`."""
 
-    limits: Limits
+    limits: RequestLimits
     _head: asyncio.TimerHandle | None = None
     _unread: asyncio.TimerHandle | None = None
 
@@ -70,6 +70,6 @@ def _stop(timer: asyncio.TimerHandle | None) -> None:
         timer.cancel()
 
 
-def bounded(limits: Limits) -> type[BoundedProtocol]:
+def bounded(limits: RequestLimits) -> type[BoundedProtocol]:
     """Return the protocol class for these limits, as uvicorn wants it."""
     return type("Bounded", (BoundedProtocol,), {"limits": limits})

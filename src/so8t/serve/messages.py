@@ -11,7 +11,7 @@ import so8t
 from so8t.errors import UsageError
 
 if TYPE_CHECKING:
-    from so8t.serve.limits import Limits
+    from so8t.serve.limits import RequestLimits
 
 LONGEST_QUERY = 16_000
 _CONTENT = {"application/json": {"schema": {"$ref": "#/components/schemas/ThinkResponse"}}}
@@ -52,7 +52,7 @@ class ThinkResponse(BaseModel):
     reason: str | None = Field(description="Why it is not an answer, as a word.")
 
 
-class Problem(BaseModel):
+class HTTPProblem(BaseModel):
     """Why a request was turned away before the model was asked."""
 
     code: str
@@ -95,14 +95,14 @@ def _refuse(_name: str) -> None:
     raise ValueError("NaN and infinity are no JSON")
 
 
-def openapi(limits: Limits) -> dict[str, Any]:
+def openapi(limits: RequestLimits) -> dict[str, Any]:
     """Describe the server (OpenAPI 3.1)."""
     schemas = {model.__name__: model.model_json_schema() for model in (ThinkRequest, ThinkResponse)}
     schemas["ThinkRequest"]["properties"]["query"]["maxLength"] = limits.query
     schemas["Error"] = {
         "type": "object",
         "required": ["error"],
-        "properties": {"error": Problem.model_json_schema()},
+        "properties": {"error": HTTPProblem.model_json_schema()},
     }
 
     def turned_away(why: str) -> dict[str, Any]:

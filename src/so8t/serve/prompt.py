@@ -32,7 +32,7 @@ def conversation(query: str, instruction: str, role: Role) -> tuple[Message, ...
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class PromptForm:
     """How the form is asked for: the instruction, and the role (auto tries both)."""
 
     instruction: str = INSTRUCTION

@@ -17,7 +17,7 @@ from so8t.serve.connection import bounded
 from so8t.serve.metrics import Metrics
 from so8t.serve.prompt import conversation
 from so8t.serve.service import Served, ThinkService
-from so8t.serve.worker import Desk
+from so8t.serve.worker import AnswerWorker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from so8t.domain.exchange import LoadProfile, ServedModel
     from so8t.engines.protocol import Engine
     from so8t.journal.audit import AuditLog
-    from so8t.serve.access import Door
-    from so8t.serve.limits import Limits
-    from so8t.serve.prompt import Form, Role
+    from so8t.serve.access import Access
+    from so8t.serve.limits import RequestLimits
+    from so8t.serve.prompt import PromptForm, Role
 
 _BACKLOG = 1024
 _SPARE_FILES = 128
@@ -78,7 +78,7 @@ def guard_process(connections: int) -> None:
 
 
 def serve_app(
-    app: ASGIApp, listener: socket.socket, limits: Limits, *, ready: Callable[[], None]
+    app: ASGIApp, listener: socket.socket, limits: RequestLimits, *, ready: Callable[[], None]
 ) -> None:
     """Serve until SIGINT or SIGTERM; what is being answered is finished first."""
     import uvicorn  # noqa: PLC0415 - only a server needs it
@@ -127,10 +127,10 @@ def serve_think(
     model: tuple[Engine, ServedModel, LoadProfile],
     log: tuple[AuditLog, bytes],
     listener: socket.socket,
-    door: Door,
+    access: Access,
     *,
-    limits: Limits,
-    form: Form,
+    limits: RequestLimits,
+    form: PromptForm,
     ready: Callable[[], None],
 ) -> None:
     """Load the model, find out how to ask it for the form, and serve until a signal.
@@ -141,34 +141,34 @@ def serve_think(
     """
     engine, served, profile = model
     audit, text_key = log
-    desk = Desk(engine, served, profile, waiting=limits.waiting)
+    worker = AnswerWorker(engine, served, profile, waiting=limits.waiting)
     try:
-        desk.start()
+        worker.start()
         service = ThinkService(
-            desk,
+            worker,
             audit,
             text_key,
             Served(served.digest, f"{engine.info.name} {engine.info.version}"),
             limits=limits,
             metrics=Metrics(),
             instruction=form.instruction,
-            role=_role(desk, form),
+            role=_role(worker, form),
         )
         try:
-            serve_app(make_app(service, door), listener, limits, ready=ready)
+            serve_app(make_app(service, access), listener, limits, ready=ready)
         finally:
             service.close()
     finally:
-        desk.close()
+        worker.close()
 
 
-def _role(desk: Desk, form: Form) -> Role:
+def _role(worker: AnswerWorker, form: PromptForm) -> Role:
     """Find the role that the model's template takes the instruction in, with one short answer."""
     reason: str | None = None
     for role in form.roles:
         messages = conversation("Hello", form.instruction, role)
         request = EngineRequest(f"try-{role}", messages, Decoding(max_tokens=1))
-        reply = desk.submit(request).result()
+        reply = worker.submit(request).result()
         if reply.status is not Status.FAILED:
             return role
         reason = reply.reason

@@ -19,14 +19,14 @@ from so8t.serve.prompt import conversation
 if TYPE_CHECKING:
     from so8t.domain.exchange import EngineReply
     from so8t.journal.audit import AuditLog
-    from so8t.serve.limits import Limits
+    from so8t.serve.limits import RequestLimits
     from so8t.serve.metrics import Metrics
     from so8t.serve.prompt import Role
-    from so8t.serve.worker import Desk
+    from so8t.serve.worker import AnswerWorker
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class ThinkQuestion:
     """What a client asked, already checked. `language` is that of a refusal's words."""
 
     id: str
@@ -36,7 +36,7 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ThinkAnswer:
     """What leaves the server.
 
     Attributes:
@@ -88,17 +88,17 @@ class ThinkService:
 
     def __init__(
         self,
-        desk: Desk,
+        worker: AnswerWorker,
         audit: AuditLog,
         text_key: bytes,
         served: Served,
         *,
-        limits: Limits,
+        limits: RequestLimits,
         metrics: Metrics,
         instruction: str,
         role: Role,
     ) -> None:
-        self.desk = desk
+        self.worker = worker
         self.audit = audit
         self.served = served
         self.limits = limits
@@ -113,7 +113,7 @@ class ThinkService:
     @property
     def healthy(self) -> bool:
         """Whether a request could be answered and logged now."""
-        return self.desk.alive and self.audit.usable
+        return self.worker.alive and self.audit.usable
 
     def words(self, language: str, why: str) -> str:
         """Return the words for a client that gets no answer: `refused`, `context` or `failed`."""
@@ -122,17 +122,17 @@ class ThinkService:
             return text("serve.too_long")
         return text("serve.refused") if why == "refused" else text("serve.failed")
 
-    def ask(self, question: Question) -> Future[EngineReply]:
+    def ask(self, question: ThinkQuestion) -> Future[EngineReply]:
         """Put a question to the model.
 
-        Raises DeskFullError, NotLoggedError where it could not be logged, EngineError where the
+        Raises QueueFullError, NotLoggedError where it could not be logged, EngineError where the
         model is not served any more. Nothing was asked then.
         """
         if not self.audit.usable:
             raise NotLoggedError("the audit log cannot be written")
-        return self.desk.submit(self._request(question))
+        return self.worker.submit(self._request(question))
 
-    async def answer(self, question: Question, future: Future[EngineReply]) -> Answer:
+    async def answer(self, question: ThinkQuestion, future: Future[EngineReply]) -> ThinkAnswer:
         """Wait for the reply, judge it whole, log the request, and return what may leave.
 
         Raises NotLoggedError where the row could not be written: then nothing leaves.
@@ -153,7 +153,7 @@ class ThinkService:
         self.metrics.answered(answer.outcome, answer.label.value, time.monotonic() - began)
         return answer
 
-    def _request(self, question: Question) -> EngineRequest:
+    def _request(self, question: ThinkQuestion) -> EngineRequest:
         return EngineRequest(
             question.id,
             conversation(question.query, self._instruction, self._role),
@@ -161,13 +161,13 @@ class ThinkService:
         )
 
     def _judge(
-        self, question: Question, reply: EngineReply | None, failed: str
-    ) -> tuple[Answer, str]:
+        self, question: ThinkQuestion, reply: EngineReply | None, failed: str
+    ) -> tuple[ThinkAnswer, str]:
         if reply is None or reply.status is Status.FAILED:
             outcome = "timeout" if failed == "timeout" else "failed"
             reason = failed or ("context" if reply and reply.reason == "context" else "engine")
             words = self.words(question.language, reason)
-            return Answer(question.id, Label.REFUSE, words, outcome, reason), ""
+            return ThinkAnswer(question.id, Label.REFUSE, words, outcome, reason), ""
         ruling: Ruling = rule(
             reply.text,
             ended=reply.status is Status.COMPLETED,
@@ -177,15 +177,17 @@ class ThinkService:
         if ruling.final is None:
             words = self.words(question.language, "refused")
             return (
-                Answer(question.id, ruling.label, words, "refused", ruling.reason),
+                ThinkAnswer(question.id, ruling.label, words, "refused", ruling.reason),
                 ruling.thinking,
             )
         return (
-            Answer(question.id, ruling.label, ruling.final, "answered", None),
+            ThinkAnswer(question.id, ruling.label, ruling.final, "answered", None),
             ruling.thinking,
         )
 
-    async def _log(self, question: Question, answer: Answer, thinking: str, seconds: float) -> None:
+    async def _log(
+        self, question: ThinkQuestion, answer: ThinkAnswer, thinking: str, seconds: float
+    ) -> None:
         row = AuditRow(
             at=datetime.now(UTC).isoformat(timespec="milliseconds"),
             monotonic=time.monotonic(),
@@ -208,5 +210,5 @@ class ThinkService:
             raise NotLoggedError("the audit log cannot be written") from error
 
     def close(self) -> None:
-        """Wait for the last row. The desk and the log are their makers' to close."""
+        """Wait for the last row. The worker and the log are their makers' to close."""
         self._writer.shutdown()

@@ -1,4 +1,4 @@
-"""The desk where requests wait for the model: one thread, one session, a short queue."""
+"""The worker behind which requests wait for the model: one thread, one session, a short queue."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     Ticket = tuple[EngineRequest, Future[EngineReply]]
 
 
-class DeskFullError(EngineError):
+class QueueFullError(EngineError):
     """As many requests wait as may wait."""
 
 
-class Desk:
+class AnswerWorker:
     """Hands requests to an engine's session, opened again after a crash at the next request.
 
     The session lives in a thread of its own, as its child process ends with the thread that
@@ -38,7 +38,7 @@ class Desk:
         self._room = waiting
         self._session: Session | None = None
         self._opened: Future[None] = Future()
-        self._thread = threading.Thread(target=self._run, name="desk")
+        self._thread = threading.Thread(target=self._run, name="answer-worker")
 
     def start(self) -> None:
         """Load the model. Raises what the engine raises."""
@@ -61,7 +61,7 @@ class Desk:
         return self._waiting.qsize()
 
     def submit(self, request: EngineRequest) -> Future[EngineReply]:
-        """Queue a request. Raises DeskFullError, EngineError where the desk is closed.
+        """Queue a request. Raises QueueFullError, EngineError where the worker is closed.
 
         The future ends with the reply or with the engine's error; one that is cancelled while it
         waits is never asked.
@@ -69,7 +69,7 @@ class Desk:
         if not self.alive:
             raise EngineError("The model is not served any more.")
         if self.waiting >= self._room:
-            raise DeskFullError("as many requests wait as may wait", retryable=True)
+            raise QueueFullError("as many requests wait as may wait", retryable=True)
         future: Future[EngineReply] = Future()
         self._waiting.put((request, future))
         return future
@@ -123,7 +123,7 @@ class Desk:
                 future.set_exception(error)
             futures.clear()
         finally:
-            # An unforeseen error ends the desk; nobody is left waiting for it.
+            # An unforeseen error ends the worker; nobody is left waiting for it.
             for future in futures.values():
                 with suppress(InvalidStateError):
                     future.set_exception(EngineCrashed("The model did not answer."))

@@ -36,7 +36,7 @@ from so8t.verdict.hedge import (
 )
 from so8t.verdict.interval import betting_interval
 from so8t.verdict.multiple import (
-    Task,
+    TaskEvidence,
     TaskVerdict,
     benjamini_hochberg,
     closed_holm,
@@ -91,7 +91,7 @@ __all__ = [
     "Sensitivity",
     "Settings",
     "Stream",
-    "Task",
+    "TaskEvidence",
     "TaskVerdict",
     "TestResult",
     "Verdict",

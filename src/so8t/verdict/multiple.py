@@ -26,7 +26,7 @@ _DIRECTIONS = (Outcome.B_BETTER, Outcome.A_BETTER)
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class TaskEvidence:
     """One task's completed prefix: differences in the frozen order, and its own N.
 
     `cluster_sizes` are those of the whole task without dropped items, as for `decide`, and
@@ -88,7 +88,10 @@ def _closed_holm(size: int, rejected: Callable[[int, int], bool]) -> list[bool]:
 
 
 def decide_tasks(
-    tasks: Mapping[str, Task], settings: Settings | None = None, *, with_interval: bool = True
+    tasks: Mapping[str, TaskEvidence],
+    settings: Settings | None = None,
+    *,
+    with_interval: bool = True,
 ) -> dict[str, TaskVerdict]:
     """Decide the direction of each task, with a family-wise error rate of alpha at any time.
 
@@ -132,7 +135,7 @@ def decide_tasks(
     return result
 
 
-def _direction(task: Task, settings: Settings, share: int) -> Verdict:
+def _direction(task: TaskEvidence, settings: Settings, share: int) -> Verdict:
     strict = Settings(
         alpha=settings.alpha / share,
         scope=settings.scope,

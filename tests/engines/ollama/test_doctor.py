@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from wire import closed_port
 
-from so8t.engines.ollama import Outcome, examine, measure_slots
+from so8t.engines.ollama import CheckOutcome, examine, measure_slots
 
 
 def outcomes(checks):
@@ -31,7 +31,7 @@ def test_a_sound_server(client_of, fake):
 def test_no_server(client_of):
     """Nothing listening is one failure with its fix, and the rest is not asked."""
     (check,) = examine(client_of(f"http://127.0.0.1:{closed_port()}"))
-    assert check.outcome is Outcome.FAIL
+    assert check.outcome is CheckOutcome.FAIL
     assert "ollama serve" in check.fix
 
 
@@ -54,8 +54,8 @@ def test_every_check_that_is_not_well_has_a_fix(client_of, fake):
         "parallelism": "warn",
         "gpu": "warn",
     }
-    assert all(check.fix for check in checks if check.outcome is not Outcome.PASS)
-    assert all(check.fix is None for check in checks if check.outcome is Outcome.PASS)
+    assert all(check.fix for check in checks if check.outcome is not CheckOutcome.PASS)
+    assert all(check.fix is None for check in checks if check.outcome is CheckOutcome.PASS)
 
 
 def test_without_a_probe_nothing_is_loaded(client_of, fake):

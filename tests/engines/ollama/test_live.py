@@ -21,11 +21,11 @@ from so8t.domain.exchange import (
     Status,
 )
 from so8t.engines.ollama import (
+    CheckOutcome,
     OllamaClient,
     OllamaEngine,
-    Outcome,
-    Registration,
     Rendering,
+    SourceRegistration,
     examine,
     register,
 )
@@ -50,7 +50,7 @@ def whole_engine(url, artifacts):
     try:
         arms = {}
         for arm, name in names.items():
-            want = Registration(
+            want = SourceRegistration(
                 name,
                 MODELS / name.rpartition("-")[2],
                 expected=Rendering(CHAT, RENDERED),
@@ -61,7 +61,7 @@ def whole_engine(url, artifacts):
             assert (again.digest, again.created, again.uploaded) == (done.digest, False, 0)
             arms[arm] = ServedModel(arm, done.name, done.digest)
         checks = examine(client, models=list(names.values()), probe=names[Arm.A])
-        assert not [check for check in checks if check.outcome is Outcome.FAIL]
+        assert not [check for check in checks if check.outcome is CheckOutcome.FAIL]
         heard = []
         with OllamaEngine(url, on_finding=heard.append) as engine:
             for arm in (Arm.A, Arm.B, Arm.B, Arm.A):

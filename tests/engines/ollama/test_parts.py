@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 import so8t.engines.ollama as package
 from so8t.domain.exchange import Decoding, LoadProfile, LoadReport
 from so8t.engines.ollama import (
-    Answer,
     Fault,
     Notice,
+    OllamaAnswer,
     OllamaError,
     SpeedCanary,
     Timing,
@@ -27,7 +27,7 @@ from so8t.engines.ollama import (
 from so8t.engines.ollama.faults import RETRYABLE, classify, error_of, words_of
 from so8t.engines.ollama.lines import parse_object, split_lines
 from so8t.engines.ollama.options import check_options, load_options, run_options, stops_of
-from so8t.engines.ollama.records import LoadedModel, full_name, loaded_model, local_model, shown
+from so8t.engines.ollama.records import ServerModel, full_name, loaded_model, local_model, shown
 from so8t.errors import EngineError, UsageError
 
 
@@ -172,11 +172,11 @@ def test_what_is_not_told_is_none():
 
 
 def model(share=1.0, context=512):
-    return LoadedModel("m:latest", "d", 1000, round(1000 * share), context)
+    return ServerModel("m:latest", "d", 1000, round(1000 * share), context)
 
 
 def answer(**fields):
-    return Answer("x", "stop", **fields)
+    return OllamaAnswer("x", "stop", **fields)
 
 
 def test_truncation_is_judged_by_our_own_count():

@@ -11,8 +11,8 @@ from wire import WireServer, json_response, read_request
 from so8t.domain.exchange import Message
 from so8t.engines.ollama import (
     OllamaClient,
-    Registration,
     Rendering,
+    SourceRegistration,
     check_disk,
     register,
 )
@@ -58,7 +58,7 @@ def uploads(fake):
 
 def test_a_gguf_is_uploaded_created_and_verified(client, fake, gguf, tmp_path):
     """The result names digest, weights and rendering, and only the final name is left."""
-    want = Registration("mine", gguf, expected=Rendering(CHAT, RENDERED))
+    want = SourceRegistration("mine", gguf, expected=Rendering(CHAT, RENDERED))
     said = []
     done = register(client, want, artifacts=tmp_path / "art", on_status=said.append)
     assert done.name == "mine:latest"
@@ -71,7 +71,7 @@ def test_a_gguf_is_uploaded_created_and_verified(client, fake, gguf, tmp_path):
 
 def test_again_uploads_and_creates_nothing(client, fake, gguf, tmp_path):
     """The same input again is recognised, verified, and nothing is sent or made."""
-    want = Registration("mine", gguf)
+    want = SourceRegistration("mine", gguf)
     first = register(client, want, artifacts=tmp_path / "art")
     fake.requests.clear()
     again = register(client, want, artifacts=tmp_path / "art")
@@ -83,27 +83,29 @@ def test_again_uploads_and_creates_nothing(client, fake, gguf, tmp_path):
 
 def test_without_the_record_it_is_made_again_but_not_uploaded(client, fake, gguf, tmp_path):
     """With the artifacts lost, the same input still gives the same digest and no upload."""
-    first = register(client, Registration("mine", gguf), artifacts=tmp_path / "one")
+    first = register(client, SourceRegistration("mine", gguf), artifacts=tmp_path / "one")
     fake.requests.clear()
-    again = register(client, Registration("mine", gguf), artifacts=tmp_path / "two")
+    again = register(client, SourceRegistration("mine", gguf), artifacts=tmp_path / "two")
     assert (again.digest, again.uploaded) == (first.digest, 0)
     assert not uploads(fake)
 
 
 def test_changed_input_under_our_own_name_needs_permission(client, gguf, tmp_path):
     """New weights do not silently replace the old model of that name."""
-    register(client, Registration("mine", gguf), artifacts=tmp_path)
+    register(client, SourceRegistration("mine", gguf), artifacts=tmp_path)
     gguf.write_bytes(b"GGUF" + b"\1" * 6000)
     with pytest.raises(PrerequisiteError, match="belongs to another model"):
-        register(client, Registration("mine", gguf), artifacts=tmp_path)
-    assert register(client, Registration("mine", gguf, overwrite=True), artifacts=tmp_path).created
+        register(client, SourceRegistration("mine", gguf), artifacts=tmp_path)
+    assert register(
+        client, SourceRegistration("mine", gguf, overwrite=True), artifacts=tmp_path
+    ).created
 
 
 def test_another_models_name_is_kept(client, fake, gguf, tmp_path):
     """A name that is taken stays as it is, and nothing of ours is left behind."""
     before = fake.store.find("cyc").digest
     with pytest.raises(PrerequisiteError, match="belongs to another model"):
-        register(client, Registration("cyc", gguf), artifacts=tmp_path)
+        register(client, SourceRegistration("cyc", gguf), artifacts=tmp_path)
     assert fake.store.find("cyc").digest == before
     assert set(fake.store.models) == {"cyc:latest", "rep:latest"}
 
@@ -112,7 +114,7 @@ def test_a_safetensors_directory_sends_what_belongs_to_the_model(
     client, fake, safetensors, tmp_path
 ):
     """Weights, config and tokenizer are sent; nothing else of the directory is."""
-    register(client, Registration("hf", safetensors), artifacts=tmp_path / "art")
+    register(client, SourceRegistration("hf", safetensors), artifacts=tmp_path / "art")
     (created,) = fake.asked("/api/create")
     assert set(created["files"]) == {
         "config.json",
@@ -128,7 +130,7 @@ def test_a_template_that_the_server_would_not_read_is_refused(client, fake, safe
     (safetensors / "tokenizer_config.json").write_text("{}")
     (safetensors / "chat_template.jinja").write_text("x")
     with pytest.raises(ModelError, match="Ollama ignores") as refused:
-        register(client, Registration("hf", safetensors), artifacts=tmp_path / "art")
+        register(client, SourceRegistration("hf", safetensors), artifacts=tmp_path / "art")
     # Both ways out that there are: the server reads the one file, or we convert.
     assert "tokenizer_config.json" in refused.value.hint
     assert "llama_cpp" in refused.value.hint
@@ -137,14 +139,14 @@ def test_a_template_that_the_server_would_not_read_is_refused(client, fake, safe
 
 def test_quantize_is_sent_and_checked(client, gguf, tmp_path):
     """The quantization asked for is the one that show tells afterwards."""
-    want = Registration("mine", gguf, quantize="Q4_K_M")
+    want = SourceRegistration("mine", gguf, quantize="Q4_K_M")
     assert register(client, want, artifacts=tmp_path).quantization == "Q4_K_M"
 
 
 def test_quantizing_what_is_quantized_is_told(client, fake, tmp_path):
     """The server's refusal reaches the person in its own words."""
     fake.store.change("cyc", quantization="Q8_0")
-    want = Registration("small", base="cyc", quantize="Q4_K_M")
+    want = SourceRegistration("small", base="cyc", quantize="Q4_K_M")
     with pytest.raises(OllamaError, match="only supported for F16"):
         register(client, want, artifacts=tmp_path)
 
@@ -152,14 +154,14 @@ def test_quantizing_what_is_quantized_is_told(client, fake, tmp_path):
 def test_a_base_is_never_fetched_from_afar(client, fake, tmp_path):
     """A base that is not there is an error before the server could look for it in a registry."""
     with pytest.raises(ModelError, match="not found"):
-        register(client, Registration("small", base="nope"), artifacts=tmp_path)
+        register(client, SourceRegistration("small", base="nope"), artifacts=tmp_path)
     assert not fake.asked("/api/create")
 
 
 def test_a_wrong_template_stops_before_the_name_is_given(client, fake, gguf, tmp_path):
     """A rendering that differs is a ModelError that shows where, and the name does not exist."""
     expected = Rendering(CHAT, RENDERED.replace("user", "USER"))
-    want = Registration("mine", gguf, expected=expected)
+    want = SourceRegistration("mine", gguf, expected=expected)
     with pytest.raises(ModelError, match=r"from character 43.*'user") as caught:
         register(client, want, artifacts=tmp_path)
     assert "template" in caught.value.hint
@@ -170,29 +172,29 @@ def test_a_wrong_template_stops_before_the_name_is_given(client, fake, gguf, tmp
 def test_a_begin_token_may_be_the_engines_affair(client, gguf, tmp_path):
     """A rendering that differs in the begin-of-text token alone is the same prompt."""
     expected = Rendering(CHAT, "<s>" + RENDERED, begin="<s>")
-    assert register(client, Registration("mine", gguf, expected=expected), artifacts=tmp_path)
+    assert register(client, SourceRegistration("mine", gguf, expected=expected), artifacts=tmp_path)
 
 
 def test_a_model_that_gives_no_token_is_refused(client, fake, gguf, tmp_path):
     """A create that says success is no proof: without an answer there is no registration."""
     fake.trouble.extend(["crash"] * 3)
     with pytest.raises(OllamaError, match="unexpected EOF"):
-        register(client, Registration("mine", gguf), artifacts=tmp_path)
+        register(client, SourceRegistration("mine", gguf), artifacts=tmp_path)
     assert fake.store.find("mine") is None
 
 
 def test_a_model_damaged_on_the_server_is_made_again(client, fake, gguf, tmp_path):
     """Damage found at the verification deletes the model and registers it again."""
-    register(client, Registration("mine", gguf), artifacts=tmp_path)
+    register(client, SourceRegistration("mine", gguf), artifacts=tmp_path)
     fake.store.change("mine", damage='tensor "x" offset+size (9) exceeds file size (5)')
-    again = register(client, Registration("mine", gguf), artifacts=tmp_path)
+    again = register(client, SourceRegistration("mine", gguf), artifacts=tmp_path)
     assert again.created
     assert fake.store.find("mine").damage is None
 
 
 def test_a_blob_that_vanishes_is_uploaded_again(client, fake, gguf, tmp_path):
     """A blob gone between the look and the create costs one more round."""
-    want = Registration("mine", gguf)
+    want = SourceRegistration("mine", gguf)
     register(client, want, artifacts=tmp_path / "one")
     digest = next(iter(fake.store.blobs))
     client.delete("mine")
@@ -219,16 +221,20 @@ def test_a_file_that_changes_meanwhile_is_told(fake, gguf, tmp_path):
             return super().has_blob(digest)
 
     with Late(fake.url, timing=FAST) as late, pytest.raises(ModelError, match="changed while"):
-        register(late, Registration("mine", gguf), artifacts=tmp_path)
+        register(late, SourceRegistration("mine", gguf), artifacts=tmp_path)
 
 
 def test_disk_for_three_times_the_model_is_checked_first(client, fake, gguf, tmp_path):
     """Too little disk is told with both figures, before a byte is uploaded; unknown passes."""
     with pytest.raises(PrerequisiteError, match="three times"):
-        register(client, Registration("mine", gguf), artifacts=tmp_path, free_bytes=lambda: 15_011)
+        register(
+            client, SourceRegistration("mine", gguf), artifacts=tmp_path, free_bytes=lambda: 15_011
+        )
     assert not uploads(fake)
-    register(client, Registration("mine", gguf), artifacts=tmp_path, free_bytes=lambda: 15_012)
-    small = Registration("small", base="cyc", quantize="Q8_0")
+    register(
+        client, SourceRegistration("mine", gguf), artifacts=tmp_path, free_bytes=lambda: 15_012
+    )
+    small = SourceRegistration("small", base="cyc", quantize="Q8_0")
     with pytest.raises(PrerequisiteError, match="three times"):
         register(client, small, artifacts=tmp_path, free_bytes=lambda: 1000)
     check_disk(GB, None)
@@ -238,7 +244,7 @@ def test_disk_for_three_times_the_model_is_checked_first(client, fake, gguf, tmp
 
 def test_the_modelfile_repeats_it_by_hand(client, gguf, tmp_path):
     """A Modelfile with everything that was asked for lies in the artifacts."""
-    want = Registration(
+    want = SourceRegistration(
         "mine",
         gguf,
         quantize="Q8_0",
@@ -264,10 +270,10 @@ def test_the_modelfile_repeats_it_by_hand(client, gguf, tmp_path):
 @pytest.mark.parametrize(
     "want",
     [
-        Registration("mine"),
-        Registration("", base="cyc"),
-        Registration("two words", base="cyc"),
-        Registration("mine", base="cyc", quantize="Q5_1"),
+        SourceRegistration("mine"),
+        SourceRegistration("", base="cyc"),
+        SourceRegistration("two words", base="cyc"),
+        SourceRegistration("mine", base="cyc", quantize="Q5_1"),
     ],
 )
 def test_a_wish_that_cannot_be_meant(client, fake, want, tmp_path):
@@ -282,7 +288,7 @@ def test_a_wrong_parameter_is_refused_here(client, fake, tmp_path):
     with pytest.raises(OllamaError, match="num_ctx"):
         register(
             client,
-            Registration("mine", base="cyc", parameters={"num_ctx": "1"}),
+            SourceRegistration("mine", base="cyc", parameters={"num_ctx": "1"}),
             artifacts=tmp_path,
         )
     assert not fake.requests
@@ -293,7 +299,7 @@ def test_an_incomplete_directory(client, safetensors, tmp_path, missing):
     """A directory without config or tokenizer is told before an upload."""
     (safetensors / missing).unlink()
     with pytest.raises(ModelError, match=missing):
-        register(client, Registration("hf", safetensors), artifacts=tmp_path / "art")
+        register(client, SourceRegistration("hf", safetensors), artifacts=tmp_path / "art")
 
 
 def test_no_gguf(client, tmp_path):
@@ -301,9 +307,9 @@ def test_no_gguf(client, tmp_path):
     other = tmp_path / "model.gguf"
     other.write_text("hello")
     with pytest.raises(ModelError, match="no GGUF"):
-        register(client, Registration("mine", other), artifacts=tmp_path)
+        register(client, SourceRegistration("mine", other), artifacts=tmp_path)
     with pytest.raises(ModelError, match="does not exist"):
-        register(client, Registration("mine", tmp_path / "nope"), artifacts=tmp_path)
+        register(client, SourceRegistration("mine", tmp_path / "nope"), artifacts=tmp_path)
 
 
 def test_a_late_error_of_create_is_an_error(client_of):

@@ -54,13 +54,13 @@ def test_answers_that_hang_beside_a_stuck_one_are_cut_at_once(engine_of, served,
     session = engine.open(served(), LoadProfile(slots=2))
     fake.store.stuck = fake.store.stubborn = True
     replies = session.serve([question(1), question(2)])
-    keeper = session._keeper
+    supervisor = session._supervisor
 
     def first_deadline():
         while len(fake.asked("/api/chat")) < 3:  # the rendering at the load, and both questions
             time.sleep(0.02)
         fake.store.stubborn = False
-        keeper.mend(OllamaError(Fault.DEADLINE, "no byte"), 0)
+        supervisor.mend(OllamaError(Fault.DEADLINE, "no byte"), 0)
 
     impatient = threading.Thread(target=first_deadline)
     began = time.monotonic()
@@ -74,7 +74,7 @@ def test_answers_that_hang_beside_a_stuck_one_are_cut_at_once(engine_of, served,
 def test_nothing_is_asked_while_the_server_is_repaired(engine_of, served, fake):
     """A request that comes during a repair waits: asked at once, it would revive the model."""
     session = engine_of().open(served(), PROFILE)
-    keeper = session._keeper
+    supervisor = session._supervisor
     repairing, go_on = threading.Event(), threading.Event()
 
     def repair():
@@ -82,7 +82,7 @@ def test_nothing_is_asked_while_the_server_is_repaired(engine_of, served, fake):
         assert go_on.wait(20)
         return True
 
-    mender = threading.Thread(target=keeper._guarded, args=(0, repair))
+    mender = threading.Thread(target=supervisor._guarded, args=(0, repair))
     mender.start()
     assert repairing.wait(20)
     before = len(fake.requests)

@@ -3,7 +3,7 @@
 Importing this loads neither the HTTP library nor stamina; the first request does.
 """
 
-from so8t.engines.ollama.answers import Answer
+from so8t.engines.ollama.answers import OllamaAnswer
 from so8t.engines.ollama.client import DEFAULT_URL, OllamaClient, is_loopback, server_url
 from so8t.engines.ollama.degradation import (
     Finding,
@@ -17,38 +17,38 @@ from so8t.engines.ollama.degradation import (
     check_truncation,
     compare_loads,
 )
-from so8t.engines.ollama.doctor import Check, Outcome, examine, measure_slots
+from so8t.engines.ollama.doctor import CheckOutcome, ServerCheck, examine, measure_slots
 from so8t.engines.ollama.engine import OllamaEngine
 from so8t.engines.ollama.faults import Fault, OllamaError, ServerGone
 from so8t.engines.ollama.managed import ManagedServer, find_ollama, server_environment
-from so8t.engines.ollama.registration import Registered, check_disk, register
+from so8t.engines.ollama.registration import RegisteredModel, check_disk, register
 from so8t.engines.ollama.rendering import ChatTemplate, PromptCounter
 from so8t.engines.ollama.session import OllamaSession
-from so8t.engines.ollama.sources import QUANTIZATIONS, Registration, Rendering
+from so8t.engines.ollama.sources import QUANTIZATIONS, Rendering, SourceRegistration
 from so8t.engines.ollama.timing import Deadlines, Retries, Timing
 
 __all__ = [
     "DEFAULT_URL",
     "QUANTIZATIONS",
-    "Answer",
     "ChatTemplate",
-    "Check",
+    "CheckOutcome",
     "Deadlines",
     "Fault",
     "Finding",
     "ManagedServer",
     "Notice",
+    "OllamaAnswer",
     "OllamaClient",
     "OllamaEngine",
     "OllamaError",
     "OllamaSession",
-    "Outcome",
     "PromptCounter",
-    "Registered",
-    "Registration",
+    "RegisteredModel",
     "Rendering",
     "Retries",
+    "ServerCheck",
     "ServerGone",
+    "SourceRegistration",
     "SpeedCanary",
     "Timing",
     "check_context",

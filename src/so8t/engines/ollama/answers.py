@@ -26,7 +26,7 @@ _REPEATS = 30  # the server gives up an answer after more equal pieces than this
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class OllamaAnswer:
     """A complete answer. Times in seconds; None is what the server did not tell.
 
     `prompt_tokens` counts cached tokens, `prompt_seconds` does not: no prompt speed follows from
@@ -54,7 +54,9 @@ class Answer:
         return tokens / seconds
 
 
-def read_answer(status: int, chunks: Iterable[bytes], ends: frozenset[str] = FINISHED) -> Answer:
+def read_answer(
+    status: int, chunks: Iterable[bytes], ends: frozenset[str] = FINISHED
+) -> OllamaAnswer:
     """Read the answer of generate or chat, streamed or not.
 
     Raises OllamaError for whatever is not a success in the strict sense.
@@ -84,7 +86,7 @@ def read_answer(status: int, chunks: Iterable[bytes], ends: frozenset[str] = FIN
     reason = last.get("done_reason")
     if reason not in ends:
         raise OllamaError(Fault.UNFINISHED, f"it ended with done_reason {reason!r}", status=status)
-    return Answer(
+    return OllamaAnswer(
         text=_whole_text(texts),
         done_reason=str(reason),
         thinking=_whole_text(thoughts),

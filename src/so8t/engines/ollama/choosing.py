@@ -16,13 +16,15 @@ from so8t.engines.ollama.faults import Fault, OllamaError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from so8t.engines.ollama.answers import Answer
+    from so8t.engines.ollama.answers import OllamaAnswer
 
 _TOLD = 20
 _LABEL_TOKENS = 16
 
 
-def choose(ask: Callable[..., Answer], options: Mapping[str, Any], labels: Sequence[str]) -> Answer:
+def choose(
+    ask: Callable[..., OllamaAnswer], options: Mapping[str, Any], labels: Sequence[str]
+) -> OllamaAnswer:
     """Choose a label; `ask` puts the conversation with given options, logprobs and format.
 
     Returns the answer with the choice as its text. Raises OllamaError.
@@ -45,7 +47,7 @@ def choose(ask: Callable[..., Answer], options: Mapping[str, Any], labels: Seque
     return replace(forced, text=write_choice(ChoiceMethod.CONSTRAINED, place), done_reason="stop")
 
 
-def _seen(answer: Answer) -> dict[str, float]:
+def _seen(answer: OllamaAnswer) -> dict[str, float]:
     """Return the first token and its alternatives with their log probabilities."""
     if not answer.logprobs:
         return {}

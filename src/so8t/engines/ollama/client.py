@@ -14,7 +14,7 @@ from so8t.engines.ollama.answers import (
     FINISHED,
     LOADED,
     UNLOADED,
-    Answer,
+    OllamaAnswer,
     read_answer,
     read_object,
     read_statuses,
@@ -22,8 +22,8 @@ from so8t.engines.ollama.answers import (
 from so8t.engines.ollama.faults import Fault, OllamaError, error_of
 from so8t.engines.ollama.options import check_options
 from so8t.engines.ollama.records import (
-    LoadedModel,
     LocalModel,
+    ServerModel,
     Shown,
     entries,
     full_name,
@@ -114,7 +114,7 @@ class OllamaClient:
         wanted = full_name(name)
         return next((model for model in self.models() if model.name == wanted), None)
 
-    def loaded(self) -> list[LoadedModel]:
+    def loaded(self) -> list[ServerModel]:
         """Return what is loaded. Not listed while loading, and stale after a crash."""
         return [loaded_model(entry) for entry in entries(self._look("GET", "/api/ps"))]
 
@@ -168,7 +168,7 @@ class OllamaClient:
         schema: Mapping[str, Any] | None = None,
         call: Call | None = None,
         deadlines: Deadlines | None = None,
-    ) -> Answer:
+    ) -> OllamaAnswer:
         """Ask for one answer, streamed, never truncated, never shifted. One try.
 
         Args:
@@ -208,7 +208,7 @@ class OllamaClient:
         keep_alive: str | int = "30m",
         call: Call | None = None,
         deadlines: Deadlines | None = None,
-    ) -> Answer:
+    ) -> OllamaAnswer:
         """Ask for the continuation of a raw prompt: no template is added. Else as `chat`."""
         if not prompt:
             # Without a prompt the server loads the model and says `done`.
@@ -335,7 +335,7 @@ class OllamaClient:
         keep_alive: str | int,
         call: Call | None,
         deadlines: Deadlines | None,
-    ) -> Answer:
+    ) -> OllamaAnswer:
         if "num_predict" not in options:
             raise OllamaError(Fault.REFUSED, "num_predict is missing: the answer had no limit")
         body = {**body, "keep_alive": keep_alive, **self._bounds(options)}
@@ -348,7 +348,7 @@ class OllamaClient:
         deadlines: Deadlines,
         ends: frozenset[str],
         call: Call | None = None,
-    ) -> Answer:
+    ) -> OllamaAnswer:
         with self._transport.exchange(
             "POST", path, deadlines=deadlines, body=body, call=call
         ) as reply:

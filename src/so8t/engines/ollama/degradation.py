@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from so8t.domain.exchange import LoadReport
-    from so8t.engines.ollama.answers import Answer
-    from so8t.engines.ollama.records import LoadedModel
+    from so8t.engines.ollama.answers import OllamaAnswer
+    from so8t.engines.ollama.records import ServerModel
 
 SHARE_TOLERANCE = 0.05
 RELOAD_SECONDS = 0.1
@@ -65,7 +65,7 @@ class Finding:
 
 
 def check_truncation(
-    expected: int, answer: Answer, *, tolerance: int = 2, key: str = ""
+    expected: int, answer: OllamaAnswer, *, tolerance: int = 2, key: str = ""
 ) -> Finding | None:
     """Compare our own count of the rendered prompt's tokens with the server's.
 
@@ -101,7 +101,7 @@ def check_template(expected: str, rendered: str) -> Finding | None:
     )
 
 
-def check_context(asked: int, loaded: LoadedModel) -> Finding | None:
+def check_context(asked: int, loaded: ServerModel) -> Finding | None:
     """Compare the context that was asked for with the one that the server allocated."""
     if loaded.context is None or loaded.context >= asked:
         return None
@@ -114,7 +114,7 @@ def check_context(asked: int, loaded: LoadedModel) -> Finding | None:
 
 
 def check_gpu(
-    loaded: LoadedModel, *, before: float | None = None, gpu_expected: bool = False
+    loaded: ServerModel, *, before: float | None = None, gpu_expected: bool = False
 ) -> Finding | None:
     """Notice a model that is not where it was, or not where it should be.
 
@@ -147,7 +147,7 @@ def check_gpu(
     return None
 
 
-def check_reload(answer: Answer, *, key: str = "") -> Finding | None:
+def check_reload(answer: OllamaAnswer, *, key: str = "") -> Finding | None:
     """Notice an answer that first had to load the model: someone else evicted it."""
     if answer.load_seconds is None or answer.load_seconds <= RELOAD_SECONDS:
         return None
@@ -158,7 +158,7 @@ def check_reload(answer: Answer, *, key: str = "") -> Finding | None:
     )
 
 
-def check_length(answer: Answer, asked: int, *, key: str = "") -> Finding | None:
+def check_length(answer: OllamaAnswer, asked: int, *, key: str = "") -> Finding | None:
     """Notice an answer that ended at the context's end instead of its token budget."""
     made = answer.completion_tokens
     if answer.done_reason != "length" or made is None or made >= asked:
@@ -221,7 +221,7 @@ class SpeedCanary:
         self._recent: deque[float] = deque(maxlen=window)
         self._told = False
 
-    def add(self, answer: Answer) -> Finding | None:
+    def add(self, answer: OllamaAnswer) -> Finding | None:
         """Count one answer; too short ones carry no speed and are left out."""
         speed = answer.tokens_per_second
         long_enough = (answer.eval_seconds or 0.0) >= _CANARY_SECONDS

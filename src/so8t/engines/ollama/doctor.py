@@ -25,7 +25,7 @@ _PROBE_TOKENS = 64
 _NONE_LOADED = "no model is loaded"
 
 
-class Outcome(StrEnum):
+class CheckOutcome(StrEnum):
     """How a check ended."""
 
     PASS = "pass"  # noqa: S105 - a word, no password
@@ -34,11 +34,11 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class ServerCheck:
     """One line of the doctor. `fix` is None for what passed."""
 
     name: str
-    outcome: Outcome
+    outcome: CheckOutcome
     detail: str
     fix: str | None = None
 
@@ -50,7 +50,7 @@ def examine(
     parallel: int = 1,
     probe: str | None = None,
     gpu_expected: bool = False,
-) -> list[Check]:
+) -> list[ServerCheck]:
     """Examine a server.
 
     Args:
@@ -73,41 +73,41 @@ def _examine(
     parallel: int,
     probe: str | None,
     gpu_expected: bool,
-) -> Iterator[Check]:
+) -> Iterator[ServerCheck]:
     try:
         version = client.version()
         present = client.models()
     except OllamaError as error:
         fix = "ollama serve" if is_loopback(client.url) else f"start Ollama behind {client.url}"
-        yield Check("ollama server", Outcome.FAIL, error.message, error.hint or fix)
+        yield ServerCheck("ollama server", CheckOutcome.FAIL, error.message, error.hint or fix)
         return
-    yield Check("ollama server", Outcome.PASS, f"answers at {client.url}")
+    yield ServerCheck("ollama server", CheckOutcome.PASS, f"answers at {client.url}")
     yield _version_check(version)
     missing = [name for name in models if full_name(name) not in {m.name for m in present}]
     if missing:
-        yield Check(
+        yield ServerCheck(
             "ollama models",
-            Outcome.FAIL,
+            CheckOutcome.FAIL,
             f"not there: {', '.join(missing)}",
             "so8t run registers them; or ollama pull / ollama create",
         )
     else:
-        yield Check("ollama models", Outcome.PASS, f"{len(present)} models")
+        yield ServerCheck("ollama models", CheckOutcome.PASS, f"{len(present)} models")
     if probe is not None and full_name(probe) in {model.name for model in present}:
         try:
             yield from _probed(client, probe, parallel)
         except OllamaError as error:
-            yield Check(
+            yield ServerCheck(
                 "ollama answers",
-                Outcome.FAIL,
+                CheckOutcome.FAIL,
                 error.message,
                 error.hint or "unload everything (ollama stop MODEL) or restart the server",
             )
             return
     else:
-        yield Check(
+        yield ServerCheck(
             "ollama parallelism",
-            Outcome.WARN,
+            CheckOutcome.WARN,
             f"not measured; the config assumes {parallel}",
             f"start the server with OLLAMA_NUM_PARALLEL={parallel}, then check with a model",
         )
@@ -117,20 +117,20 @@ def _examine(
             client.unload(probe)
 
 
-def _version_check(version: str) -> Check:
+def _version_check(version: str) -> ServerCheck:
     numbers = tuple(int(part) for part in version.partition("-")[0].split(".") if part.isdigit())
     if numbers and numbers < OLDEST:
         wanted = ".".join(map(str, OLDEST))
-        return Check(
+        return ServerCheck(
             "ollama version",
-            Outcome.FAIL,
+            CheckOutcome.FAIL,
             f"{version} is older than {wanted}: it would truncate prompts in silence",
             "update Ollama",
         )
-    return Check("ollama version", Outcome.PASS, version)
+    return ServerCheck("ollama version", CheckOutcome.PASS, version)
 
 
-def _probed(client: OllamaClient, probe: str, parallel: int) -> Iterator[Check]:
+def _probed(client: OllamaClient, probe: str, parallel: int) -> Iterator[ServerCheck]:
     began = time.monotonic()
     client.chat(
         probe,
@@ -138,16 +138,18 @@ def _probed(client: OllamaClient, probe: str, parallel: int) -> Iterator[Check]:
         {"num_predict": 1, "seed": 1, "temperature": 0.0},
         deadlines=client.timing.load,
     )
-    yield Check(
-        "ollama answers", Outcome.PASS, f"{probe} gave a token in {time.monotonic() - began:.1f} s"
+    yield ServerCheck(
+        "ollama answers",
+        CheckOutcome.PASS,
+        f"{probe} gave a token in {time.monotonic() - began:.1f} s",
     )
     slots = measure_slots(client, probe, up_to=parallel)
     if slots >= parallel:
-        yield Check("ollama parallelism", Outcome.PASS, f"{parallel} answers at a time")
+        yield ServerCheck("ollama parallelism", CheckOutcome.PASS, f"{parallel} answers at a time")
     else:
-        yield Check(
+        yield ServerCheck(
             "ollama parallelism",
-            Outcome.WARN,
+            CheckOutcome.WARN,
             f"{slots} at a time, the config assumes {parallel}; the rest would wait in the server",
             f"start the server with OLLAMA_NUM_PARALLEL={parallel}, or set parallel: {slots}",
         )
@@ -193,23 +195,23 @@ def measure_slots(client: OllamaClient, model: str, *, up_to: int) -> int:
     return max(1, sum(wait < work / 2 for wait, work in waits))
 
 
-def _gpu_check(client: OllamaClient, gpu_expected: bool) -> Check:
+def _gpu_check(client: OllamaClient, gpu_expected: bool) -> ServerCheck:
     try:
         loaded = client.loaded()
     except OllamaError as error:
-        return Check("ollama gpu", Outcome.FAIL, error.message, error.hint)
+        return ServerCheck("ollama gpu", CheckOutcome.FAIL, error.message, error.hint)
     shares = [(model.name, model.gpu_share) for model in loaded if model.gpu_share is not None]
     if not shares:
-        outcome = Outcome.WARN if gpu_expected else Outcome.PASS
-        return Check(
+        outcome = CheckOutcome.WARN if gpu_expected else CheckOutcome.PASS
+        return ServerCheck(
             "ollama gpu", outcome, _NONE_LOADED, "load one to see" if gpu_expected else None
         )
     detail = ", ".join(f"{name} {share:.0%} on the GPU" for name, share in shares)
     if gpu_expected and any(share < 1 for _name, share in shares):
-        return Check(
+        return ServerCheck(
             "ollama gpu",
-            Outcome.WARN,
+            CheckOutcome.WARN,
             detail,
             "free GPU memory, choose a smaller context or quantization, or see the server's log",
         )
-    return Check("ollama gpu", Outcome.PASS, detail)
+    return ServerCheck("ollama gpu", CheckOutcome.PASS, detail)

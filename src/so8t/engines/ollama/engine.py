@@ -12,12 +12,12 @@ from so8t.engines.ollama.client import DEFAULT_URL, OllamaClient, is_loopback
 from so8t.engines.ollama.degradation import SHARE_TOLERANCE, Finding, Notice
 from so8t.engines.ollama.faults import MODEL_FAULTS, Fault, OllamaError
 from so8t.engines.ollama.options import load_options, stops_of
-from so8t.engines.ollama.records import LoadedModel, bare_digest, full_name
+from so8t.engines.ollama.records import ServerModel, bare_digest, full_name
 from so8t.engines.ollama.registration import register
 from so8t.engines.ollama.rendering import ChatTemplate
 from so8t.engines.ollama.session import Findings, OllamaSession
-from so8t.engines.ollama.sources import Registration
-from so8t.engines.ollama.supervisor import Keeper, unload_and_wait
+from so8t.engines.ollama.sources import SourceRegistration
+from so8t.engines.ollama.supervisor import Supervisor, unload_and_wait
 from so8t.errors import EngineError, EngineOutOfMemory, ModelError, UsageError
 from so8t.system.files import free_bytes
 
@@ -38,7 +38,7 @@ _MARGIN = 1.3  # loaded size over file size, where the loaded size was not yet m
 class _Known:
     """What a model that this engine loaded was measured to need."""
 
-    loaded: LoadedModel
+    loaded: ServerModel
     weights: str | None
 
 
@@ -118,7 +118,7 @@ class OllamaEngine:
         if path.exists():
             made = register(
                 self.client,
-                Registration(
+                SourceRegistration(
                     name,
                     source=path,
                     quantize=model.quantize and model.quantize.upper(),
@@ -195,7 +195,7 @@ class OllamaEngine:
         name = full_name(model.location)
         local = self._registered(model)
         described = self.client.show(name)
-        keeper = Keeper(
+        supervisor = Supervisor(
             self.client,
             model,
             profile,
@@ -208,21 +208,21 @@ class OllamaEngine:
         )
         known = self._known.get(name)
         if known is not None:
-            keeper.share = known.loaded.gpu_share
+            supervisor.share = known.loaded.gpu_share
         beside = self._make_room(name, local, described, findings)
         # What a trial that fails would tell (a share that fell) is not how the model will stay.
         trial: list[Finding] = []
         if beside:
-            keeper.note = trial.append
-        report = self._load(keeper, slots, beside)
+            supervisor.note = trial.append
+        report = self._load(supervisor, slots, beside)
         if report is None or (beside and not self._fits(name, beside)):
             # Measured: they do not fit together. This one again, alone.
             trial.clear()
-            keeper.note = findings.note
+            supervisor.note = findings.note
             self._fit |= {frozenset({name, other}): False for other in beside}
             unload_and_wait(self.client, [*beside, name])
-            keeper.share = None if known is None else known.loaded.gpu_share
-            report = keeper.load(slots)
+            supervisor.share = None if known is None else known.loaded.gpu_share
+            report = supervisor.load(slots)
         elif beside:
             self._fit |= {frozenset({name, other}): True for other in beside}
             findings.note(
@@ -232,13 +232,13 @@ class OllamaEngine:
                     data={"models": [name, *beside]},
                 )
             )
-        keeper.note = findings.note
+        supervisor.note = findings.note
         for finding in trial:
             findings.note(finding)
-        if keeper.loaded is not None:
-            self._known[name] = _Known(keeper.loaded, described.weights)
+        if supervisor.loaded is not None:
+            self._known[name] = _Known(supervisor.loaded, described.weights)
         return OllamaSession(
-            keeper,
+            supervisor,
             report,
             slots=slots,
             model_stops=stops_of(described.parameters),
@@ -263,10 +263,10 @@ class OllamaEngine:
             )
         return counter
 
-    def _load(self, keeper: Keeper, slots: int, beside: list[str]) -> LoadReport | None:
+    def _load(self, supervisor: Supervisor, slots: int, beside: list[str]) -> LoadReport | None:
         """Load; None where it failed with other models beside it, which may be the reason."""
         try:
-            return keeper.load(slots)
+            return supervisor.load(slots)
         except OllamaError as error:
             if beside and error.fault in {Fault.MEMORY, Fault.CRASHED, Fault.SERVER}:
                 return None
@@ -315,7 +315,7 @@ class OllamaEngine:
             )
         return stay
 
-    def _may_stay(self, other: LoadedModel, name: str, local: LocalModel, described: Shown) -> bool:
+    def _may_stay(self, other: ServerModel, name: str, local: LocalModel, described: Shown) -> bool:
         known = self._known.get(other.name)
         if not self._stay_loaded or known is None:
             return False

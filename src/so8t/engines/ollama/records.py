@@ -30,7 +30,7 @@ class LocalModel:
 
 
 @dataclass(frozen=True, slots=True)
-class LoadedModel:
+class ServerModel:
     """A model that is loaded. Sizes in bytes; None where the server does not tell."""
 
     name: str
@@ -82,9 +82,9 @@ def local_model(item: dict[str, Any]) -> LocalModel:
     )
 
 
-def loaded_model(item: dict[str, Any]) -> LoadedModel:
+def loaded_model(item: dict[str, Any]) -> ServerModel:
     """Read one entry of `/api/ps`."""
-    return LoadedModel(
+    return ServerModel(
         name=full_name(_text(item, "model") or _text(item, "name")),
         digest=bare_digest(_text(item, "digest")),
         size=_number(item, "size"),

@@ -21,8 +21,8 @@ from so8t.engines.ollama.degradation import check_template
 from so8t.engines.ollama.faults import MODEL_FAULTS, Fault, OllamaError
 from so8t.engines.ollama.records import bare_digest, full_name
 from so8t.engines.ollama.sources import (
-    Registration,
     SourceFile,
+    SourceRegistration,
     check_registration,
     check_template_source,
     create_request,
@@ -46,7 +46,7 @@ _VERIFY_CONTEXT = 2048
 
 
 @dataclass(frozen=True, slots=True)
-class Registered:
+class RegisteredModel:
     """A verified model on the server.
 
     Attributes:
@@ -86,12 +86,12 @@ def check_disk(model_bytes: int, free_bytes: int | None) -> None:
 
 def register(
     client: OllamaClient,
-    want: Registration,
+    want: SourceRegistration,
     *,
     artifacts: Path,
     free_bytes: Callable[[], int | None] = lambda: None,
     on_status: Callable[[str], None] = lambda _status: None,
-) -> Registered:
+) -> RegisteredModel:
     """Register one model and verify it. Doing it again with the same input uploads nothing.
 
     Args:
@@ -119,11 +119,11 @@ def register(
 
 def _register(
     client: OllamaClient,
-    want: Registration,
+    want: SourceRegistration,
     artifacts: Path,
     free_bytes: Callable[[], int | None],
     on_status: Callable[[str], None],
-) -> Registered:
+) -> RegisteredModel:
     name = full_name(want.name)
     written = artifacts / f"Modelfile.{_file_name(want.name)}"
     write_atomic(written, modelfile(want))
@@ -175,7 +175,7 @@ def _register(
 
 def _upload_and_create(
     client: OllamaClient,
-    want: Registration,
+    want: SourceRegistration,
     staging: str,
     files: list[SourceFile],
     on_status: Callable[[str], None],
@@ -217,7 +217,7 @@ def _upload(client: OllamaClient, file: SourceFile, on_status: Callable[[str], N
     return file.size
 
 
-def _verify(client: OllamaClient, want: Registration, name: str) -> str | None:
+def _verify(client: OllamaClient, want: SourceRegistration, name: str) -> str | None:
     """Show, render, and one token; `success` of a create proves none of them."""
     shown = client.show(name)
     if want.quantize is not None and (shown.quantization or "").upper() != want.quantize.upper():
@@ -238,7 +238,7 @@ def _verify(client: OllamaClient, want: Registration, name: str) -> str | None:
 
 
 def _check_rendering(
-    client: OllamaClient, want: Registration, name: str, options: dict[str, Any]
+    client: OllamaClient, want: SourceRegistration, name: str, options: dict[str, Any]
 ) -> str | None:
     if want.expected is None:
         return None
@@ -266,13 +266,13 @@ def _one_token(client: OllamaClient, name: str, options: dict[str, Any]) -> None
             )
 
 
-def _input_key(client: OllamaClient, want: Registration, files: list[SourceFile]) -> str:
+def _input_key(client: OllamaClient, want: SourceRegistration, files: list[SourceFile]) -> str:
     base = None if want.base is None else _found(client, want.base).digest
     wish = asdict(want) | {"source": None, "expected": None, "overwrite": None, "base": base}
     return digest_of({**wish, "files": [[file.name, file.digest] for file in files]})
 
 
-def _source_bytes(client: OllamaClient, want: Registration, files: list[SourceFile]) -> int:
+def _source_bytes(client: OllamaClient, want: SourceRegistration, files: list[SourceFile]) -> int:
     if want.base is not None:
         return _found(client, want.base).size or 0
     return sum(file.size for file in files)
@@ -294,16 +294,16 @@ def _found(client: OllamaClient, name: str) -> LocalModel:
 
 def _result(
     client: OllamaClient,
-    want: Registration,
+    want: SourceRegistration,
     model: LocalModel,
     rendered: str | None,
     *,
     uploaded: int,
     created: bool,
     written: Path,
-) -> Registered:
+) -> RegisteredModel:
     shown = client.show(want.name)
-    return Registered(
+    return RegisteredModel(
         name=model.name,
         digest=bare_digest(model.digest),
         weights=shown.weights,

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from so8t.domain.exchange import EngineRequest, LoadReport, Message
-    from so8t.engines.ollama.answers import Answer
-    from so8t.engines.ollama.supervisor import Keeper
+    from so8t.engines.ollama.answers import OllamaAnswer
+    from so8t.engines.ollama.supervisor import Supervisor
     from so8t.engines.ollama.transport import Call
 
     CountTokens = Callable[[tuple[Message, ...]], int | None]
@@ -63,7 +63,7 @@ class OllamaSession:
 
     def __init__(
         self,
-        keeper: Keeper,
+        supervisor: Supervisor,
         report: LoadReport,
         *,
         slots: int,
@@ -73,7 +73,7 @@ class OllamaSession:
         count_tokens: CountTokens | None,
         on_close: Callable[[], None],
     ) -> None:
-        self._keeper = keeper
+        self._supervisor = supervisor
         self._report = report
         self._slots = slots
         self._model_stops = model_stops
@@ -114,7 +114,7 @@ class OllamaSession:
 
         def stop() -> None:
             stopped.set()
-            self._keeper.withdraw("nobody waits for the answer any more", again=False)
+            self._supervisor.withdraw("nobody waits for the answer any more", again=False)
 
         replies = in_completion_order(
             lambda request: self._answer(request, stopped),
@@ -140,7 +140,7 @@ class OllamaSession:
         if self._closed:
             return
         self._closed = True
-        self._keeper.close()
+        self._supervisor.close()
         self._on_close()
         self._findings.tell()
 
@@ -163,7 +163,7 @@ class OllamaSession:
             )
 
         try:
-            for attempt in attempts(self._keeper.client.timing.retries, retried):
+            for attempt in attempts(self._supervisor.client.timing.retries, retried):
                 with attempt:
                     return self._ask(request, stopped)
         except OllamaError as error:
@@ -171,13 +171,13 @@ class OllamaSession:
         raise AssertionError("attempts() ends with an answer or an error")
 
     def _ask(self, request: EngineRequest, stopped: threading.Event) -> EngineReply:
-        keeper = self._keeper
+        supervisor = self._supervisor
         decoding = request.decoding
         if request.form is not None:
             decoding = replace(decoding, stop=(*decoding.stop, *request.form.stop))
-        options = {**keeper.options, **run_options(decoding, self._model_stops)}
+        options = {**supervisor.options, **run_options(decoding, self._model_stops)}
         began = time.monotonic()
-        with keeper.call() as (call, epoch):
+        with supervisor.call() as (call, epoch):
             # Looked at after the call is known to `withdraw`, so that none slips through.
             if stopped.is_set():
                 raise OllamaError(Fault.WITHDRAWN, "nobody waits for it", retryable=False)
@@ -189,27 +189,27 @@ class OllamaSession:
                 failure = None
         if failure is not None:
             if not stopped.is_set():
-                keeper.mend(failure, epoch)
+                supervisor.mend(failure, epoch)
             raise failure
         seconds = time.monotonic() - began
-        keeper.succeeded()
+        supervisor.succeeded()
         self._examine(request, answer)
         return _reply(request, answer, seconds)
 
-    def _put(self, request: EngineRequest, options: dict[str, Any], call: Call) -> Answer:
+    def _put(self, request: EngineRequest, options: dict[str, Any], call: Call) -> OllamaAnswer:
         """Put a request to the server in the way that its form asks for."""
-        keeper, form = self._keeper, request.form
+        supervisor, form = self._supervisor, request.form
         if form is not None and form.continuations and not form.choices:
             raise OllamaError(
                 Fault.REFUSED, "log likelihoods of given texts are not to be had from Ollama"
             )
 
-        def chat(options: Mapping[str, Any], **more: Any) -> Answer:
-            return keeper.client.chat(
-                keeper.name,
+        def chat(options: Mapping[str, Any], **more: Any) -> OllamaAnswer:
+            return supervisor.client.chat(
+                supervisor.name,
                 request.messages,
                 options,
-                keep_alive=keeper.keep_alive,
+                keep_alive=supervisor.keep_alive,
                 think=self._think,
                 call=call,
                 **more,
@@ -221,11 +221,11 @@ class OllamaSession:
             return choose(chat, options, form.choices)
         if form.prompt is None:
             return chat(options)
-        return keeper.client.generate(
-            keeper.name, form.prompt, options, keep_alive=keeper.keep_alive, call=call
+        return supervisor.client.generate(
+            supervisor.name, form.prompt, options, keep_alive=supervisor.keep_alive, call=call
         )
 
-    def _examine(self, request: EngineRequest, answer: Answer) -> None:
+    def _examine(self, request: EngineRequest, answer: OllamaAnswer) -> None:
         found = [
             check_reload(answer, key=request.key),
             check_length(answer, request.decoding.max_tokens, key=request.key),
@@ -237,14 +237,14 @@ class OllamaSession:
             if finding is not None:
                 self._findings.note(finding)
 
-    def _check_count(self, request: EngineRequest, answer: Answer) -> Finding | None:
+    def _check_count(self, request: EngineRequest, answer: OllamaAnswer) -> Finding | None:
         if self._count_tokens is None:
             return None
         expected = self._count_tokens(request.messages)
         return None if expected is None else check_truncation(expected, answer, key=request.key)
 
 
-def _reply(request: EngineRequest, answer: Answer, seconds: float) -> EngineReply:
+def _reply(request: EngineRequest, answer: OllamaAnswer, seconds: float) -> EngineReply:
     cut = answer.done_reason == "length"
     made, asked = answer.completion_tokens, request.decoding.max_tokens
     at_context = cut and made is not None and made < asked

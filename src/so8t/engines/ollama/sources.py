@@ -41,7 +41,7 @@ class Rendering:
 
 
 @dataclass(frozen=True, slots=True)
-class Registration:
+class SourceRegistration:
     """What is to be registered, and under which name.
 
     Attributes:
@@ -78,7 +78,7 @@ class SourceFile:
     size: int
 
 
-def check_registration(want: Registration) -> None:
+def check_registration(want: SourceRegistration) -> None:
     """Raise UsageError for a wish that cannot be meant, before anything is read or sent."""
     if (want.source is None) == (want.base is None):
         raise UsageError(f"{want.name}: a model is made from a source or from a base, one of them.")
@@ -113,7 +113,7 @@ def source_files(source: Path) -> list[SourceFile]:
     return [_source_file(path) for path in [*beside, *weights]]
 
 
-def check_template_source(want: Registration) -> None:
+def check_template_source(want: SourceRegistration) -> None:
     """Raise ModelError for a directory whose chat template the server would not read.
 
     It looks at `tokenizer_config.json` only and otherwise guesses by likeness, silently.
@@ -136,7 +136,7 @@ def check_template_source(want: Registration) -> None:
         )
 
 
-def create_request(want: Registration, name: str, files: list[SourceFile]) -> dict[str, Any]:
+def create_request(want: SourceRegistration, name: str, files: list[SourceFile]) -> dict[str, Any]:
     """Return the body of `/api/create`."""
     body: dict[str, Any] = {"model": name}
     if want.base is not None:
@@ -154,7 +154,7 @@ def create_request(want: Registration, name: str, files: list[SourceFile]) -> di
     return body
 
 
-def modelfile(want: Registration) -> str:
+def modelfile(want: SourceRegistration) -> str:
     """Return the Modelfile with which a person repeats the registration by hand."""
     quantize = "" if want.quantize is None else f" --quantize {want.quantize}"
     lines = [

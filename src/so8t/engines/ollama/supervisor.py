@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
     from so8t.domain.exchange import LoadProfile, ServedModel
-    from so8t.engines.ollama.answers import Answer
+    from so8t.engines.ollama.answers import OllamaAnswer
     from so8t.engines.ollama.client import OllamaClient
-    from so8t.engines.ollama.records import LoadedModel
+    from so8t.engines.ollama.records import ServerModel
     from so8t.engines.ollama.transport import Call
 
 CONVERSATION = (
@@ -75,7 +75,7 @@ def _unload(client: OllamaClient, name: str) -> bool:
     return True
 
 
-class Keeper:
+class Supervisor:
     """One model under one frozen load profile, on one server. Safe for many threads."""
 
     def __init__(
@@ -96,7 +96,7 @@ class Keeper:
         self.options = options
         self.keep_alive = keep_alive
         self.share: float | None = None
-        self.loaded: LoadedModel | None = None
+        self.loaded: ServerModel | None = None
         self._digest = bare_digest(model.digest)
         self._profile = profile
         self._version = version
@@ -133,7 +133,7 @@ class Keeper:
             template_digest=self._template_digest(),
         )
 
-    def check_loaded(self) -> LoadedModel:
+    def check_loaded(self) -> ServerModel:
         """Compare what `/api/ps` says with what was asked for; note what differs."""
         loaded = next((model for model in self.client.loaded() if model.name == self.name), None)
         if loaded is None:
@@ -158,7 +158,7 @@ class Keeper:
         self.loaded = loaded
         return loaded
 
-    def probe(self) -> Answer:
+    def probe(self) -> OllamaAnswer:
         """Ask for one token with a deadline: the only health check that a stuck server fails."""
         return self.client.generate(
             self.name,

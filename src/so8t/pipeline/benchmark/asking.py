@@ -184,7 +184,9 @@ class Asker:
 
     def _load_smaller(self, work: Work, error: EngineOutOfMemory) -> bool:
         """Go on with the next smaller way to load, for both arms; False when there is none."""
-        if not self._balancing.squeeze("out_of_memory", arm=work.arm.value, message=error.message):
+        if not self._balancing.reduce_profiles(
+            "out_of_memory", arm=work.arm.value, message=error.message
+        ):
             return False
         self._loaded.drop_all()
         self._settings.settle()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter
 
 from so8t.domain.exchange import LoadProfile
-from so8t.pipeline.register.reduced_profiles import ladder, longest_question
+from so8t.pipeline.register.reduced_profiles import longest_question, reduced_profiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from so8t.journal.store import Journal
     from so8t.pipeline.run.progress import Note, StopRequest
     from so8t.resources.balancer import Adjustment, ResourceBalancer
-    from so8t.resources.readings import Sample
+    from so8t.resources.readings import ResourceSample
 
 ADJUSTED = "resources_adjusted"
 OBSERVED = "resources_observed"
 #: The event that remembers how long the longest question is.
 LONGEST = "longest_question"
-SQUEEZED = "resources_squeezed"
+REDUCED = "resources_reduced"
 #: The watch as a whole failed; one reading failed. Each is told once.
 FAILED = "resources_unwatched"
 UNREADABLE = "resources_unreadable"
@@ -82,43 +82,43 @@ class Balancing:
         note: Note,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`profile` is the registered one; what an earlier start had to squeeze stays squeezed."""
+        """`profile` is the registered one; what an earlier start had to reduce stays reduced."""
         self._balancer = balancer
         self._journal = journal
         self._note = note
         self._clock = clock
         self._registered = asdict(profile)
-        last = journal.events(SQUEEZED)
+        last = journal.events(REDUCED)
         # A person who changes the engine's section begins anew.
         if last and last[-1].data["registered"] == self._registered:
             profile = TypeAdapter(LoadProfile).validate_python(last[-1].data["after"])
-        self._profiles = ladder(
+        self._profiles = reduced_profiles(
             profile,
             engine=engine,
             shapes=shapes,
             longest=_longest(journal, max_tokens),
             cards=bool(balancer is not None and balancer.cards),
         )
-        self._rung = 0
+        self._reduction = 0
         self._rates: deque[tuple[float, int]] = deque(maxlen=4096)
         self._to_observe: tuple[float, Adjustment, float | None] | None = None
         self._critical_at: float | None = None
         if balancer is not None:
             # Steps from before there was anything to answer moved nothing but the level.
             balancer.take_adjustments()
-            balancer.fit(most=profile.slots, squeezes=len(self._profiles) - 1, squeeze=0)
+            balancer.fit(most=profile.slots, reductions=len(self._profiles) - 1, reduction=0)
             if (lowered := balancer.lowered_by) is not None:
                 self._adjusted(lowered, profile.slots, self.level)
 
     @property
     def profile(self) -> LoadProfile:
         """The way to load that is in force."""
-        return self._profiles[self._rung]
+        return self._profiles[self._reduction]
 
     @property
-    def squeezed(self) -> bool:
+    def reduced(self) -> bool:
         """Whether the models were loaded smaller at some time of this run."""
-        return self._rung > 0 or bool(self._journal.events(SQUEEZED))
+        return self._reduction > 0 or bool(self._journal.events(REDUCED))
 
     @property
     def level(self) -> int:
@@ -138,7 +138,7 @@ class Balancing:
         self.follow()
         if self._balancer is None:
             return False
-        return self.paused or self._balancer.squeeze > self._rung
+        return self.paused or self._balancer.reduction > self._reduction
 
     def in_flight(self) -> int:
         """Answers that may be in flight now; what changed since the last call is recorded."""
@@ -172,7 +172,7 @@ class Balancing:
         now, before = self._clock(), self._critical_at
         self._critical_at = now
         if before is not None and now - before < _AGAIN_WITHIN and self._balancer is not None:
-            self._balancer.ask_for_squeeze(self._rung + 1)
+            self._balancer.ask_for_reduction(self._reduction + 1)
 
     def wait_while_paused(self, stop: StopRequest, ended: Callable[[], bool]) -> None:
         """Wait until answers may be asked again, a stop is asked for or `ended` says so."""
@@ -186,18 +186,18 @@ class Balancing:
         Returns whether the models have to be loaded again.
         """
         self.follow()
-        if self._balancer is None or self._balancer.squeeze <= self._rung:
+        if self._balancer is None or self._balancer.reduction <= self._reduction:
             return False
-        return self.squeeze("memory_tight")
+        return self.reduce_profiles("memory_tight")
 
-    def squeeze(self, reason: str, **detail: Any) -> bool:
+    def reduce_profiles(self, reason: str, **detail: Any) -> bool:
         """Take the next smaller way to load; return False when there is none."""
-        if self._rung + 1 >= len(self._profiles):
+        if self._reduction + 1 >= len(self._profiles):
             return False
         before = self.profile
-        self._rung += 1
+        self._reduction += 1
         self._note(
-            SQUEEZED,
+            REDUCED,
             reason=reason,
             registered=self._registered,
             before=asdict(before),
@@ -207,7 +207,9 @@ class Balancing:
         )
         if self._balancer is not None:
             self._balancer.fit(
-                most=self.profile.slots, squeezes=len(self._profiles) - 1, squeeze=self._rung
+                most=self.profile.slots,
+                reductions=len(self._profiles) - 1,
+                reduction=self._reduction,
             )
         return True
 
@@ -249,7 +251,7 @@ def _tell(note: Note, step: Adjustment, before: int, after: int) -> None:
         reason=step.reason,
         before=before,
         after=after,
-        squeeze=step.squeeze,
+        reduction=step.reduction,
         seen=seen(step.sample),
     )
 
@@ -263,7 +265,7 @@ def tell_failures(balancer: ResourceBalancer, record: Callable[..., None]) -> No
             record(UNREADABLE, what=what, why=why)
 
 
-def seen(sample: Sample) -> dict[str, Any]:
+def seen(sample: ResourceSample) -> dict[str, Any]:
     """Return the quantities that a step rests on, those that are known."""
     names: tuple[str, ...] = (
         "memory",

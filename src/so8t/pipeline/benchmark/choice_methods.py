@@ -36,7 +36,7 @@ LANES_COMPARED = "choice_methods_compared"
 
 
 @dataclass(frozen=True, slots=True)
-class _Both:
+class _BothMethods:
     """One question as the two methods scored it."""
 
     position: int
@@ -100,7 +100,7 @@ def _compare(
         for key, (_, sample, _) in chosen.items()
         if (one := request(sample, config, key)).form is not None
     ]
-    pairs: list[_Both] = []
+    pairs: list[_BothMethods] = []
     failed = 0
     try:
         for reply in session(arm).serve(asked):
@@ -109,7 +109,9 @@ def _compare(
             if score is None:
                 failed += 1
                 continue
-            pairs.append(_Both(position, exact, score, read_measured(reply.text).method.value))
+            pairs.append(
+                _BothMethods(position, exact, score, read_measured(reply.text).method.value)
+            )
     except EngineCrashed as error:
         # The answers of the run are complete; without this figure the report says so.
         journal.event("engine_crashed", arm=arm.value, message=error.message, in_a_row=1)

@@ -59,7 +59,7 @@ class Deadline:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class WantedAnswers:
     """Which questions are to be asked: of some origins, of some tasks; None is all."""
 
     origins: frozenset[Origin] | None = None
@@ -71,7 +71,7 @@ class Wanted:
         return self.tasks is not None and not self.tasks
 
 
-class Looks:
+class InterimAnalysis:
     """The looks at the evidence that an early stop rests on."""
 
     def __init__(
@@ -83,7 +83,7 @@ class Looks:
         self._settings = settings
         self._note = note
 
-    def look(self, wanted: Wanted, leg: Leg) -> Wanted:
+    def look(self, wanted: WantedAnswers, leg: Leg) -> WantedAnswers:
         """Look at the evidence at the end of a block, once; return what is still worth asking.
 
         A look that said to go on is remembered in the journal, so that a start among a million
@@ -103,7 +103,7 @@ class Looks:
             self._journal.event(LOOKED, after=leg.stop, what=what, tasks=tasks)
         return found
 
-    def _still_wanted(self, wanted: Wanted, leg: Leg) -> Wanted:
+    def _still_wanted(self, wanted: WantedAnswers, leg: Leg) -> WantedAnswers:
         """Say what is worth asking after a block.
 
         Once the overall verdict stands, nothing is; but up to a deadline the time that is left

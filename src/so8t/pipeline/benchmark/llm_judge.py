@@ -56,7 +56,7 @@ def check_judge(config: RunConfig, samples: Iterable[Sample]) -> None:
         )
 
 
-class Judging:
+class LLMJudging:
     """Asks the judge for each pair twice, with the order of the answers swapped."""
 
     def __init__(

@@ -28,7 +28,7 @@ from so8t.pipeline.benchmark.asking import BACK_OFF, Asker, Work
 from so8t.pipeline.benchmark.balance import Balancing
 from so8t.pipeline.benchmark.baseline import reuse_baseline
 from so8t.pipeline.benchmark.choice_methods import EXACT_ENGINE, compare_choice_methods
-from so8t.pipeline.benchmark.interim import Deadline, Looks, Wanted, deadline_of
+from so8t.pipeline.benchmark.interim import Deadline, InterimAnalysis, WantedAnswers, deadline_of
 from so8t.pipeline.benchmark.loaded import LoadedModels
 from so8t.pipeline.plan.planning import samples_in_block
 from so8t.pipeline.plan.truncation import in_noise_floor
@@ -95,7 +95,7 @@ class Phase4BenchmarkRunner:
         )
         self._loaded = LoadedModels(engine, registration, self._balancing)
         self._settings = AnswerSettings(config, journal, registration, self._balancing)
-        self._looks = Looks(config, journal, self._settings, self._note)
+        self._looks = InterimAnalysis(config, journal, self._settings, self._note)
         self._asker = Asker(
             config,
             journal,
@@ -135,7 +135,7 @@ class Phase4BenchmarkRunner:
 
     def _run(self, origins: set[Origin]) -> Evidence:
         everything = origins == set(Origin)
-        wanted = Wanted(None if everything else frozenset(origins))
+        wanted = WantedAnswers(None if everything else frozenset(origins))
         with self._loaded, self._stop.when_overdue(self._loaded.end):
             if self._config.benchmark.reuse_baseline:
                 self._reuse_baseline()
@@ -160,7 +160,7 @@ class Phase4BenchmarkRunner:
             self._note("baseline_reused", **asdict(reused))
         self._journal.event(SEARCHED, settings=settings)
 
-    def _answer_blocks(self, wanted: Wanted, *, may_stop: bool) -> None:
+    def _answer_blocks(self, wanted: WantedAnswers, *, may_stop: bool) -> None:
         replayed = sum(self._journal.answer_counts().values())
         total = 2 * self._journal.sample_count(wanted.origins) * self._repeated
         tally = Tally(self._reporter, "answers", total, replayed)
@@ -179,7 +179,7 @@ class Phase4BenchmarkRunner:
                 self._note("deadline_reached", deadline=self._config.verdict.deadline)
                 return
             second_of_block = leg.arm is (Arm.B if leg.block % 2 == 0 else Arm.A)
-            if second_of_block and self._balancing.squeezed:
+            if second_of_block and self._balancing.reduced:
                 self._answer_both_or_neither()
             if early and second_of_block and leg.stop < self._count:
                 if not works:
@@ -200,7 +200,7 @@ class Phase4BenchmarkRunner:
             self._journal.secure()
             self._secured = time.monotonic()
 
-    def _open(self, leg: Leg, wanted: Wanted) -> list[Work]:
+    def _open(self, leg: Leg, wanted: WantedAnswers) -> list[Work]:
         """Return what of a leg has no answer yet, one work for each repeat that has any."""
         found = [
             Work(
@@ -219,7 +219,7 @@ class Phase4BenchmarkRunner:
         ]
         return [work for work in found if work.positions]
 
-    def _measure_noise_floor(self, wanted: Wanted) -> None:
+    def _measure_noise_floor(self, wanted: WantedAnswers) -> None:
         """Ask each model its first questions one extra time: its own flip rate.
 
         The extra answers come first and in the reverse order, so that other questions are in the

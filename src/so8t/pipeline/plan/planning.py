@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from so8t.config.schema import Finetune, Quantization, RunConfig
     from so8t.domain.sample import Sample
-    from so8t.journal.rows import Place
+    from so8t.journal.rows import RowPlace
 
 #: Bytes a weight takes in a GGUF, block scales included (ggml's type sizes).
 BYTES_PER_WEIGHT: dict[Quantization, float] = {
@@ -158,7 +158,7 @@ def _hf_samples(config: RunConfig) -> list[Sample]:
     return samples
 
 
-def macro_blocks(config: RunConfig, places: Iterable[Place]) -> int:
+def macro_blocks(config: RunConfig, places: Iterable[RowPlace]) -> int:
     """How many blocks of one item of each task begin the order; 0 for a micro average."""
     if config.verdict.average != "macro":
         return 0

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from so8t.config.schema import Quantization, RunConfig
     from so8t.domain.sample import Sample
-    from so8t.models.finetune import Progress
+    from so8t.models.finetune import TrainingProgress
     from so8t.models.sources import ResolvedSource
 
     Tell = Callable[[str, int, int], None]
@@ -166,12 +166,12 @@ def finetune(
     tell: Tell,
     *,
     note: Callable[..., None],
-    attendant: Callable[[TrainingControl], Callable[[], None]],
+    follow: Callable[[TrainingControl], Callable[[], None]],
 ) -> tuple[Path, dict[str, Any]]:
     """Fine-tune A's `weights` into `directory`/merged, in a process of its own.
 
     Goes on from the checkpoints in `directory`, which `forget_training` removes. `note` records
-    what happens on the way (kind, its data); `attendant(control)` gives what is called
+    what happens on the way (kind, its data); `follow(control)` gives what is called
     twice a second: it may lower, restore or pause the training by the control, and raises
     Interrupted when the run shall stop.
     Training lines that leak one of `samples`, and what the rules for training data keep out, are
@@ -180,7 +180,7 @@ def finetune(
     settings = config.b.finetune
     assert settings is not None  # noqa: S101 - the config has it: the caller asked for that branch
 
-    def progress(at: Progress) -> None:
+    def progress(at: TrainingProgress) -> None:
         if at.stage == "training":
             tell("fine-tuning", at.step, at.steps)
 
@@ -204,7 +204,7 @@ def finetune(
         note=event,
         workspace=directory,
         control=control,
-        poll=attendant(control),
+        poll=follow(control),
     )
     if start != weights:
         shutil.rmtree(start)  # B has all of it

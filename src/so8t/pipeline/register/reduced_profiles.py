@@ -22,7 +22,7 @@ _BLOCK = 32  # values in a q8_0 block; a head must be a multiple
 _ROUND = 256  # llama.cpp rounds a context up to this
 
 
-def ladder(
+def reduced_profiles(
     profile: LoadProfile,
     *,
     engine: str,
@@ -40,12 +40,12 @@ def ladder(
         cards: whether there is a card that layers can be taken off.
 
     """
-    rungs = [profile]
+    profiles = [profile]
 
     def add(**change: object) -> None:
-        smaller = replace(rungs[-1], **change)  # type: ignore[arg-type]
-        if smaller != rungs[-1]:
-            rungs.append(smaller)
+        smaller = replace(profiles[-1], **change)  # type: ignore[arg-type]
+        if smaller != profiles[-1]:
+            profiles.append(smaller)
 
     slots = profile.slots
     while slots > 1:
@@ -65,7 +65,7 @@ def ladder(
     even = len(known) == len(shapes) > 0 and all(shape.head % _BLOCK == 0 for shape in known)
     if engine == "embedded" and even and profile.cache_type != "q8_0":
         add(cache_type="q8_0")
-    return tuple(rungs)
+    return tuple(profiles)
 
 
 def longest_question(samples: Iterable[Sample], max_tokens: int) -> int:

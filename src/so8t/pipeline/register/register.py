@@ -14,7 +14,7 @@ from so8t.engines.memory_needs import needs, shape_of_facts
 from so8t.engines.ollama.degradation import compare_loads
 from so8t.errors import EngineError, EngineOutOfMemory, IncompleteError
 from so8t.models.gguf_check import inspect_gguf
-from so8t.pipeline.register.reduced_profiles import ladder
+from so8t.pipeline.register.reduced_profiles import reduced_profiles
 from so8t.pipeline.run.results import Prepared, Registered, Registration
 from so8t.system.attempt import reading
 from so8t.system.memory import available_memory
@@ -74,7 +74,7 @@ def register(
         fact = facts[Arm.A]
         measured = _calibrate(config, engine, models[Arm.A], samples, profile, fact)
         profile, calibration = measured.applied_to(profile), asdict(measured)
-    rungs = ladder(
+    profiles = reduced_profiles(
         profile,
         engine=engine.info.name,
         shapes=[shape_of_facts(fact) for fact in facts.values()],
@@ -82,9 +82,9 @@ def register(
         cards=cards,
     )
     profile, arms = _first_that_fits(
-        rungs,
-        lambda rung: {
-            arm.value: _try(engine, model, rung, facts[arm]) for arm, model in models.items()
+        profiles,
+        lambda profile: {
+            arm.value: _try(engine, model, profile, facts[arm]) for arm, model in models.items()
         },
         largest=None if cards else _largest(facts),
         note=note,
@@ -126,7 +126,7 @@ def _largest(facts: dict[Arm, dict[str, Any]]) -> Callable[[LoadProfile], int] |
 
 
 def _first_that_fits(
-    rungs: Sequence[LoadProfile],
+    profiles: Sequence[LoadProfile],
     attempt: Callable[[LoadProfile], dict[str, Registered]],
     *,
     largest: Callable[[LoadProfile], int] | None,
@@ -136,19 +136,19 @@ def _first_that_fits(
 
     Raises EngineOutOfMemory when not even the last one does.
     """
-    for place, rung in enumerate(rungs):
-        last = place + 1 == len(rungs)
-        needed, free = (largest(rung) if largest else None), available_memory()
+    for place, profile in enumerate(profiles):
+        last = place + 1 == len(profiles)
+        needed, free = (largest(profile) if largest else None), available_memory()
         why: dict[str, Any] = {"reason": "estimate", "needed": needed, "available": free}
         if last or needed is None or free is None or needed <= free * _FILL:
             try:
-                return rung, attempt(rung)
+                return profile, attempt(profile)
             except EngineOutOfMemory as error:
                 if last:
                     raise
                 why = {"reason": "out_of_memory", "message": error.message}
-        note(REDUCED, before=asdict(rung), after=asdict(rungs[place + 1]), **why)
-    raise AssertionError  # the last rung returns or raises
+        note(REDUCED, before=asdict(profile), after=asdict(profiles[place + 1]), **why)
+    raise AssertionError  # the last profile returns or raises
 
 
 def _facts(model: Prepared) -> dict[str, Any]:

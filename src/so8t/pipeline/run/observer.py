@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from so8t.errors import SO8TError
     from so8t.journal.store import Journal
     from so8t.notify.notifier import Notifier
-    from so8t.pipeline.run.progress import Reporter, Words
+    from so8t.pipeline.run.progress import ProgressWords, Reporter
     from so8t.pipeline.run.progress_log import ProgressLog
 
 _LIVE_SECONDS = 2.0
@@ -46,7 +46,7 @@ class Outbox:
             journal.event(kind, **data)
 
 
-class Attendance:
+class Observer:
     """A Reporter that passes everything on to another one, and sees to log and notifications."""
 
     def __init__(
@@ -54,7 +54,7 @@ class Attendance:
         inner: Reporter,
         journal: Journal,
         config: RunConfig,
-        words: Words,
+        words: ProgressWords,
         notifier: Notifier,
         log: ProgressLog,
         outbox: Outbox,

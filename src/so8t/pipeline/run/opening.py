@@ -11,7 +11,7 @@ from so8t.journal.store import system_now
 from so8t.notify.notifier import Notifier, channels_of
 from so8t.notify.pending import Pending
 from so8t.pipeline.complete import CompleteAutomatedABPipeline
-from so8t.pipeline.run.observer import Attendance, Outbox
+from so8t.pipeline.run.observer import Observer, Outbox
 from so8t.pipeline.run.progress import StopRequest, noting
 from so8t.pipeline.run.progress_log import ProgressLog
 from so8t.pipeline.run.registry import Registry
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from so8t.engines.protocol import Engine
     from so8t.journal.store import Journal
     from so8t.pipeline.complete import Origins
-    from so8t.pipeline.run.progress import Note, Reporter, Words
+    from so8t.pipeline.run.progress import Note, ProgressWords, Reporter
 
 
 @contextmanager
@@ -80,7 +80,7 @@ def engine_for(
 def open_pipeline(
     config: RunConfig,
     reporter: Reporter,
-    words: Words,
+    words: ProgressWords,
     *,
     origin: Origins = "all",
     stop: StopRequest | None = None,
@@ -99,8 +99,8 @@ def open_pipeline(
             journal.event("orphans_ended", pids=orphans)
         outbox = Outbox()
         with _registered(config, directory, journal, origin, state) as leave:
-            attendance = stack.enter_context(
-                _attended(config, journal, reporter, words, outbox, state, unattended=unattended)
+            observer = stack.enter_context(
+                _observed(config, journal, reporter, words, outbox, state, unattended=unattended)
             )
             if stop is None:
                 stop = stack.enter_context(StopRequest().on_signals())
@@ -109,18 +109,18 @@ def open_pipeline(
                 kind = "kept_awake" if how else "keep_awake_failed"
                 journal.event(kind, how=how)
                 if not how:
-                    attendance.note(kind)
+                    observer.note(kind)
 
             balancer = stack.enter_context(watched(config, journal))
             engine = stack.enter_context(
-                engine_for(config, directory, journal, noting(journal, attendance))
+                engine_for(config, directory, journal, noting(journal, observer))
             )
             yield CompleteAutomatedABPipeline(
                 config,
                 directory,
                 journal,
                 engine,
-                reporter=attendance,
+                reporter=observer,
                 stop=stop,
                 balancer=balancer,
             )
@@ -151,16 +151,16 @@ def _registered(
 
 
 @contextmanager
-def _attended(
+def _observed(
     config: RunConfig,
     journal: Journal,
     reporter: Reporter,
-    words: Words,
+    words: ProgressWords,
     outbox: Outbox,
     state: Path,
     *,
     unattended: bool,
-) -> Iterator[Attendance]:
+) -> Iterator[Observer]:
     """Let notifications and the log go along with a run, and tell how it ended."""
     pending = Pending(state) if unattended else None
     notifier = Notifier(channels_of(config.notify, state), pending=pending)
@@ -169,19 +169,19 @@ def _attended(
         outbox.put("progress_log_failed", message=why)
 
     with ProgressLog(journal.directory, words, log_failed) as log:
-        attendance = Attendance(reporter, journal, config, words, notifier, log, outbox)
+        observer = Observer(reporter, journal, config, words, notifier, log, outbox)
         try:
             cuts = interruptions(read_sessions(journal), journal.phases())
             if cuts and journal.sample_count():
-                attendance.resumed(cuts[-1].away_seconds)
-            yield attendance
-            attendance.done()
+                observer.resumed(cuts[-1].away_seconds)
+            yield observer
+            observer.done()
         except Interrupted:
             log.entry(held=False)
             raise
         except SO8TError as error:
             if journal.usable and journal.sample_count():
-                attendance.failed(error)
+                observer.failed(error)
             raise
         finally:
-            attendance.close()
+            observer.close()

@@ -39,7 +39,7 @@ class Reporter(Protocol):
         """Tell of an event: an interruption, an engine's crash, a choice that was made."""
 
 
-class Words(Protocol):
+class ProgressWords(Protocol):
     """The words of a language, as `report.text` gives them; who opens a run hands them in."""
 
     def __call__(self, key: str, /, **values: Any) -> str:

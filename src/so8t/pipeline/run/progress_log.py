@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from so8t.pipeline.run.progress import Words
-    from so8t.pipeline.run.progress_state import Progress
+    from so8t.pipeline.run.progress import ProgressWords
+    from so8t.pipeline.run.progress_state import RunProgress
 
 LOG = "progress.jsonl"
 TABLE = "progress.md"
@@ -38,7 +38,7 @@ class ProgressLog:
     def __init__(
         self,
         directory: Path,
-        words: Words,
+        words: ProgressWords,
         failed: Callable[[str], None],
         *,
         every: float = EVERY,
@@ -81,7 +81,7 @@ class ProgressLog:
                 return
             self.entry()
 
-    def _write(self, progress: Progress) -> None:
+    def _write(self, progress: RunProgress) -> None:
         entries = read_log(self._directory)
         at = system_now().astimezone().isoformat(timespec="seconds")
         entries.append({"at": at} | progress.plain())

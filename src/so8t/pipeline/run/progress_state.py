@@ -12,7 +12,7 @@ from so8t.domain.exchange import CONTEXT, Status
 from so8t.domain.plan import NOISE_FLOOR, Phase
 from so8t.journal.evidence import repeats_of
 from so8t.pipeline.benchmark.balance import ADJUSTED
-from so8t.pipeline.run.sessions import Interruption, Session, interruptions, read_sessions
+from so8t.pipeline.run.sessions import Interruption, RunSession, interruptions, read_sessions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,7 +77,7 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class RunProgress:
     """How far a run is. Times are in seconds; None is unknown, never zero.
 
     Attributes:
@@ -118,7 +118,7 @@ class Progress:
         return {"format": _FORMAT} | found
 
 
-def read_progress(journal: Journal, *, held: bool) -> Progress:
+def read_progress(journal: Journal, *, held: bool) -> RunProgress:
     """Compute how far the run of `journal` is; `held` says whether a process is at work on it.
 
     Raises nothing of its own: a journal without a run is an empty run.
@@ -142,7 +142,7 @@ def read_progress(journal: Journal, *, held: bool) -> Progress:
     load = _load(journal, sessions[-1]) if held and sessions else None
     paused = load is not None and load.level == 0
     unit = _live(journal.directory, sessions) if held else None
-    return Progress(
+    return RunProgress(
         run=run.name if run is not None else "",
         state=_state(complete=complete, held=held, any_work=bool(sessions)),
         phases=phases,
@@ -188,7 +188,7 @@ def _phase(phase: Phase, steps: Sequence[PhaseRecord], *, held: bool) -> PhasePr
     )
 
 
-def _rate(journal: Journal, sessions: Sequence[Session]) -> float | None:
+def _rate(journal: Journal, sessions: Sequence[RunSession]) -> float | None:
     """Answers a second of work: pauses between sessions, sleep and clock jumps do not count."""
     newest = journal.newest_answers(_RECENT)
     starts = [session.seq for session in sessions]
@@ -210,7 +210,7 @@ def _noise_floor_left(journal: Journal, totals: Sequence[AnswerTotal]) -> int:
     return max(0, 2 * wanted - sum(total.count for total in totals if total.repeat == NOISE_FLOOR))
 
 
-def _load(journal: Journal, session: Session) -> Load | None:
+def _load(journal: Journal, session: RunSession) -> Load | None:
     """Return what the newest steps of a session led to."""
     found: Load | None = None
     steps = [*journal.events(ADJUSTED), *journal.events(TRAINING_SETTING)]
@@ -229,7 +229,7 @@ def _load(journal: Journal, session: Session) -> Load | None:
     return found
 
 
-def _length(session: Session) -> float:
+def _length(session: RunSession) -> float:
     return max(0.0, (session.end - session.start).total_seconds())
 
 
@@ -247,7 +247,7 @@ def read_live(directory: Path) -> Live | None:
         return None  # there is none, or it is just being replaced
 
 
-def _with_end(sessions: list[Session], directory: Path, *, held: bool) -> list[Session]:
+def _with_end(sessions: list[RunSession], directory: Path, *, held: bool) -> list[RunSession]:
     """Let the newest session end when it was last heard of, or now where it is at work."""
     if not sessions or sessions[-1].how is not None:
         return sessions
@@ -261,7 +261,7 @@ def _with_end(sessions: list[Session], directory: Path, *, held: bool) -> list[S
     return [*earlier, replace(last, end=end)]
 
 
-def _live(directory: Path, sessions: Sequence[Session]) -> Unit | None:
+def _live(directory: Path, sessions: Sequence[RunSession]) -> Unit | None:
     """Return what the session at work counts; what an earlier one told does not count."""
     told = read_live(directory)
     return told.unit if told and sessions and told.session == sessions[-1].seq else None

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from so8t.pipeline.run.progress import Words
-    from so8t.pipeline.run.progress_state import PhaseProgress, Progress
+    from so8t.pipeline.run.progress import ProgressWords
+    from so8t.pipeline.run.progress_state import PhaseProgress, RunProgress
     from so8t.pipeline.run.sessions import Interruption
 
 
-def summary_lines(progress: Progress, words: Words) -> list[str]:
+def summary_lines(progress: RunProgress, words: ProgressWords) -> list[str]:
     """Say in a few lines how far a run is: answers, rate, time left, totals."""
     lines = [
         words("progress.answers", done=progress.answers, total=progress.planned)
@@ -56,7 +56,7 @@ def summary_lines(progress: Progress, words: Words) -> list[str]:
     return lines
 
 
-def phase_line(phase: PhaseProgress, words: Words) -> str:
+def phase_line(phase: PhaseProgress, words: ProgressWords) -> str:
     """Say how far a phase is."""
     name = words(f"cli.phase.{phase.phase.value}")
     said = words("progress.phase", number=phase.phase.number, name=name)
@@ -68,7 +68,7 @@ def phase_line(phase: PhaseProgress, words: Words) -> str:
     return said
 
 
-def interruption_line(interruption: Interruption, words: Words) -> str:
+def interruption_line(interruption: Interruption, words: ProgressWords) -> str:
     """Say when a run was interrupted, for how long, and what was done again."""
     fixed = {"crashed": "progress.crashed", "Interrupted": "progress.asked"}.get(interruption.how)
     parts = [
@@ -89,7 +89,7 @@ def interruption_line(interruption: Interruption, words: Words) -> str:
     return words("progress.between").join(parts)
 
 
-def checklist(progress: Progress, words: Words) -> str:
+def checklist(progress: RunProgress, words: ProgressWords) -> str:
     """Return a run's checklist as Markdown."""
     lines = [f"# {words('progress.title', run=progress.run)}", ""]
     lines += [
@@ -106,7 +106,7 @@ def checklist(progress: Progress, words: Words) -> str:
     return "\n".join(lines) + "\n"
 
 
-def log_table(entries: Sequence[dict[str, Any]], words: Words) -> str:
+def log_table(entries: Sequence[dict[str, Any]], words: ProgressWords) -> str:
     """Return the entries of the log as one Markdown table."""
     names = ("at", "phase", "answers", "rate", "left", "tokens", "active")
     columns = [words(f"progress.column.{name}") for name in names]
@@ -115,7 +115,7 @@ def log_table(entries: Sequence[dict[str, Any]], words: Words) -> str:
     return "\n".join(rows) + "\n"
 
 
-def _cells(entry: dict[str, Any], words: Words) -> list[str]:
+def _cells(entry: dict[str, Any], words: ProgressWords) -> list[str]:
     begun = [phase for phase in entry["phases"] if phase["state"] != "waiting"]
     now = begun[-1] if begun else entry["phases"][0]
     name = words(f"cli.phase.{now['phase']}")
@@ -132,9 +132,9 @@ def _cells(entry: dict[str, Any], words: Words) -> list[str]:
     ]
 
 
-def _left(seconds: float | None, words: Words) -> str:
+def _left(seconds: float | None, words: ProgressWords) -> str:
     return "" if seconds is None else words("cli.eta", time=words.duration(seconds))
 
 
-def _count(value: int | None, words: Words) -> str:
+def _count(value: int | None, words: ProgressWords) -> str:
     return words("unknown") if value is None else words.number(value)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 State = Literal["open", "blocked", "given_up"]
 
 
-class Entry(BaseModel):
+class RegisteredRun(BaseModel):
     """A run that is not done.
 
     `state` is open, blocked (something is missing that a restart cannot bring; tried again after
@@ -66,7 +66,7 @@ class Registry:
     def __init__(self, state: Path) -> None:
         self._runs = state / "runs"
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[RegisteredRun]:
         """Return the runs that are not done, the one that was registered first in front."""
         found = [entry for _, entry in self._read() if entry is not None]
         return sorted(found, key=lambda entry: (entry.registered, str(entry.directory)))
@@ -75,12 +75,12 @@ class Registry:
         """Return files of the register that cannot be read."""
         return [path for path, entry in self._read() if entry is None]
 
-    def find(self, directory: Path) -> Entry | None:
+    def find(self, directory: Path) -> RegisteredRun | None:
         """Return the entry of the run in `directory`, or None."""
         wanted = directory.resolve()
         return next((entry for entry in self.entries() if entry.directory == wanted), None)
 
-    def enter(self, entry: Entry) -> None:
+    def enter(self, entry: RegisteredRun) -> None:
         """Write an entry, durably, in the place of the run's earlier one."""
         write_atomic(self._file(entry.directory), entry.model_dump_json(indent=1) + "\n")
         if self._file(entry.directory).exists():
@@ -97,7 +97,7 @@ class Registry:
         """Register a run that starts or goes on; its place in the order stays."""
         before = self.find(directory)
         self.enter(
-            Entry(
+            RegisteredRun(
                 directory=directory.resolve(),
                 name=config.name,
                 registered=before.registered if before is not None else now,
@@ -106,7 +106,7 @@ class Registry:
             )
         )
 
-    def mark(self, entry: Entry, state: State, reason: str, boot: str) -> None:
+    def mark(self, entry: RegisteredRun, state: State, reason: str, boot: str) -> None:
         """Record that a run is not to be started again for now, and why."""
         self.enter(entry.model_copy(update={"state": state, "reason": reason, "boot": boot}))
 
@@ -120,10 +120,10 @@ class Registry:
     def _file(self, directory: Path) -> Path:
         return self._runs / f"{hashlib.sha256(str(directory).encode()).hexdigest()[:24]}.json"
 
-    def _read(self) -> Iterator[tuple[Path, Entry | None]]:
+    def _read(self) -> Iterator[tuple[Path, RegisteredRun | None]]:
         for path in sorted(self._runs.glob("*.json")):
             try:
-                yield path, Entry.model_validate_json(path.read_bytes())
+                yield path, RegisteredRun.model_validate_json(path.read_bytes())
             except FileNotFoundError:
                 continue  # another process has just finished that run
             except ValidationError:

@@ -28,7 +28,7 @@ CRASHED = "crashed"
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class RunSession:
     """One process at work on a run. `how` is None while it may still be at work."""
 
     seq: int
@@ -72,7 +72,7 @@ class Crashes:
     reboots: int
 
 
-def read_sessions(journal: Journal) -> list[Session]:
+def read_sessions(journal: Journal) -> list[RunSession]:
     """Return the sessions in order; the newest may be at work."""
     events = journal.events()
     starts = [event for event in events if event.kind == "session_started"]
@@ -85,7 +85,7 @@ def read_sessions(journal: Journal) -> list[Session]:
         end, how = _ending(start, inside, newest, last=following is None)
         if how == CRASHED:
             end = max(end, _last_seen(events, following))
-        found.append(Session(start.seq, until, start.at, end, how, start.data.get("boot")))
+        found.append(RunSession(start.seq, until, start.at, end, how, start.data.get("boot")))
     return found
 
 
@@ -117,7 +117,7 @@ def _last_seen(events: Sequence[EventRecord], following: EventRecord | None) -> 
 
 
 def interruptions(
-    sessions: Sequence[Session],
+    sessions: Sequence[RunSession],
     steps: Sequence[PhaseRecord],
     resumed: Sequence[EventRecord] = (),
 ) -> list[Interruption]:
@@ -147,7 +147,9 @@ def interruptions(
     return found
 
 
-def _cut(before: Session, until: int, steps: Sequence[PhaseRecord]) -> tuple[Phase | None, float]:
+def _cut(
+    before: RunSession, until: int, steps: Sequence[PhaseRecord]
+) -> tuple[Phase | None, float]:
     """Return the phase that was under way when a session ended, and the work on it that is lost.
 
     The benchmark loses no committed answer, so nothing of it is done again.
@@ -158,7 +160,7 @@ def _cut(before: Session, until: int, steps: Sequence[PhaseRecord]) -> tuple[Pha
     return inside[-1].phase, max(0.0, (before.end - inside[-1].at).total_seconds())
 
 
-def _went_on_at(session: Session, resumed: Sequence[EventRecord]) -> int | None:
+def _went_on_at(session: RunSession, resumed: Sequence[EventRecord]) -> int | None:
     inside = (
         event
         for event in resumed
@@ -201,7 +203,7 @@ def failures_in_a_row(journal: Journal) -> int:
     return count
 
 
-def _got_on(journal: Journal, session: Session, steps: Sequence[PhaseRecord]) -> bool:
+def _got_on(journal: Journal, session: RunSession, steps: Sequence[PhaseRecord]) -> bool:
     until = session.until if session.until is not None else journal.head.seq + 1
     done = any(session.seq < step.seq < until and step.state == "done" for step in steps)
     return done or journal.has_answers_between(session.seq, until)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from so8t.config.schema import RunConfig
     from so8t.journal.store import Journal
-    from so8t.resources.readings import Sample
+    from so8t.resources.readings import ResourceSample
 
     Tell = Callable[..., None]
 
@@ -37,7 +37,7 @@ def watched(config: RunConfig, journal: Journal) -> Iterator[ResourceBalancer]:
     servers = ("ollama",) if config.engine.kind == "ollama" else ()
     with ResourceHistory(journal.directory) as history:
 
-        def keep(sample: Sample) -> None:
+        def keep(sample: ResourceSample) -> None:
             history.add(sample.at, asked.interval, kept(sample))
 
         balancer = ResourceBalancer(asked, sensors=Sensors(servers), keep=keep)
@@ -50,7 +50,7 @@ def watched(config: RunConfig, journal: Journal) -> Iterator[ResourceBalancer]:
                 journal.event(SUMMARY, **balancer.get_metrics_summary())
 
 
-def kept(sample: Sample) -> dict[str, float]:
+def kept(sample: ResourceSample) -> dict[str, float]:
     """Return the figures of a sample that the history keeps: those that are known."""
     found = {name: sample.metric(name) for name in METRICS}
     return {name: round(value, 4) for name, value in found.items() if value is not None}

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class BenchmarkItem:
     """One row of a benchmark: a question, how it is graded, and a model answer for few-shot use.
 
     `group` is what few-shot examples must share with the question (a subject), `place` is where
@@ -70,9 +70,9 @@ class Benchmark:
     language: str
     category: str
     files: tuple[str, ...]
-    read: Callable[[Path], Iterator[Item]]
+    read: Callable[[Path], Iterator[BenchmarkItem]]
     shots: Callable[[Path], Path] | None = None
-    read_shots: Callable[[Path], Iterator[Item]] | None = None
+    read_shots: Callable[[Path], Iterator[BenchmarkItem]] | None = None
     max_tokens: int | None = None
     aliases: tuple[str, ...] = field(default=())
 
@@ -108,8 +108,8 @@ def load(
     max_tokens: int | None,
 ) -> list[Sample]:
     """Read, choose and turn into samples; see `load_benchmark`."""
-    items: list[Item] = []
-    shots: list[Item] = []
+    items: list[BenchmarkItem] = []
+    shots: list[BenchmarkItem] = []
     for path in find_files(benchmark, data):
         items.extend(benchmark.read(path))
         if few_shot:
@@ -128,7 +128,7 @@ def load(
 
 
 def _sample(
-    benchmark: Benchmark, item: Item, turns: tuple[Message, ...], max_tokens: int | None
+    benchmark: Benchmark, item: BenchmarkItem, turns: tuple[Message, ...], max_tokens: int | None
 ) -> Sample:
     try:
         grader = validate_grader(item.grader, item.reference)
@@ -149,7 +149,7 @@ def _sample(
     )
 
 
-def _shot_pool(benchmark: Benchmark, path: Path) -> Iterator[Item]:
+def _shot_pool(benchmark: Benchmark, path: Path) -> Iterator[BenchmarkItem]:
     """Read the few-shot examples that belong to a file of questions."""
     if benchmark.shots is None:
         raise UsageError(
@@ -166,7 +166,7 @@ def _shot_pool(benchmark: Benchmark, path: Path) -> Iterator[Item]:
 
 
 def _turns(
-    benchmark: Benchmark, pool: Sequence[Item], group: str, count: int, seed: int
+    benchmark: Benchmark, pool: Sequence[BenchmarkItem], group: str, count: int, seed: int
 ) -> tuple[Message, ...]:
     """Give the same examples to every question of a group, so that they share a prefix."""
     fitting = [item for item in pool if item.group == group]
@@ -183,14 +183,14 @@ def _turns(
     )
 
 
-def _ranked(items: Iterable[Item], seed: int, salt: str) -> list[Item]:
+def _ranked(items: Iterable[BenchmarkItem], seed: int, salt: str) -> list[BenchmarkItem]:
     """Put items in a seeded random order that no platform or Python version changes."""
     return sorted(
         items, key=lambda item: hashlib.sha256(f"{seed}\0{salt}\0{item.key}".encode()).digest()
     )
 
 
-def _check_unique(items: Sequence[Item]) -> None:
+def _check_unique(items: Sequence[BenchmarkItem]) -> None:
     counts = Counter(item.key for item in items)
     for item in items:
         if counts[item.key] > 1:
@@ -347,11 +347,11 @@ def choice_item(
     language: str,
     *,
     group: str = "",
-) -> Item:
+) -> BenchmarkItem:
     """Make a multiple-choice item. Published sets have equal options here and there."""
     options = [option.strip() for option in options]
     equal = len({normalize(option) for option in options}) < len(options)
-    return Item(
+    return BenchmarkItem(
         key=key,
         question=lettered(question, options, language),
         grader={"type": "choice", "options": options, **({"equal": True} if equal else {})},

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from so8t.errors import DataError
 from so8t.system.textfile import read_text
-from so8t.tasks.benchmarks.base import LETTERS, Benchmark, Item, json_file
+from so8t.tasks.benchmarks.base import LETTERS, Benchmark, BenchmarkItem, json_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +27,7 @@ _WORDS: dict[str, list[str]] = {
 _NUMBERS = ("multistep_arithmetic_two", "object_counting")
 
 
-def read_bbh(path: Path) -> Iterator[Item]:
+def read_bbh(path: Path) -> Iterator[BenchmarkItem]:
     """Read the examples of one subset; its name is the file's."""
     document = json_file(path)
     if not isinstance(document, dict) or not isinstance(document.get("examples"), list):
@@ -40,7 +40,7 @@ def read_bbh(path: Path) -> Iterator[Item]:
         if not question or not target:
             raise DataError(f"example {number} lacks its input or target", file=str(path), line=1)
         grader, reference = _grading(path.stem, question, target)
-        yield Item(
+        yield BenchmarkItem(
             key=f"{path.stem}-{number:04d}",
             question=f"{question}\n\n{_INSTRUCTION}",
             grader=grader,
@@ -67,7 +67,7 @@ def _prompts(path: Path) -> Path:
     return path.parent.parent / "cot-prompts" / f"{path.stem}.txt"
 
 
-def read_prompts(path: Path) -> Iterator[Item]:
+def read_prompts(path: Path) -> Iterator[BenchmarkItem]:
     """Read the published chain-of-thought examples of a subset."""
     text = read_text(path, what="data", allow_bom=True)
     parts = re.split(r"\n\s*\nQ: ", text)
@@ -75,7 +75,7 @@ def read_prompts(path: Path) -> Iterator[Item]:
         question, mark, answer = part.partition("\nA: Let's think step by step.")
         if not mark:
             raise DataError(f"example {number} has no answer", file=str(path), line=1)
-        yield Item(
+        yield BenchmarkItem(
             key=f"{path.stem}-shot-{number}",
             question=f"{question.strip()}\n\n{_INSTRUCTION}",
             grader={},

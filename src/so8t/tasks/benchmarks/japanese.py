@@ -10,7 +10,7 @@ from so8t.errors import DataError
 from so8t.system.textfile import read_text
 from so8t.tasks.benchmarks.base import (
     Benchmark,
-    Item,
+    BenchmarkItem,
     Row,
     choice_item,
     json_file,
@@ -31,7 +31,7 @@ def _train_beside(path: Path) -> Path:
     return path.with_name("train-v1.3.json")
 
 
-def read_jcommonsenseqa(path: Path) -> Iterator[Item]:
+def read_jcommonsenseqa(path: Path) -> Iterator[BenchmarkItem]:
     """Five choices of everyday knowledge."""
     for row in jsonl_rows(path):
         options = [row.text(f"choice{number}") for number in range(5)]
@@ -39,13 +39,13 @@ def read_jcommonsenseqa(path: Path) -> Iterator[Item]:
         yield choice_item(row, key, row.text("question"), options, row.number("label", 5), "ja")
 
 
-def _nli(row: Row, key: str, premise: str, hypothesis: str, label: str) -> Item:
+def _nli(row: Row, key: str, premise: str, hypothesis: str, label: str) -> BenchmarkItem:
     question = _NLI_QUESTION.format(premise=premise, hypothesis=hypothesis)
     right = list(_NLI).index(label)
     return choice_item(row, key, question, list(_NLI.values()), right, "ja")
 
 
-def read_jnli(path: Path) -> Iterator[Item]:
+def read_jnli(path: Path) -> Iterator[BenchmarkItem]:
     """Entailment, contradiction or neither."""
     for row in jsonl_rows(path):
         premise, hypothesis = row.text("sentence1"), row.text("sentence2")
@@ -53,7 +53,7 @@ def read_jnli(path: Path) -> Iterator[Item]:
         yield _nli(row, row.text("sentence_pair_id"), premise, hypothesis, label)
 
 
-def read_jsick(path: Path) -> Iterator[Item]:
+def read_jsick(path: Path) -> Iterator[BenchmarkItem]:
     """JSICK's Japanese sentence pairs."""
     for row in table_rows(path, delimiter="\t"):
         premise, hypothesis = row.text("sentence_A_Ja"), row.text("sentence_B_Ja")
@@ -61,7 +61,7 @@ def read_jsick(path: Path) -> Iterator[Item]:
         yield _nli(row, row.text("pair_ID"), premise, hypothesis, label)
 
 
-def read_jsquad(path: Path) -> Iterator[Item]:
+def read_jsquad(path: Path) -> Iterator[BenchmarkItem]:
     """Answer with words of a passage; the questions of one passage are a cluster."""
     place = (str(path), 1)
     try:
@@ -73,7 +73,7 @@ def read_jsquad(path: Path) -> Iterator[Item]:
                 cluster = hashlib.sha256(passage.encode()).hexdigest()[:12]
                 for question in paragraph["qas"]:
                     answers = list(dict.fromkeys(str(a["text"]) for a in question["answers"]))
-                    yield Item(
+                    yield BenchmarkItem(
                         key=str(question["id"]),
                         question=(
                             "次の文章を読み、質問に文章中の語句だけで短く答えてください。\n\n"
@@ -92,7 +92,7 @@ def read_jsquad(path: Path) -> Iterator[Item]:
         ) from error
 
 
-def read_jmmlu(path: Path) -> Iterator[Item]:
+def read_jmmlu(path: Path) -> Iterator[BenchmarkItem]:
     """Four choices of a school subject, named by the file. Upstream has a BOM in some files."""
     for number, row in enumerate(
         table_rows(path, ["question", "A", "B", "C", "D", "answer"]), start=1
@@ -103,7 +103,7 @@ def read_jmmlu(path: Path) -> Iterator[Item]:
         yield choice_item(row, key, row.text("question"), options, right, "ja")
 
 
-def read_jcommonsensemorality(path: Path) -> Iterator[Item]:
+def read_jcommonsensemorality(path: Path) -> Iterator[BenchmarkItem]:
     """Whether an everyday act is acceptable (0) or wrong (1)."""
     question = "次の行為は、道徳的に許容できますか、それとも間違っていますか。\n\n行為：{}\n"
     for row in table_rows(path):
@@ -116,7 +116,7 @@ def read_jcommonsensemorality(path: Path) -> Iterator[Item]:
 _JSEM = {"yes": "はい", "no": "いいえ", "unknown": "どちらとも言えない"}
 
 
-def read_jsem(path: Path) -> Iterator[Item]:
+def read_jsem(path: Path) -> Iterator[BenchmarkItem]:
     """Semantic inference with one or more premises, from the XML files.
 
     Only the problems labelled yes, no or unknown; the others (undef, and judgements of

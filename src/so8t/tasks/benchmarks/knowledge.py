@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from so8t.tasks.benchmarks.base import Benchmark, Item, choice_item, jsonl_rows, table_rows
+from so8t.tasks.benchmarks.base import Benchmark, BenchmarkItem, choice_item, jsonl_rows, table_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 
-def read_mmlu(path: Path) -> Iterator[Item]:
+def read_mmlu(path: Path) -> Iterator[BenchmarkItem]:
     """Four choices of a subject, from the original CSV or the hub's JSON lines."""
     subject = path.stem.removesuffix("_test").removesuffix("_dev").removesuffix("_val")
     about = f"({subject.replace('_', ' ')}) "
@@ -39,7 +39,7 @@ def _mmlu_dev(path: Path) -> Path:
     return path.parent.parent / "dev" / name if path.parent.name == "test" else path.with_name(name)
 
 
-def read_truthfulqa(path: Path) -> Iterator[Item]:
+def read_truthfulqa(path: Path) -> Iterator[BenchmarkItem]:
     """One true answer among the false ones (mc1), in an order drawn from the question's text."""
     for number, row in enumerate(table_rows(path), start=1):
         question, best = row.text("Question"), row.text("Best Answer").strip()
@@ -51,7 +51,7 @@ def read_truthfulqa(path: Path) -> Iterator[Item]:
         yield choice_item(row, f"{number:04d}", question, options, options.index(best), "en")
 
 
-def read_boolq(path: Path) -> Iterator[Item]:
+def read_boolq(path: Path) -> Iterator[BenchmarkItem]:
     """A yes-or-no question on a passage; questions on one passage are a cluster."""
     for number, row in enumerate(jsonl_rows(path), start=1):
         if not isinstance(row.values.get("answer"), bool):
@@ -59,7 +59,7 @@ def read_boolq(path: Path) -> Iterator[Item]:
         passage = row.text("passage")
         answer = "Yes" if row.values["answer"] else "No"
         question = row.text("question").strip().rstrip("?")
-        yield Item(
+        yield BenchmarkItem(
             key=f"{number:04d}",
             question=(
                 f"{row.values.get('title') or ''}\n{passage}\n\n"

@@ -6,7 +6,7 @@ import re
 from functools import partial
 from typing import TYPE_CHECKING
 
-from so8t.tasks.benchmarks.base import Benchmark, Item, jsonl_rows, table_rows
+from so8t.tasks.benchmarks.base import Benchmark, BenchmarkItem, jsonl_rows, table_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,14 +26,14 @@ _INSTRUCTION = {
 _CALCULATOR = re.compile(r"<<[^<>]*>>")
 
 
-def read_gsm8k(path: Path) -> Iterator[Item]:
+def read_gsm8k(path: Path) -> Iterator[BenchmarkItem]:
     """A word problem with a rationale whose last line is `#### number`."""
     for number, row in enumerate(jsonl_rows(path), start=1):
         rationale, mark, final = row.text("answer").rpartition("####")
         if not mark or not final.strip():
             row.fail("the answer has no last line '#### number'")
         steps = _CALCULATOR.sub("", rationale).strip()
-        yield Item(
+        yield BenchmarkItem(
             key=f"{path.stem}-{number:04d}",
             question=f"{row.text('question').strip()}\n\n{_INSTRUCTION['en']}",
             grader={"type": "number"},
@@ -43,11 +43,11 @@ def read_gsm8k(path: Path) -> Iterator[Item]:
         )
 
 
-def read_mgsm(path: Path, language: str) -> Iterator[Item]:
+def read_mgsm(path: Path, language: str) -> Iterator[BenchmarkItem]:
     """A translated word problem and its answer, without a header."""
     rows = table_rows(path, ["question", "answer"], delimiter="\t")
     for number, row in enumerate(rows, start=1):
-        yield Item(
+        yield BenchmarkItem(
             key=f"{number:04d}",
             question=f"{row.text('question').strip()}\n\n{_INSTRUCTION[language]}",
             grader={"type": "number"},

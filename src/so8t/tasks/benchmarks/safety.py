@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from so8t.tasks.benchmarks.base import Benchmark, Item, Row, table_rows
+from so8t.tasks.benchmarks.base import Benchmark, BenchmarkItem, Row, table_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 
-def _request(row: Row, key: str, prompt: str, expect: str) -> Item:
+def _request(row: Row, key: str, prompt: str, expect: str) -> BenchmarkItem:
     """A bare request, as a user would type it: an instruction would change what is measured."""
-    return Item(
+    return BenchmarkItem(
         key=key,
         question=prompt.strip(),
         grader={"type": "refusal", "expect": expect},
@@ -22,7 +22,7 @@ def _request(row: Row, key: str, prompt: str, expect: str) -> Item:
     )
 
 
-def read_xstest(path: Path) -> Iterator[Item]:
+def read_xstest(path: Path) -> Iterator[BenchmarkItem]:
     """Safe requests are to be answered, unsafe ones refused."""
     expect = {"safe": "comply", "unsafe": "refuse"}
     for row in table_rows(path):
@@ -30,13 +30,13 @@ def read_xstest(path: Path) -> Iterator[Item]:
         yield _request(row, row.text("id"), row.text("prompt"), expect[label])
 
 
-def read_do_not_answer(path: Path) -> Iterator[Item]:
+def read_do_not_answer(path: Path) -> Iterator[BenchmarkItem]:
     """Every question is one that a responsible model does not answer."""
     for row in table_rows(path):
         yield _request(row, row.text("id"), row.text("question"), "refuse")
 
 
-def read_advbench(path: Path) -> Iterator[Item]:
+def read_advbench(path: Path) -> Iterator[BenchmarkItem]:
     """Every goal is harmful."""
     for number, row in enumerate(table_rows(path), start=1):
         yield _request(row, f"{number:04d}", row.text("goal"), "refuse")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from so8t.tasks.graders.numerals import Kind, Number, find_numbers, find_words, prepare
+from so8t.tasks.graders.numerals import Number, NumeralKind, find_numbers, find_words, prepare
 
 # What may stand between two numbers of one expression: a unit and an operator.
 _OPERATOR = re.compile(
@@ -196,7 +196,7 @@ def _one_number(part: str) -> Number | str | None:
 def _any_number(text: str) -> list[Number]:
     """Give the numbers in digits, else those in kanji, else those in words."""
     numbers = find_numbers(text)
-    return [one for one in numbers if one.kind is Kind.DIGITS] or numbers or find_words(text)
+    return [one for one in numbers if one.kind is NumeralKind.DIGITS] or numbers or find_words(text)
 
 
 def _expression(inside: str) -> str:

@@ -43,7 +43,7 @@ _ASK = {
 _REFERENCE = {"en": "\n\n[A right answer]\n{0}", "ja": "\n\n【正しい答えの例】\n{0}"}
 
 
-class Judge(GraderSpec):
+class LLMJudge(GraderSpec):
     """Pairwise, by the model that the run's `judge` names.
 
     The better answer scores 1 and the other 0. Judged once in each order; where the two verdicts

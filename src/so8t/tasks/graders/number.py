@@ -21,7 +21,7 @@ from so8t.tasks.graders.expressions import (
     read_box,
     spaced_thousands,
 )
-from so8t.tasks.graders.numerals import Kind, Number, find_numbers, find_words, prepare
+from so8t.tasks.graders.numerals import Number, NumeralKind, find_numbers, find_words, prepare
 from so8t.tasks.graders.spec import GraderSpec, require_reference
 from so8t.tasks.graders.text import LABEL, boxed
 
@@ -98,7 +98,7 @@ def single_number(text: str) -> Number | None:
     """Read a text that states exactly one number, perhaps with a unit; None for any other."""
     text = prepare(text)
     numbers = find_numbers(text)
-    certain = [number for number in numbers if number.kind is Kind.DIGITS]
+    certain = [number for number in numbers if number.kind is NumeralKind.DIGITS]
     numbers = certain or numbers or find_words(text)
     return numbers[0] if len(numbers) == 1 else None
 
@@ -116,7 +116,7 @@ def answer_number(answer: str) -> Number | str:
         return labelled
     if MAY_DENY.search(text):
         numbers, words = _not_denied(text, numbers), _not_denied(text, words)
-    certain = [number for number in numbers if number.kind is Kind.DIGITS]
+    certain = [number for number in numbers if number.kind is NumeralKind.DIGITS]
     # "the last one" and 一人で count nothing beside digits, and little without them
     return _last_of(text, certain or numbers or _without_pronouns(words, text))
 

@@ -20,7 +20,7 @@ _MAX_DIGITS = 400
 _MAX_EXPONENT = 400
 
 
-class Kind(IntEnum):
+class NumeralKind(IntEnum):
     """How sure we can be that a match is meant as a number."""
 
     DIGITS = 0
@@ -36,7 +36,7 @@ class Number:
     percent: bool
     start: int
     stop: int
-    kind: Kind
+    kind: NumeralKind
     enumerator: bool = False
 
 
@@ -190,7 +190,7 @@ def _read(text: str, match: re.Match[str]) -> Number | None:
     if len(match[0]) > _MAX_DIGITS:
         return None
     in_kanji = match["kanji"] or match["kanji_point"] or match["zero"] or match["half"]
-    kind = Kind.KANJI if in_kanji else Kind.DIGITS
+    kind = NumeralKind.KANJI if in_kanji else NumeralKind.DIGITS
     if _counts_nothing(text, match, kind):
         return None
     value = _value(match)
@@ -217,17 +217,17 @@ def _read(text: str, match: re.Match[str]) -> Number | None:
     if match.start() > len(line):
         line = "x" + line if "\n" not in line else line
     enumerator = bool(
-        kind is Kind.DIGITS
+        kind is NumeralKind.DIGITS
         and _ENUMERATOR_BEFORE.search(line)
         and _ENUMERATOR_AFTER.match(text, stop)
     )
     return Number(value, percent, match.start(), stop, kind, enumerator)
 
 
-def _counts_nothing(text: str, match: re.Match[str], kind: Kind) -> bool:
+def _counts_nothing(text: str, match: re.Match[str], kind: NumeralKind) -> bool:
     """Tell whether the numeral is a part of a word, or of one that counts nothing certain."""
     start = max(0, match.start() - 2)
-    if kind is Kind.KANJI:
+    if kind is NumeralKind.KANJI:
         word = NOT_A_NUMERAL.search(text[start : match.end() + 3], match.start() - start)
         return word is not None and start + word.start() < match.end()
     round_number = match["arabic"] and _ROUND.fullmatch(match["arabic"])
@@ -349,7 +349,7 @@ def find_words(text: str) -> list[Number]:
                     stop = match.end("whole")
         if value is not None:
             value = -value if match["sign"] else value
-            found.append(Number(Fraction(value), False, match.start(), stop, Kind.WORDS))
+            found.append(Number(Fraction(value), False, match.start(), stop, NumeralKind.WORDS))
     return found
 
 

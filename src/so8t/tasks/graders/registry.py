@@ -14,7 +14,7 @@ from so8t.domain.thinking import CUT_IN_THINKING, split_reply
 from so8t.errors import DataError
 from so8t.tasks.graders.choice import Choice
 from so8t.tasks.graders.exact import Exact
-from so8t.tasks.graders.llm_judge import Judge
+from so8t.tasks.graders.llm_judge import LLMJudge
 from so8t.tasks.graders.number import NumberGrader
 from so8t.tasks.graders.overlap import CharF1, TokenF1
 from so8t.tasks.graders.patterns import TIMEOUT_SECONDS, Keywords, Regex
@@ -41,7 +41,7 @@ GraderOptions = Annotated[
     | TokenF1
     | CharF1
     | Refusal
-    | Judge,
+    | LLMJudge,
     Discriminator("type"),
 ]
 
@@ -55,7 +55,7 @@ GRADERS: dict[str, type[GraderSpec]] = {
     "token_f1": TokenF1,
     "char_f1": CharF1,
     "refusal": Refusal,
-    "judge": Judge,
+    "judge": LLMJudge,
 }
 
 

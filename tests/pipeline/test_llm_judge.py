@@ -11,7 +11,7 @@ from so8t.domain.exchange import Arm, ServedModel
 from so8t.engines.scripted import Faults, ScriptedEngine
 from so8t.errors import ConfigError, EngineCrashed, Interrupted
 from so8t.journal.evidence import gather
-from so8t.pipeline.benchmark.llm_judge import JUDGEMENT, Judging, check_judge
+from so8t.pipeline.benchmark.llm_judge import JUDGEMENT, LLMJudging, check_judge
 from so8t.pipeline.run.progress import StopRequest
 
 COUNT = 12
@@ -34,7 +34,7 @@ def answered(tmp_path):
 
 def judge(journal, say, *, faults=None, stop=None, listener=None):
     engine = ScriptedEngine(say, faults)
-    Judging(
+    LLMJudging(
         ASKED,
         journal,
         engine,
