@@ -10,7 +10,7 @@ from scripted_run import Listener, config, prepared_journal, registration, runne
 
 from so8t.config.schema import Resources
 from so8t.domain.exchange import Arm, LoadProfile, Message
-from so8t.domain.sample import Origin, ResourceSample
+from so8t.domain.sample import Origin, Sample
 from so8t.engines.memory_needs import Shape
 from so8t.engines.scripted import ScriptedEngine
 from so8t.errors import EngineOutOfMemory, Interrupted
@@ -293,7 +293,7 @@ def test_the_ladder_leaves_out_what_cannot_be():
 
 def test_the_longest_question_bounds_the_context():
     """Bytes bound tokens, a sample's own budget counts, and no question is longer than said."""
-    long = ResourceSample(
+    long = Sample(
         "x", "t", Origin.SUITE, "c", "ja", (Message("user", "日" * 100),), {}, max_tokens=50
     )
     assert longest_question([long], 10) == 300 + 64 + 50
