@@ -14,7 +14,7 @@ from so8t.errors import VerdictInputError
 from so8t.verdict import (
     Outcome,
     Settings,
-    Task,
+    TaskEvidence,
     benjamini_hochberg,
     closed_holm,
     decide,
@@ -185,7 +185,7 @@ def tasks(seed, differences, n=250, q=0.25):
     for k, difference in enumerate(differences):
         u = random.random(n)
         d = np.where(u < (q + difference) / 2, 1.0, np.where(u < q, -1.0, 0.0))
-        made[f"task {k}"] = Task(d, n)
+        made[f"task {k}"] = TaskEvidence(d, n)
     return made
 
 
