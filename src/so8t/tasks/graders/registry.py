@@ -82,7 +82,7 @@ def grade(sample: Sample, reply_text: str) -> Score:
     if not answer:
         return Score.invalid("empty reply" if not reply_text.strip() else "no answer in reply")
     try:
-        return spec.score(sample.reference, answer)
+        return spec.score_sample(sample, answer)
     except TimeoutError:
         return Score.unscored(f"the pattern took longer than {TIMEOUT_SECONDS:g} s on this reply")
 

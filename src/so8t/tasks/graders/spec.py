@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from so8t.errors import DataError
 
 if TYPE_CHECKING:
-    from so8t.domain.sample import Score
+    from so8t.domain.sample import Sample, Score
 
 
 class GraderSpec(BaseModel, ABC):
@@ -39,6 +39,10 @@ class GraderSpec(BaseModel, ABC):
     @abstractmethod
     def score(self, reference: str | None, answer: str) -> Score:
         """Grade an answer: what `answer_of` left of the reply, never empty."""
+
+    def score_sample(self, sample: Sample, answer: str) -> Score:
+        """Grade an answer with the whole question at hand; most graders need its reference only."""
+        return self.score(sample.reference, answer)
 
     @property
     def name(self) -> str:
