@@ -17,9 +17,15 @@ from journals import Clock, graded, sample, small_journal
 from so8t.domain.exchange import Arm, Form, Status
 from so8t.domain.plan import Phase
 from so8t.domain.sample import Score
-from so8t.errors import IncompleteError, JournalError, JournalNewerError, PrerequisiteError
+from so8t.errors import (
+    IncompleteError,
+    JournalDamagedError,
+    JournalError,
+    JournalNewerError,
+    PrerequisiteError,
+)
 from so8t.journal.chained import FILE_NAME
-from so8t.journal.migrations import VERSION
+from so8t.journal.migrations import JOURNAL, VERSION
 from so8t.journal.store import Journal, system_now
 
 
@@ -203,25 +209,76 @@ def test_a_newer_journal_is_refused_untouched(journal):
     assert path.read_bytes() == before
 
 
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [(b"hello" * 100, "no SQLite file"), (None, "another program")],
-    ids=["text", "other-database"],
-)
-def test_a_file_that_is_no_journal_is_refused_untouched(tmp_path, content, words):
-    """Neither a text nor somebody else's database is taken for a journal."""
+@pytest.mark.parametrize("marks", [(0, 0), (0, 2), (0, VERSION), (0, 9), (77, 0)])
+def test_a_database_of_another_program_is_refused_untouched(tmp_path, marks):
+    """Most programs set neither an application id nor a version; their tables tell."""
     path = tmp_path / FILE_NAME
-    if content is None:
-        other = sqlite3.connect(path)
-        other.execute("CREATE TABLE t (x)")
-        other.execute("PRAGMA user_version = 9")
-        other.close()
-    else:
-        path.write_bytes(content)
+    other = sqlite3.connect(path)
+    other.execute("CREATE TABLE run (x)")
+    other.execute(f"PRAGMA application_id = {marks[0]}")
+    other.execute(f"PRAGMA user_version = {marks[1]}")
+    other.close()
     before = path.read_bytes()
-    with pytest.raises(JournalError, match=words):
-        Journal(tmp_path)
+    for readonly in (False, True):
+        with pytest.raises(JournalError, match="another program"):
+            Journal(tmp_path, readonly=readonly)
     assert path.read_bytes() == before
+    assert sorted(tmp_path.iterdir()) == [path]
+
+
+def test_a_text_is_refused_untouched(tmp_path):
+    """A file that SQLite did not make is no journal."""
+    path = tmp_path / FILE_NAME
+    path.write_bytes(b"hello" * 100)
+    with pytest.raises(JournalError, match="no SQLite file"):
+        Journal(tmp_path)
+    assert path.read_bytes() == b"hello" * 100
+
+
+@pytest.mark.parametrize("version", range(VERSION + 1))
+def test_a_file_that_was_cut_off_before_it_had_its_mark_is_finished(tmp_path, version):
+    """Earlier versions made the tables first, each in a commit, and could be killed in between."""
+    connection = apsw.Connection(str(tmp_path / FILE_NAME))
+    connection.pragma("journal_mode", "wal")
+    for number, step in enumerate(JOURNAL.steps[:version], 1):
+        connection.execute(step)
+        connection.pragma("user_version", number)
+    connection.close()
+    with Journal(tmp_path) as journal:
+        journal.create_run("x", {}, "0")
+    with Journal(tmp_path, readonly=True) as journal:
+        assert journal.run.name == "x"
+        assert journal.connection.pragma("application_id") == JOURNAL.application_id
+        assert journal.connection.pragma("user_version") == VERSION
+
+
+@pytest.mark.parametrize(
+    ("statement", "words"),
+    [
+        ("DROP INDEX answer_once", r"index answer_once \(removed\)"),
+        ("CREATE INDEX mine ON event (at)", r"index mine \(added\)"),
+        ("CREATE VIEW mine AS SELECT 1", r"view mine \(added\)"),
+        (
+            "CREATE TRIGGER mine AFTER INSERT ON answer BEGIN DELETE FROM score; END",
+            r"trigger mine \(added\)",
+        ),
+        ("ALTER TABLE event ADD COLUMN mine TEXT", r"table event \(changed\)"),
+        ("DROP TABLE resource_sample", r"table resource_sample \(removed\)"),
+    ],
+)
+def test_a_changed_schema_is_damage(journal, statement, words):
+    """An index, a trigger or a table that the version does not have, or that it lacks."""
+    journal.close()
+    with sqlite3.connect(journal.path) as other:
+        other.execute(statement)
+    other.close()
+    with pytest.raises(JournalDamagedError, match=words):
+        Journal(journal.directory)
+    with (
+        Journal(journal.directory, readonly=True) as reader,
+        pytest.raises(JournalDamagedError, match=words),
+    ):
+        reader.verify()
 
 
 def test_a_torn_database_is_an_error_not_a_crash(journal):

@@ -17,7 +17,7 @@ import sys
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import apsw
 from workload import Row, answer_rest, answered, begin, fast_directory, outcome, shown, undisturbed
@@ -27,6 +27,9 @@ from so8t.errors import JournalError
 from so8t.journal.chained import WITNESS_NAME
 from so8t.journal.restore import open_journal
 from so8t.journal.store import Journal, system_now
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SECTOR = 512
 MODES = ("forgotten", "cut off", "reordered", "torn")
@@ -78,7 +81,7 @@ class PowerVFS(apsw.VFS):
         return _File(self._log, name, flags)
 
     def xDelete(self, filename, syncdir):  # noqa: N802 - SQLite's name
-        self._log.add("delete", Path(filename).name)
+        self._log.add("delete", Path(filename).name, bool(syncdir))
         return super().xDelete(filename, syncdir)
 
 
@@ -88,6 +91,7 @@ class Disk:
 
     durable: dict[str, bytes] = field(default_factory=dict)
     pending: dict[str, list[tuple[Any, ...]]] = field(default_factory=dict)
+    deleted: dict[str, bytes] = field(default_factory=dict)
     acknowledged: list[Any] = field(default_factory=list)
     given: int = 0
 
@@ -95,13 +99,17 @@ class Disk:
         """Go on by one entry of the log."""
         kind, name, *rest = entry
         if kind == "sync":
+            if name not in self.durable:
+                self.deleted.clear()  # the first sync of a new file is one of its directory too
             content = bytearray(self.durable.get(name, b""))
             for change in self.pending.pop(name, []):
                 _change(content, change)
             self.durable[name] = bytes(content)
         elif kind == "delete":
-            self.durable.pop(name, None)
+            gone = self.durable.pop(name, None)
             self.pending.pop(name, None)
+            if gone is not None and not rest[0]:
+                self.deleted[name] = gone
         elif kind == "asked":
             self.given += 1
         elif kind == "acknowledged":
@@ -122,6 +130,10 @@ class Disk:
             for change in changes:
                 _change(content, change)
             files[name] = bytes(content)
+        for name, content in self.deleted.items():
+            # The directory may not know of it yet; then the file is there as it was.
+            if name not in files and (mode == "forgotten" or dice.random() < 0.5):
+                files[name] = content
         return files
 
 
@@ -176,8 +188,6 @@ def record(directory: Path, *, normal: bool) -> Log:
         with journal:
             begin(journal)
             journal.event("session_started", pid=0)
-            # Before the plan is on the disk nothing was promised; cuts begin here.
-            log.add("begun", "")
             told = None
             log.add("asked", "")
             for key in answer_rest(journal):
@@ -193,19 +203,36 @@ def record(directory: Path, *, normal: bool) -> Log:
 
 def cuts(number: int, *, normal: bool = False, seed: int = 1) -> Row:
     """Cut the power `number` times at random moments; compare each end with an undisturbed run."""
-    dice = random.Random(seed)
     row = Row(f"power cut, synchronous={'NORMAL' if normal else 'FULL'}")
+
+    def moments(log: Log, dice: random.Random) -> list[int]:
+        return sorted(dice.randrange(len(log.entries)) for _ in range(number))
+
+    return _cut(row, moments, normal=normal, seed=seed)
+
+
+def first_cuts(step: int = 1, *, seed: int = 1) -> Row:
+    """Cut at every moment (or each `step`-th) of a beginning, up to its first answer, each mode."""
+
+    def moments(log: Log, _: random.Random) -> list[int]:
+        begun = next(n for n, entry in enumerate(log.entries) if entry[0] == "asked")
+        return sorted([*range(0, begun, step)] * len(MODES))
+
+    return _cut(Row("power cut at each moment of a beginning"), moments, normal=False, seed=seed)
+
+
+def _cut(
+    row: Row, choose: Callable[[Log, random.Random], list[int]], *, normal: bool, seed: int
+) -> Row:
+    dice = random.Random(seed)
     with tempfile.TemporaryDirectory(dir=fast_directory(), prefix="so8t-lab-") as scratch:
         root = Path(scratch)
         truth = undisturbed(root / "undisturbed")
         log = record(root / "recorded", normal=normal)
-        begun = next(n for n, entry in enumerate(log.entries) if entry[0] == "begun")
-        moments = sorted(dice.randrange(begun, len(log.entries)) for _ in range(number))
         disk, done = Disk(), 0
-        for count, moment in enumerate(moments):
+        for count, moment in enumerate(choose(log, dice)):
             for entry in log.entries[done : moment + 1]:
-                if entry[0] != "begun":
-                    disk.apply(entry)
+                disk.apply(entry)
             done = moment + 1
             place = root / "cut"
             place.mkdir()
@@ -227,6 +254,9 @@ def _start_again(place: Path, disk: Disk, truth: dict[str, Any], row: Row) -> No
             begin(journal)
             again = len(list(answer_rest(journal)))
             end = outcome(journal)
+        # What a start made of it has to be a journal for everybody after it.
+        with Journal(place, readonly=True) as left:
+            left.verify()
     except JournalError as error:
         row.lost += len(disk.acknowledged)
         row.same = False

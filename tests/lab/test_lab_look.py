@@ -10,7 +10,7 @@ from look import looks
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX locks are Unix's own")
 
 
-@pytest.mark.parametrize("kills", [4, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [2, pytest.param(50, marks=pytest.mark.slow)])
 def test_a_look_and_a_kill_lose_nothing(kills):
     """The system's sqlite3 and Python's module open, read and close it; then SIGKILL."""
     row = looks(kills)

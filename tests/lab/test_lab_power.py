@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from power import cuts
+import pytest
+from power import cuts, first_cuts
 
 
 def test_power_cuts_lose_nothing_that_was_acknowledged():
@@ -11,6 +12,13 @@ def test_power_cuts_lose_nothing_that_was_acknowledged():
     assert row.good, row
     assert "restored" not in row.note
     assert row.redone > 0  # cuts hit answers on their way, or this proves nothing
+
+
+@pytest.mark.parametrize("step", [12, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_power_cut_in_the_first_moments_leaves_a_run_that_goes_on(step):
+    """From the making of the file to the first answer, whatever the disk kept of it."""
+    row = first_cuts(step)
+    assert row.good, row
 
 
 def test_the_same_cuts_do_lose_answers_without_full_synchronisation():

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import json
-from dataclasses import asdict, astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields
 from typing import TYPE_CHECKING, Self
 
 import apsw
@@ -19,9 +18,9 @@ import apsw
 from so8t.domain.canonical import canonical_json
 from so8t.errors import IncompleteError, JournalDamagedError, JournalError
 from so8t.journal.audit_placement import MOST, Stray, same, written_as
-from so8t.journal.chain import Head
-from so8t.journal.connect import DatabaseForm, connect
-from so8t.system.files import write_atomic
+from so8t.journal.chain import Head, read_witness, write_witness
+from so8t.journal.connect import connect
+from so8t.journal.schema import DatabaseForm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -132,6 +131,9 @@ class AuditLog:
         self._broken: str | None = None
         try:
             self._head = self._checked_head()
+            if not self._head.seq and not self.witness.exists():
+                # Before the first row, so that a log without a witness is one that has lost it.
+                write_witness(self.witness, self._head)
         except JournalError:
             self._connection.close()
             raise
@@ -186,7 +188,7 @@ class AuditLog:
             raise JournalError(f"{self.path} could not be written: {error}.") from error
         self._head = Head(values[0], mac)
         try:
-            write_atomic(self.witness, json.dumps(asdict(self._head)) + "\n")
+            write_witness(self.witness, self._head)
         except OSError as error:
             raise self._full() from error
         return self._head.seq
@@ -213,16 +215,6 @@ class AuditLog:
         self.close()
 
 
-def read_witness(path: Path) -> Head | None:
-    """Read a witness; None where there is none. Raises JournalDamagedError for another file."""
-    if not path.exists():
-        return None
-    try:
-        return Head(**json.loads(path.read_text("utf-8")))
-    except (ValueError, TypeError) as error:
-        raise JournalDamagedError(f"{path} is no witness file: {error}") from error
-
-
 def verify_audit(
     directory: Path, key: bytes, *, witness: Path | None = None
 ) -> tuple[int, list[AuditFinding]]:
@@ -238,6 +230,7 @@ def verify_audit(
             if structure == ("ok",)
             else [AuditFinding(None, f"the file is damaged: {structure}")]
         )
+        found += _check_schema(connection)
         links, strays, gaps = _follow(connection, key)
     except (apsw.Error, UnicodeDecodeError) as error:
         raise JournalDamagedError(f"{directory / FILE_NAME} cannot be read: {error}") from error
@@ -310,6 +303,13 @@ def _misplaced(
             what = f"cannot be checked: what was written as row {stray.place - 1} is not there"
             found.append(AuditFinding(stray.place, what))
     return sorted(found, key=lambda finding: finding.row or 0)
+
+
+def _check_schema(connection: apsw.Connection) -> Iterator[AuditFinding]:
+    try:
+        _FORM.check_schema(connection)
+    except JournalDamagedError as error:
+        yield AuditFinding(None, error.message)
 
 
 def _check_witness(path: Path, rows: dict[int, str]) -> Iterator[AuditFinding]:

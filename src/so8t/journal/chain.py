@@ -13,7 +13,7 @@ import apsw
 
 from so8t.domain.canonical import canonical_json
 from so8t.errors import JournalDamagedError
-from so8t.journal.migrations import CHAINED
+from so8t.journal.migrations import CHAINED, JOURNAL
 from so8t.system.files import write_atomic
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ def verify_chain(connection: apsw.Connection) -> Head:
         found = connection.execute("PRAGMA integrity_check(1)").fetchone()
         if found != ("ok",):
             raise JournalDamagedError(f"the journal's file is damaged: {found}")
+        JOURNAL.check_schema(connection)
         return follow(connection, Head(0, GENESIS))
 
 
@@ -134,7 +135,7 @@ def read_witness(path: Path) -> Head | None:
     if not path.exists():
         return None
     try:
-        return Head(**json.loads(path.read_text()))
+        return Head(**json.loads(path.read_text("utf-8")))
     except (ValueError, TypeError) as error:
         raise JournalDamagedError(f"{path} is no witness file: {error}") from error
 

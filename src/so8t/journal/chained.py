@@ -28,7 +28,7 @@ from so8t.journal.chain import (
 from so8t.journal.check import BackgroundCheck
 from so8t.journal.connect import BUSY_MILLISECONDS, connect, is_open
 from so8t.journal.migrations import CHAINED
-from so8t.system.files import write_atomic
+from so8t.system.files import make_directory, write_atomic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -71,7 +71,7 @@ class ChainedFile:
         self._witness = directory / WITNESS_NAME
         self._readonly = readonly
         if not readonly:
-            directory.mkdir(parents=True, exist_ok=True)
+            make_directory(directory)
         try:
             self._connection = connect(self.path, readonly=readonly, vfs=vfs)
         except JournalDamagedError as error:

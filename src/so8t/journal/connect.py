@@ -3,38 +3,26 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import apsw
 
-from so8t.errors import JournalDamagedError, JournalError, PrerequisiteError
-from so8t.journal.migrations import MIGRATIONS, check_version, migrate
+from so8t.errors import JournalDamagedError, JournalError, PrerequisiteError, SO8TError
+from so8t.journal.migrations import JOURNAL
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-#: "SO8T" as SQLite's application_id, so that no other program's database is taken for a journal.
-APPLICATION_ID = 0x534F3854
+    from so8t.journal.schema import DatabaseForm
+
 #: How long a connection waits for another one's lock.
 BUSY_MILLISECONDS = 10_000
 _FULL = 2
 _HEADER_BYTES = 100
 
 
-@dataclass(frozen=True, slots=True)
-class DatabaseForm:
-    """What a file is: the number that no other database has, and the steps to its tables."""
-
-    application_id: int
-    steps: tuple[str, ...]
-
-
-_JOURNAL = DatabaseForm(APPLICATION_ID, MIGRATIONS)
-
-
 def connect(
-    path: Path, *, readonly: bool = False, vfs: str | None = None, form: DatabaseForm = _JOURNAL
+    path: Path, *, readonly: bool = False, vfs: str | None = None, form: DatabaseForm = JOURNAL
 ) -> apsw.Connection:
     """Open the journal at `path`, created and migrated unless `readonly`.
 
@@ -44,8 +32,7 @@ def connect(
     Raises JournalNewerError, JournalError for a file that is no journal, PrerequisiteError where
     there is none to read.
     """
-    existing = path.exists() and path.stat().st_size > 0
-    if existing:
+    if path.exists() and path.stat().st_size > 0:
         _check_header(path, form)
     elif readonly:
         raise PrerequisiteError(
@@ -62,19 +49,18 @@ def connect(
         connection = apsw.Connection(name, flags=flags, vfs=vfs)
     except apsw.Error as error:
         raise JournalError(f"{path} cannot be opened as a journal: {error}") from error
-    connection.set_busy_timeout(BUSY_MILLISECONDS)
     try:
-        _configure(connection, path, readonly=readonly)
-        if not readonly:
-            if not existing:
-                connection.pragma("application_id", form.application_id)
-            migrate(connection, form.steps)
+        connection.set_busy_timeout(BUSY_MILLISECONDS)
+        _configure(connection, path, form, readonly=readonly)
     except (apsw.CorruptError, apsw.NotADBError) as error:
         connection.close()
         raise JournalDamagedError(f"{path} is damaged: {error}") from error
     except apsw.Error as error:
         connection.close()
         raise JournalError(f"{path} cannot be opened as a journal: {error}") from error
+    except SO8TError:
+        connection.close()
+        raise
     return connection
 
 
@@ -104,27 +90,32 @@ def _cannot_change(path: Path) -> bool:
     return True
 
 
-def _configure(connection: apsw.Connection, path: Path, *, readonly: bool) -> None:
+def _configure(
+    connection: apsw.Connection, path: Path, form: DatabaseForm, *, readonly: bool
+) -> None:
+    """Make a connection durable and its file ours; nothing is touched in a file that is not."""
+    connection.pragma("mmap_size", 0)
+    version = form.recognise(connection, str(path))
     if readonly:
         connection.pragma("query_only", True)
-        if connection.pragma("user_version") == 0:
-            connection.close()
+        if not version:
             raise PrerequisiteError(
                 f"{path} holds no run yet.", hint="it was only just begun: try again"
             )
-    else:
-        mode = connection.pragma("journal_mode", "wal")
-        connection.pragma("synchronous", _FULL)
-        if (mode, connection.pragma("synchronous")) != ("wal", _FULL):
-            raise JournalError(
-                f"{path} is on a file system that cannot do durable write-ahead logging.",
-                hint="put the run on a local disk (config key `output`)",
-            )
-        # macOS: fsync alone leaves data in the drive's cache. Elsewhere these change nothing.
-        connection.pragma("fullfsync", True)
-        connection.pragma("checkpoint_fullfsync", True)
+        return
+    connection.pragma("synchronous", _FULL)
+    # macOS: fsync alone leaves data in the drive's cache. Elsewhere these change nothing.
+    connection.pragma("fullfsync", True)
+    connection.pragma("checkpoint_fullfsync", True)
+    mode = connection.pragma("journal_mode", "wal")
+    if (mode, connection.pragma("synchronous")) != ("wal", _FULL):
+        raise JournalError(
+            f"{path} is on a file system that cannot do durable write-ahead logging.",
+            hint="put the run on a local disk (config key `output`)",
+        )
     connection.pragma("foreign_keys", True)
-    connection.pragma("mmap_size", 0)
+    form.bring_up(connection)
+    form.check_schema(connection)
 
 
 def _check_header(path: Path, form: DatabaseForm) -> None:
@@ -132,19 +123,24 @@ def _check_header(path: Path, form: DatabaseForm) -> None:
 
     Offsets: https://www.sqlite.org/fileformat.html#the_database_header.
     """
+    if _is_to_be_rolled_back(path):
+        return  # what a cut left there is no header yet; SQLite undoes it on opening
     header = _first_bytes(path)
     if not header.startswith(b"SQLite format 3\0"):
         raise JournalDamagedError(
             f"{path} is no SQLite file.", hint="give the run another `output`"
         )
+    # A process that died before its first commit left zero for both.
     identity = int.from_bytes(header[68:72], "big")
-    version = int.from_bytes(header[60:64], "big")
-    # A process that died between creating the file and its first commit leaves both zero.
-    if identity != form.application_id and (identity, version) != (0, 0):
-        raise JournalDamagedError(
-            f"{path} is a database of another program.", hint="give the run another `output`"
-        )
-    check_version(version, str(path), len(form.steps))
+    form.check_identity(identity, str(path))
+    if identity:
+        form.check_version(int.from_bytes(header[60:64], "big"), str(path))
+
+
+def _is_to_be_rolled_back(path: Path) -> bool:
+    """Whether a transaction from before the write-ahead log, the file's first, was cut off."""
+    journal = path.with_name(f"{path.name}-journal")
+    return journal.exists() and journal.stat().st_size > 0
 
 
 def _first_bytes(path: Path) -> bytes:

@@ -1,13 +1,8 @@
-"""The journal's tables, as steps that are each committed together with their own number."""
+"""The journal's tables, as the steps by which each version comes from the one before it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from so8t.errors import JournalNewerError
-
-if TYPE_CHECKING:
-    import apsw
+from so8t.journal.schema import DatabaseForm
 
 # Every row but `run` and `head` is a link of one chain: `seq` counts through all tables, `chain`
 # is the digest of the row and of the link before it. Rows are added, never changed or removed.
@@ -131,8 +126,9 @@ CREATE TABLE resource_sample (
 ) STRICT, WITHOUT ROWID;
 """
 
-MIGRATIONS = (_V1, _V2, _V3)
-VERSION = len(MIGRATIONS)
+#: "SO8T" as SQLite's application_id, so that no other program's database is taken for a journal.
+JOURNAL = DatabaseForm(0x534F3854, (_V1, _V2, _V3))
+VERSION = len(JOURNAL.steps)
 
 #: Columns of each chained table in the order in which they enter the digest, `chain` left out.
 CHAINED = {
@@ -168,21 +164,3 @@ CHAINED = {
     "score": ("seq", "answer", "grader", "grade", "value", "reason", "valid"),
     "load": ("seq", "answer", "in_flight"),
 }
-
-
-def check_version(found: int, path: str, newest: int = VERSION) -> None:
-    """Refuse a journal that a newer version wrote."""
-    if found > newest:
-        raise JournalNewerError(
-            f"{path} has journal version {found}; this program knows up to {newest}. "
-            "The file was not touched.",
-            hint="upgrade: pip install -U so8t",
-        )
-
-
-def migrate(connection: apsw.Connection, steps: tuple[str, ...] = MIGRATIONS) -> None:
-    """Bring a journal up to the current version; each step commits with its own number."""
-    for number in range(connection.pragma("user_version"), len(steps)):
-        with connection:
-            connection.execute(steps[number])
-            connection.pragma("user_version", number + 1)

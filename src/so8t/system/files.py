@@ -47,6 +47,14 @@ def write_atomic(path: Path, data: bytes | str) -> None:
         os.fsync(handle.fileno())
 
 
+def make_directory(path: Path) -> None:
+    """Make a directory and those above it; each survives a power cut. It may be there already."""
+    new = [one for one in (path, *path.parents) if not one.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for one in reversed(new):
+        sync_directory(one.parent)
+
+
 def check_writable(path: Path) -> None:
     """Raise OSError where `write_atomic` could put no file at `path`. Nothing is left there."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -42,14 +42,38 @@ def read_secret(path: Path) -> bytes:
 
 
 def make_secret(path: Path) -> bytes:
-    """Return the secret in `path`, made at random (256 bits, as hex) where there is none yet."""
+    """Return the secret in `path`, made at random (256 bits, as hex) where there is none yet.
+
+    It is there whole or not at all, whatever cuts this off.
+    """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    # Of two that start at once one makes the file; both read it.
-    with suppress(FileExistsError):
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            file.write(secrets.token_hex(_BYTES).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+    if not path.exists():
+        new = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        new.unlink(missing_ok=True)
+        try:
+            handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(handle, "wb") as file:
+                file.write(secrets.token_hex(_BYTES).encode() + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+            # Of two that start at once one gives the file its name; both read it.
+            with suppress(FileExistsError):
+                _name_once(new, path)
+        finally:
+            new.unlink(missing_ok=True)
         sync_directory(path.parent)
     return read_secret(path)
+
+
+def _name_once(new: Path, path: Path) -> None:
+    """Give a file its name. Raises FileExistsError where another one has it."""
+    if sys.platform == "win32":
+        new.rename(path)  # there it replaces nothing
+        return
+    try:
+        path.hardlink_to(new)
+    except FileExistsError:
+        raise
+    except OSError:
+        # A file system without links (FAT); two first starts at one moment are not expected there.
+        new.rename(path)

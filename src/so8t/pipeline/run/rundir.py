@@ -16,6 +16,7 @@ from so8t.journal.store import Journal, system_now
 from so8t.pipeline.run.changes import take_over
 from so8t.pipeline.run.progress import Silent
 from so8t.pipeline.run.sessions import CLOCK_BEHIND, GAVE_UP
+from so8t.system.files import make_directory
 from so8t.system.state import boot_id
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def open_run(
     what the run has frozen, JournalError for a journal that nothing can restore.
     """
     directory = run_directory(config)
-    directory.mkdir(parents=True, exist_ok=True)
+    make_directory(directory)
     with Lease(directory, now=system_now()), ExitStack() as stack:
         journal, restored = open_journal(directory, now=system_now)
         stack.enter_context(journal)
