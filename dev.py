@@ -20,7 +20,6 @@ VENV = ROOT / ".venv"
 BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 PYTHON = BIN / ("python.exe" if os.name == "nt" else "python")
 CONSTRAINTS = ROOT / "constraints.txt"
-DEMO = ROOT / "src" / "so8t" / "examples" / "quickstart" / "demo.yaml"
 OLDEST = (3, 11)
 PARALLEL = ("-n", "2", "--dist", "worksteal")
 COVERED = ("tests/domain", "tests/verdict", "tests/journal")
@@ -47,7 +46,7 @@ def main() -> int:
 
 def _demo(rest: list[str]) -> int:
     _install("train")
-    return _run([PYTHON, "-m", "so8t", "run", DEMO, *rest])
+    return _run([PYTHON, "-m", "so8t", "demo", *rest])
 
 
 def _setup(_rest: list[str]) -> int:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 # Name -> one line of help. The module so8t.cli.<name> is imported when its command is called, so
 # that `so8t --help` costs next to nothing.
 COMMANDS = {
+    "demo": "See the main job on a tiny model that ships with so8t.",
     "init": "Write a commented config to start from.",
     "validate": "Check a config and everything that it names.",
     "doctor": "Check this machine: what works, what does not, and the fix.",

@@ -1,40 +1,52 @@
-"""`so8t run`: the main job; the same command again goes on."""
+"""`so8t run`: the main job, and going on with it."""
 
 from __future__ import annotations
 
 import shutil
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from so8t.cli.console import common
 from so8t.cli.gate import check_gate, fail_if_option
-from so8t.cli.wire import open_pipeline, with_config
-from so8t.errors import LeaseHeldError, SO8TError
+from so8t.cli.wire import open_pipeline, overrides_of, read_config
+from so8t.config.load import read_config as read_plain_config
+from so8t.config.pair import pair_config, to_yaml
+from so8t.errors import LeaseHeldError, SO8TError, UsageError
 from so8t.journal.chained import FILE_NAME
 from so8t.journal.evidence import repeats_of
 from so8t.journal.lease import Lease
 from so8t.journal.store import Journal, system_now
 from so8t.pipeline.run.rundir import run_directory, set_aside
-from so8t.report.html import marks, write_page
-from so8t.report.query import load_view, summary
-from so8t.report.result_files import write_result_files
+from so8t.report.finish import write_everything
+from so8t.report.summary import summary
 from so8t.report.words import verdict_sentence
+from so8t.system.files import write_atomic
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from so8t.cli.console import Console
     from so8t.config.schema import RunConfig
     from so8t.pipeline.complete import Origins
 
 
 _ORIGINS: dict[str, Origins] = {"all": "all", "hf": "hf", "llm": "suite"}
+#: The config of two models that were named on the command line, in their run's directory.
+WRITTEN_CONFIG = "so8t.yaml"
 
 
 @click.command("run")
-@with_config
+@click.argument("named", metavar="[CONFIG | A B]", nargs=-1)
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override a key.")
+@click.option("--output", type=click.Path(path_type=Path), help="Where run directories are made.")
+@click.option(
+    "--suite",
+    "suites",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="With A B: the questions (default: those that ship with so8t).",
+)
 @click.option("--fresh", is_flag=True, help="Set an earlier run of this name aside and start anew.")
 @click.option(
     "--origin",
@@ -47,29 +59,80 @@ _ORIGINS: dict[str, Origins] = {"all": "all", "hf": "hf", "llm": "suite"}
 @common
 def command(
     console: Console,
-    config: RunConfig,
+    named: tuple[str, ...],
+    settings: tuple[str, ...],
+    output: Path | None,
+    suites: tuple[Path, ...],
     *,
     fresh: bool,
     origin: Origins,
     lane: str | None,
     fail_if: tuple[str, ...],
 ) -> int:
-    """Run CONFIG (default: so8t.yaml), or go on with it where it stopped."""
+    """Run CONFIG (default: so8t.yaml), or go on with it where it stopped.
+
+    With two models A and B (FILE.gguf, a directory, hf:ID or ollama:TAG) no config is needed: one
+    is written into the run's directory.
+    """
     if lane is not None:  # its name in version 0.1
         origin = _ORIGINS[lane]
         console.message("cli.renamed_flag", old=f"--lane {lane}", new=f"--origin {origin}")
+    config, written = _config(named, settings, output, suites)
+    return run_config(config, console, fresh=fresh, origin=origin, fail_if=fail_if, written=written)
+
+
+def run_config(
+    config: RunConfig,
+    console: Console,
+    *,
+    fresh: bool = False,
+    origin: Origins = "all",
+    fail_if: tuple[str, ...] = (),
+    written: str | None = None,
+) -> int:
+    """Run `config` and show the result; `written` is kept as the config in the run's directory."""
     if fresh and run_directory(config).exists():
         console.message("cli.set_aside", directory=set_aside(run_directory(config)))
     started = time.monotonic()
-    _run(config, console, origin)
+    _run(config, console, origin, written)
     return show_result(run_directory(config), console, fail_if, started)
 
 
-def _run(config: RunConfig, console: Console, origin: Origins) -> None:
+def _config(
+    named: tuple[str, ...],
+    settings: tuple[str, ...],
+    output: Path | None,
+    suites: tuple[Path, ...],
+) -> tuple[RunConfig, str | None]:
+    """Return the config that was asked for, and its text where it was made from two models."""
+    if len(named) == 2:  # noqa: PLR2004 - A and B
+        config = read_plain_config(pair_config(*named, suites), overrides_of(settings, output))
+        head = "Made by `so8t run A B`. The same command again goes on, or `so8t run DIRECTORY`."
+        return config, to_yaml(config.model_dump(mode="json", exclude_defaults=True), head)
+    if len(named) > 2:  # noqa: PLR2004 - as above
+        raise UsageError(
+            f"run takes a config, or two models A and B, not {len(named)} names.",
+            hint="so8t run --help",
+        )
+    if suites:
+        raise UsageError(
+            "--suite belongs to two models A and B.",
+            hint="a config names its questions under benchmark.suites",
+        )
+    if named and named[0].lower().endswith((".gguf", ".safetensors")):
+        raise UsageError(
+            f"{named[0]} is one model; a comparison takes two.", hint="so8t run A.gguf B.gguf"
+        )
+    return read_config(Path(named[0]) if named else None, settings, output), None
+
+
+def _run(config: RunConfig, console: Console, origin: Origins, written: str | None) -> None:
     directory = run_directory(config)
     existed = directory.exists()
     try:
         with open_pipeline(config, console, origin) as pipeline:
+            if written is not None and not (directory / WRITTEN_CONFIG).exists():
+                write_atomic(directory / WRITTEN_CONFIG, written)
             pipeline.run_complete_pipeline(origin)
     except LeaseHeldError:
         raise  # the directory is the other process's, however new it is
@@ -122,12 +185,8 @@ def show_result(
     `started` is when the command began, by `time.monotonic`.
     """
     text = console.text
-    with Journal(directory, readonly=True) as journal, journal.one_moment():
-        # A report on rows that were changed would say what was never measured.
-        journal.verify()
-        view = load_view(journal, marks=marks(text, reveal_thinking=reveal_thinking))
-        report = write_page(directory, view, text, reveal_thinking=reveal_thinking)
-        results = write_result_files(journal, view)
+    found = write_everything(directory, text, reveal_thinking=reveal_thinking)
+    view, report, results = found.view, found.report, found.results
     seconds = time.monotonic() - started
     console.data(
         summary(view)

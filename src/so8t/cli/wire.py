@@ -58,6 +58,11 @@ def read_config(
         if settings or output is not None:
             raise UsageError("a run's directory comes with its own config: no --set, no --output.")
         return _config_of_run(path)
+    return load_config(path or DEFAULT_CONFIG, overrides_of(settings, output))
+
+
+def overrides_of(settings: tuple[str, ...], output: Path | None) -> dict[str, Any]:
+    """Return what `--set key=value` and `--output` put on top of a config."""
     overrides: dict[str, Any] = {}
     for setting in settings:
         key, sign, value = setting.partition("=")
@@ -66,7 +71,7 @@ def read_config(
         overrides[key] = _list_or_text(value)
     if output is not None:
         overrides["output"] = str(output)
-    return load_config(path or DEFAULT_CONFIG, overrides)
+    return overrides
 
 
 def _list_or_text(value: str) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import io
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -41,6 +42,35 @@ def load_config(path: Path, overrides: dict[str, Any] | None = None) -> RunConfi
     except ValidationError as error:
         raise _explain(error, document, path) from None
     return _absolute(config, path.resolve().parent)
+
+
+def read_config(
+    plain: Mapping[str, Any], overrides: Mapping[str, Any] | None = None, base: Path | None = None
+) -> RunConfig:
+    """Read and check a config that is no file: a mapping as a config file would hold it.
+
+    Relative paths are relative to `base` (default: the current directory). `overrides` as in
+    `load_config`.
+
+    Raises ConfigError (exit code 2) with the key.
+    """
+    document = _commented(plain)
+    for key, value in (overrides or {}).items():
+        _override(document, key, value, None)
+    try:
+        config = RunConfig.model_validate(_plain(document))
+    except ValidationError as error:
+        raise _explain(error, document, None) from None
+    return _absolute(config, (base or Path.cwd()).resolve())
+
+
+def _commented(node: Any) -> Any:
+    """Turn plain data into what a file would have been read as."""
+    if isinstance(node, Mapping):
+        return CommentedMap((str(key), _commented(value)) for key, value in node.items())
+    if isinstance(node, list | tuple):
+        return CommentedSeq(_commented(value) for value in node)
+    return node
 
 
 def load_resources(path: Path) -> Resources:
@@ -103,13 +133,16 @@ def _parse(path: Path) -> CommentedMap:
     return document
 
 
-def _override(document: CommentedMap, key: str, value: Any, path: Path) -> None:
+def _override(document: CommentedMap, key: str, value: Any, path: Path | None) -> None:
     node: Any = document
     *parents, last = key.split(".")
     for part in parents:
         node = node.setdefault(part, CommentedMap())
         if not isinstance(node, CommentedMap):
-            raise ConfigError(f"{key} cannot be set: {part} is no mapping.", file=str(path))
+            raise ConfigError(
+                f"{key} cannot be set: {part} is no mapping.",
+                file=None if path is None else str(path),
+            )
     node[last] = value
 
 
@@ -121,11 +154,13 @@ def _plain(node: Any) -> Any:
     return node
 
 
-def _explain(error: ValidationError, document: CommentedMap, path: Path) -> ConfigError:
+def _explain(error: ValidationError, document: CommentedMap, path: Path | None) -> ConfigError:
     details = error.errors()
     complaints = [_complaint(detail, document) for detail in details]
     complaints.sort(key=lambda complaint: (complaint[0], complaint[1]))
     (line, column, first), *more = complaints
+    if path is None:
+        return ConfigError("\n".join(text for _, _, text in complaints[:_SHOWN]))
     message = first + "".join(
         f"\n{path}:{other_line}:{other_column}: {text}"
         for other_line, other_column, text in more[: _SHOWN - 1]

@@ -25,6 +25,7 @@ from so8t.models.sources import ResolvedSource, resolve
 from so8t.models.training_data import read_conversations, split_held_out
 from so8t.pipeline.benchmark.llm_judge import check_judge
 from so8t.pipeline.plan.collected import CollectedSamples
+from so8t.pipeline.plan.missing import check_files
 from so8t.pipeline.prepare import conversion
 from so8t.system.files import free_bytes
 from so8t.tasks.benchmarks import load_benchmark
@@ -71,6 +72,7 @@ def collect_samples(config: RunConfig) -> CollectedSamples:
 
     Raises DataError (file and line) and PrerequisiteError (the file that is not there).
     """
+    check_files(config)
     samples = CollectedSamples()
     prints = array("Q")
     known: set[str] = set()
