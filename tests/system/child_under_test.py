@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 import sys
+import threading
 import time
 
 from so8t.system.child import serve_messages
@@ -16,6 +18,11 @@ def _handle(message, reply):
         reply(message)
     elif op == "where":
         reply({"path": sys.path, "nice": os.nice(0) if sys.platform != "win32" else None})
+    elif op == "look at input":
+        # As a C runtime does while it loads; on Windows this waited for the parent's next message.
+        reply({"read": os.read(0, 1).decode(), "kind": stat.S_IFMT(os.fstat(0).st_mode)})
+    elif op == "fail in a thread":
+        threading.Thread(target=lambda: 1 / 0).start()
     elif op == "print":
         # As native code does it: straight to the descriptors.
         os.write(1, b"native noise\n")

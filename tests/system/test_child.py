@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -43,6 +44,16 @@ def test_noise_on_standard_output_tears_nothing(child):
     assert {"native noise", "and on stderr", "python noise"} <= set(child.tail())
 
 
+def test_a_library_that_looks_at_standard_input_finds_nothing(child):
+    """Descriptor 0 is at its end and no pipe: nobody there waits for the next message."""
+    child.send({"op": "look at input"})
+    found = child.receive(timeout=20)
+    assert found["read"] == ""
+    assert found["kind"] != stat.S_IFIFO
+    child.send({"op": "echo"})
+    assert child.receive(timeout=20) == {"op": "echo"}
+
+
 def test_the_current_directory_is_not_imported_from(tmp_path, monkeypatch):
     """A file in the current directory named like a module of ours or Python's changes nothing."""
     (tmp_path / "json.py").write_text("raise SystemExit('the wrong json')")
@@ -64,6 +75,13 @@ def test_an_exit_is_reported_with_code_and_last_words(child):
         assert caught.value.retryable
     with pytest.raises(EngineCrashed, match="exit code 7"):
         child.send({"op": "echo"})
+
+
+def test_an_error_in_a_thread_ends_the_child(child):
+    """What nobody foresaw in a thread of the child is a crash with its traceback, not silence."""
+    child.send({"op": "fail in a thread"})
+    with pytest.raises(EngineCrashed, match=r"(?s)exit code 70.*ZeroDivisionError"):
+        child.receive(timeout=20)
 
 
 @POSIX

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from so8t.engines.embedded_worker import LoadedModel
+from so8t.engines.embedded_worker import LoadedModel, import_library
 from so8t.system.child import die_unforeseen, serve_messages
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ def _work(request: dict[str, Any], reply: Reply) -> None:
 
 def handle(message: dict[str, Any], reply: Reply) -> None:
     """Work in a thread, so that the end of input is seen meanwhile."""
+    import_library()
     threading.Thread(target=_work, args=(message, reply), daemon=True).start()
 
 

@@ -24,6 +24,7 @@ import secrets
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
@@ -69,6 +70,15 @@ _NEUTRAL_SAMPLING: dict[str, Any] = {
 
 class _TemplateError(Exception):
     """The model's chat template refuses these messages."""
+
+
+def import_library() -> None:
+    """Import llama.cpp, and what the loopback client loads at its first request. ImportError.
+
+    Call it while nobody reads standard input (see `so8t.system.child.serve_messages`).
+    """
+    import_module("xllamacpp")
+    import_module("unicodedata")  # host names are put into IDNA with it
 
 
 class LoadedModel:
@@ -249,6 +259,11 @@ class _Worker:
 
     def handle(self, message: dict[str, Any], reply: Reply) -> None:
         if message["op"] == "load":
+            try:
+                import_library()
+            except ImportError as error:
+                reply({"op": "refused", "kind": "library", "message": str(error)})
+                return
             threading.Thread(target=_or_die, args=(self._load, message, reply)).start()
         elif message["op"] == "measure" and self._measuring is not None:
             self._measuring.put(message, reply)
@@ -260,9 +275,6 @@ class _Worker:
     def _load(self, message: dict[str, Any], reply: Reply) -> None:
         try:
             model = LoadedModel(message)
-        except ImportError as error:
-            reply({"op": "refused", "kind": "library", "message": str(error)})
-            return
         except RuntimeError as error:
             reply({"op": "refused", "kind": "model", "message": str(error)})
             return

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from so8t.errors import ModelError
 from so8t.models.adapters import TOKENIZER_FILES
 from so8t.models.checkpoint_files import beside_weights, check_agreement, weight_files
-from so8t.models.child_work import serve_work
+from so8t.models.child_work import import_models, serve_work
 from so8t.models.gguf_tokens import largest_id
 from so8t.system.files import atomic_directory
 
@@ -149,9 +150,14 @@ def _first(error: Exception) -> str:
     return " ".join(lines[:3])[:400].rstrip(".") if lines else type(error).__name__
 
 
+def _libraries() -> None:
+    import_models()
+    import_module("peft")
+
+
 def _work(request: dict[str, Any]) -> dict[str, Any]:
     return merge(Path(request["base"]), Path(request["adapter"]), Path(request["out"]))
 
 
 if __name__ == "__main__":
-    serve_work(_work)
+    serve_work(_work, _libraries)

@@ -8,6 +8,7 @@ traceback on standard error, which the parent shows.
 from __future__ import annotations
 
 import threading
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from so8t import errors
@@ -46,13 +47,34 @@ def run_in_child(worker: str, request: Mapping[str, Any], *, what: str) -> dict[
     return result
 
 
-def serve_work(work: Work) -> NoReturn:
-    """Run the child's side: `work(request)` in a thread, so that end of input is seen."""
+def serve_work(work: Work, libraries: Callable[[], None]) -> NoReturn:
+    """Run the child's side: `work(request)` in a thread, so that end of input is seen.
+
+    `libraries` imports all native code that the work needs, before that thread is started (see
+    `so8t.system.child.serve_messages`).
+    """
 
     def handle(message: dict[str, Any], reply: Reply) -> None:
+        libraries()
         threading.Thread(target=_answer, args=(work, message, reply), daemon=True).start()
 
     serve_messages(handle)
+
+
+def import_tokenizers() -> None:
+    """Import what transformers loads when it reads a tokenizer: its public names are lazy."""
+    transformers = import_module("transformers")
+    for name in ("AutoTokenizer", "PreTrainedTokenizerFast"):
+        getattr(transformers, name)
+
+
+def import_models() -> None:
+    """Import torch and what transformers loads when it reads a model, as `import_tokenizers`."""
+    import_tokenizers()
+    import_module("safetensors.torch")
+    transformers = import_module("transformers")
+    for name in ("PreTrainedModel", "AutoModelForCausalLM"):
+        getattr(transformers, name)
 
 
 def _answer(work: Work, request: dict[str, Any], reply: Reply) -> None:

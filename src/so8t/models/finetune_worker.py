@@ -14,6 +14,7 @@ from __future__ import annotations
 import sys
 import threading
 from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ import psutil
 
 from so8t.config.schema import Finetune
 from so8t.errors import PrerequisiteError, TrainingMemoryError
-from so8t.models.child_work import answer
+from so8t.models.child_work import answer, import_models
 from so8t.models.finetune import Surroundings
 from so8t.models.training_setting import Mailbox, TrainingSetting
 from so8t.system.attempt import reading
@@ -35,6 +36,12 @@ if TYPE_CHECKING:
     Reply = Callable[[dict[str, Any]], None]
 
 _GIGA = 10**9
+# What a method needs besides torch and transformers.
+_LIBRARIES: dict[str, tuple[str, ...]] = {
+    "so8": (),
+    "lora": ("peft",),
+    "qlora": ("peft", "bitsandbytes"),
+}
 
 
 class Worker:
@@ -44,9 +51,15 @@ class Worker:
         self._mailbox = Mailbox()
 
     def handle(self, message: dict[str, Any], reply: Reply) -> None:
-        """Start the training in a thread, so that requests and the end of input are seen."""
+        """Start the training in a thread, so that requests and the end of input are seen.
+
+        The libraries are imported before (see `serve_messages`).
+        """
         op = message.get("op")
         if op in {"finetune", "trial"}:
+            import_models()
+            for name in _LIBRARIES[message["settings"]["method"]]:
+                import_module(name)
             threading.Thread(target=self._train, args=(message, reply), daemon=True).start()
         elif op == "setting":
             self._mailbox.put(TrainingSetting(**message["setting"]), message["reason"])
@@ -64,15 +77,13 @@ class Worker:
 
     def _answer(self, request: dict[str, Any], reply: Reply) -> dict[str, Any]:
         settings = self.settings_of(request)
-        # With all libraries there: a limit that they meet while they load ends in odd errors.
-        import transformers  # noqa: F401, PLC0415
-
         from so8t.models.training import train, trial  # noqa: PLC0415 - torch
         from so8t.models.training_loop import Stopped  # noqa: PLC0415 - as above
         from so8t.models.training_model import device_of  # noqa: PLC0415 - as above
 
         reply({"event": "device", "type": device_of(settings).type})
 
+        # With all libraries there: a limit that they meet while they load ends in odd errors.
         if settings.memory_limit_gb is not None:
             _limit_memory(round(settings.memory_limit_gb * _GIGA))
 

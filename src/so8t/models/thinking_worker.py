@@ -12,7 +12,7 @@ from typing import Any
 
 from so8t.domain.thinking_format import TAGS
 from so8t.errors import ModelError
-from so8t.models.child_work import serve_work
+from so8t.models.child_work import import_tokenizers, serve_work
 from so8t.models.thinking_tokens import add_thinking_tokens
 
 
@@ -38,4 +38,4 @@ def _work(request: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    serve_work(_work)
+    serve_work(_work, import_tokenizers)

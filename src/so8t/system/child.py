@@ -10,6 +10,7 @@ a thread that lives as long as they should.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import queue
@@ -36,6 +37,7 @@ _NICE = 5
 # What libraries say before they give up, in small letters.
 _STARVED = ("bad_alloc", "out of memory", "failed to allocate", "memoryerror", "cannot allocate")
 _PR_SET_PDEATHSIG = 1
+_STD_INPUT_HANDLE = -10
 _EXIT_UNFORESEEN = 70  # EX_SOFTWARE of sysexits.h
 
 
@@ -232,10 +234,16 @@ def serve_messages(handle: Callable[[dict[str, Any], Reply], None]) -> NoReturn:
     `handle` must return soon (long work belongs in a thread of its own), since the end of input,
     which means that the parent is gone, is only seen between two calls.
 
-    Messages go out on a private copy of standard output; file descriptor 1 itself is pointed at
-    standard error, because native libraries print there and would tear the protocol.
+    Nobody reads the input while `handle` runs. So that is the place to import native code (torch,
+    llama.cpp) for the first time, and not a thread that it starts: see `_private_input`.
+
+    Messages come and go on private copies of the standard streams; file descriptor 1 itself is
+    pointed at standard error, because native libraries print there and would tear the protocol,
+    and 0 at nothing (see `_private_input`).
     """
     die_with_parent()
+    threading.excepthook = _thread_died
+    incoming = _private_input()
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     sys.stdout = sys.stderr
@@ -247,7 +255,7 @@ def serve_messages(handle: Callable[[dict[str, Any], Reply], None]) -> NoReturn:
             out.write(line)
             out.flush()
 
-    for message in _incoming(sys.stdin.buffer):
+    for message in _incoming(incoming):
         handle(message, reply)
     # Input ended: the parent is done with us or dead. Threads in native code must not hold us.
     os._exit(0)
@@ -267,8 +275,41 @@ def _encode(message: Mapping[str, Any]) -> bytes:
     return json.dumps(message).encode() + b"\n"
 
 
+def _thread_died(arguments: threading.ExceptHookArgs) -> None:
+    """End the process with a thread of its own: the parent must see a crash, not silence."""
+    threading.__excepthook__(arguments)
+    os._exit(_EXIT_UNFORESEEN)
+
+
+def _private_input() -> BinaryIO:
+    """Return standard input on a handle that nobody else knows; descriptor 0 then reads nothing.
+
+    On Windows a read that waits for a pipe holds every other call on the same handle, also the
+    mere question what kind of file it is. C runtimes ask that of the standard handles while they
+    load, so `import torch` in one thread waits for ever behind a read in another (cpython#78961,
+    numpy#24290). A library that finds the null device there waits for nobody, whenever it loads.
+    """
+    private = os.fdopen(os.dup(0), "rb")
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    if sys.platform == "win32":
+        import msvcrt  # noqa: PLC0415 - Windows only
+
+        # dup2 tells Windows of the new handle in console programs, not in pythonw.exe.
+        handle = ctypes.c_void_p(msvcrt.get_osfhandle(0))
+        ctypes.WinDLL("kernel32").SetStdHandle(_STD_INPUT_HANDLE, handle)
+    return private
+
+
 def _incoming(stream: BinaryIO) -> Iterator[dict[str, Any]]:
-    for line in stream:
+    while True:
+        # Between these two no native module may be loaded for the first time; a test listens.
+        sys.audit("so8t.child.read", "begin")
+        line = stream.readline()
+        sys.audit("so8t.child.read", "end")
+        if not line:
+            return
         yield json.loads(line)
 
 
@@ -276,8 +317,6 @@ def die_with_parent() -> None:
     """Ask the Linux kernel to end this process with its parent; elsewhere end of input does it."""
     if sys.platform != "linux":
         return
-    import ctypes  # noqa: PLC0415 - only a child on Linux needs it
-
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
