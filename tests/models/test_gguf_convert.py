@@ -62,8 +62,12 @@ def test_rows_that_do_not_divide_stay_in_f16(tmp_path):
     """A tensor whose rows do not divide into blocks stays in F16, and the result names it."""
     plain(tmp_path, intermediate_size=80)
     result = convert(tmp_path, tmp_path / "model.gguf", "q4_0")
-    assert [(f.tensor, f.kind) for f in result.fallbacks] == [("blk.0.ffn_down.weight", "F16")]
-    assert "80" in result.fallbacks[0].reason
+    # The output would be Q6_K, whose blocks of 256 no row of 64 fits.
+    assert {(f.tensor, f.kind) for f in result.fallbacks} == {
+        ("blk.0.ffn_down.weight", "F16"),
+        ("output.weight", "Q8_0"),
+    }
+    assert "80" in next(f.reason for f in result.fallbacks if f.kind == "F16")
 
 
 def test_memory_does_not_grow_with_the_model(tmp_path):
@@ -193,10 +197,10 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
 
 
 def test_unknown_quantization_names_the_known(tmp_path):
-    """A type that is not built in is refused before anything is read."""
-    with pytest.raises(ModelError, match="q4_k_m") as caught:
-        convert(tmp_path, tmp_path / "model.gguf", "q4_k_m")
-    assert "llama-quantize" in str(caught.value.hint)
+    """A type that there is not is refused before anything is read."""
+    with pytest.raises(ModelError, match="q9_k") as caught:
+        convert(tmp_path, tmp_path / "model.gguf", "q9_k")
+    assert "q4_k_m" in str(caught.value.hint)
 
 
 def test_end_tokens_come_from_the_generation_config(tmp_path):

@@ -46,7 +46,7 @@ def checkout(tmp_path):
     place.mkdir()
     (place / "convert_hf_to_gguf.py").write_text(SCRIPT, "utf-8")
     plain(tmp_path / "known")
-    for kind in ("f16", "q8_0"):
+    for kind in ("f16", "f32", "q8_0"):
         convert(tmp_path / "known", place / f"{kind}.gguf", kind)
     python = place / ".venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
@@ -116,7 +116,7 @@ def test_a_directory_that_is_no_checkout_is_refused(neox, tmp_path):
 
 @posix
 def test_only_what_is_not_built_in_goes_there(checkout, neox, tmp_path):
-    """A family of ours is converted here; others by the checkout, and quantized from its F16."""
+    """A family of ours is converted here; others by the checkout, and quantized from its exact file."""
 
     def made(directory, kind, way):
         return make_gguf(directory, tmp_path / "made.gguf", kind, way, lambda *_: None)
@@ -125,10 +125,10 @@ def test_only_what_is_not_built_in_goes_there(checkout, neox, tmp_path):
     assert ours.converter == "so8t"
     assert not (checkout / "told.json").exists()
     theirs = made(neox, "q5_0", checkout)
-    assert told(checkout)["type"] == "f16"
+    assert told(checkout)["type"] == "f32"
     assert theirs.converter.startswith("llama.cpp")
     assert inspect_gguf(theirs.path).file_type == "Q5_0"
-    assert not (tmp_path / "model-f16.gguf").exists()
+    assert not list(tmp_path.glob("model-*"))
     with pytest.raises(UnsupportedModelError, match="GPTNeoXForCausalLM") as caught:
         made(neox, "q8_0", None)
     assert "llama_cpp: DIR" in str(caught.value.hint)

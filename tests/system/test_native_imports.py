@@ -14,6 +14,7 @@ import pytest
 import hf_models as hf
 import so8t
 from excerpts import excerpt
+from hf_directories import plain
 from so8t.config.schema import Finetune
 from so8t.domain.exchange import (
     Arm,
@@ -30,6 +31,7 @@ from so8t.examples import quickstart
 from so8t.journal.check import BackgroundCheck
 from so8t.journal.store import Journal
 from so8t.models.adapters import merge_in_child
+from so8t.models.conversion import convert_directory
 from so8t.models.finetune import finetune_in_child
 from so8t.models.thinking_tokens import add_in_child
 from tiny_gguf import write_tiny_gguf
@@ -105,11 +107,17 @@ def _finetune_lora(place):
     _finetune(place, "lora")
 
 
+def _conversion(place):
+    plain(place)
+    convert_directory(place, place / "q8_0.gguf", "q8_0")
+
+
 SLOW = pytest.mark.slow  # torch and transformers are loaded, beside this process and in the child
 WORK = [
     pytest.param("so8t.engines.embedded_worker", _embedded),
     pytest.param("so8t.engines.distribution_worker", _distributions),
     pytest.param("so8t.journal.check", _check),
+    pytest.param("so8t.models.conversion_worker", _conversion),
     pytest.param("so8t.models.thinking_worker", _thinking, marks=SLOW),
     pytest.param("so8t.models.adapter_worker", _adapter, marks=SLOW),
     pytest.param("so8t.models.finetune_worker", _finetune, marks=SLOW),

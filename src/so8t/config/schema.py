@@ -10,7 +10,28 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
-Quantization = Literal["f32", "f16", "bf16", "q8_0", "q5_0", "q4_0", "q4_k_m", "q4_k_s", "q6_k"]
+Quantization = Literal[
+    "f32",
+    "f16",
+    "bf16",
+    "q8_0",
+    "q6_k",
+    "q5_k_m",
+    "q5_k_s",
+    "q5_1",
+    "q5_0",
+    "q4_k_m",
+    "q4_k_s",
+    "q4_1",
+    "q4_0",
+    "iq4_nl",
+    "iq4_xs",
+    "q3_k_l",
+    "q3_k_m",
+    "q3_k_s",
+    "q2_k",
+    "q2_k_s",
+]
 #: The suite that ships with the package, as `benchmark.suites` names it.
 DEFAULT_SUITE = "default"
 _TIME_OF_DAY = r"^([01]\d|2[0-3]):[0-5]\d$"

@@ -21,6 +21,8 @@ from so8t.system.files import atomic_directory
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from so8t.models.child_work import Tell
+
 _PROBED = 16
 # A merge in half precision rounds each weight once; beyond this share of the largest logit it is
 # no rounding any more.
@@ -155,7 +157,7 @@ def _libraries() -> None:
     import_module("peft")
 
 
-def _work(request: dict[str, Any]) -> dict[str, Any]:
+def _work(request: dict[str, Any], _tell: Tell) -> dict[str, Any]:
     return merge(Path(request["base"]), Path(request["adapter"]), Path(request["out"]))
 
 

@@ -1,6 +1,7 @@
 """One piece of heavy work in a child process, with the same errors as if it were done here.
 
-The child gets one request and answers {"event": "done", "result": {...}} or {"event": "error",
+The child gets one request, may tell {"event": "progress", "done", "total"}, and answers
+{"event": "done", "result": {...}} or {"event": "error",
 "kind", "message", "hint", "saved", "retryable"}. An unforeseen exception ends the process with its
 traceback on standard error, which the parent shows.
 """
@@ -18,23 +19,33 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     Reply = Callable[[dict[str, Any]], None]
-    Work = Callable[[dict[str, Any]], dict[str, Any]]
+    Tell = Callable[[int, int], None]
+    Work = Callable[[dict[str, Any], Tell], dict[str, Any]]
 
 # Longer than any load or write that is worth waiting for.
 _SILENCE_SECONDS = 3600.0
 
 
-def run_in_child(worker: str, request: Mapping[str, Any], *, what: str) -> dict[str, Any]:
+def run_in_child(
+    worker: str,
+    request: Mapping[str, Any],
+    *,
+    what: str,
+    progress: Tell | None = None,
+) -> dict[str, Any]:
     """Start `python -m worker`, hand it the request, and return its result.
 
-    The child has a lower priority and no network for models. Raises the child's own error, or
+    The child has a lower priority and no network for models. `progress` is called with what it
+    tells (done, total), in this thread. Raises the child's own error, or
     TrainingError, naming `what` was done, when it does not survive.
     """
     environment = {"HF_HUB_OFFLINE": "1", "OMP_WAIT_POLICY": "PASSIVE"}
     with Child(worker, environment=environment, below_normal=True) as child:
         try:
             child.send(request)
-            message = child.receive(timeout=_SILENCE_SECONDS)
+            while (message := child.receive(timeout=_SILENCE_SECONDS))["event"] == "progress":
+                if progress is not None:
+                    progress(message["done"], message["total"])
         except errors.EngineCrashed as error:
             raise errors.TrainingError(
                 f"The process that was {what} did not finish: {error.message}",
@@ -48,10 +59,10 @@ def run_in_child(worker: str, request: Mapping[str, Any], *, what: str) -> dict[
 
 
 def serve_work(work: Work, libraries: Callable[[], None]) -> NoReturn:
-    """Run the child's side: `work(request)` in a thread, so that end of input is seen.
+    """Run the child's side: `work(request, tell)` in a thread, so that end of input is seen.
 
-    `libraries` imports all native code that the work needs, before that thread is started (see
-    `so8t.system.child.serve_messages`).
+    `tell(done, total)` reports progress. `libraries` imports all native code that the work needs,
+    before that thread is started (see `so8t.system.child.serve_messages`).
     """
 
     def handle(message: dict[str, Any], reply: Reply) -> None:
@@ -78,7 +89,10 @@ def import_models() -> None:
 
 
 def _answer(work: Work, request: dict[str, Any], reply: Reply) -> None:
-    answer(reply, lambda: {"event": "done", "result": work(request)})
+    def tell(done: int, total: int) -> None:
+        reply({"event": "progress", "done": done, "total": total})
+
+    answer(reply, lambda: {"event": "done", "result": work(request, tell)})
 
 
 def answer(reply: Reply, make: Callable[[], dict[str, Any]]) -> None:

@@ -15,19 +15,18 @@ import numpy as np
 
 from so8t.errors import ModelError
 from so8t.models.checkpoint_files import EMBEDDING, HEAD, check_agreement, read_json
+from so8t.models.encoding import NumpyEncoder, block_rows
 from so8t.models.gguf_families import Architecture, Wanted, read_architecture
 from so8t.models.gguf_vocab import read_tokenizer
-from so8t.models.quantize import (
+from so8t.models.gguf_write import (
     ConversionResult,
     Output,
     add_file_type,
-    block_rows,
-    check_quantization,
-    choose_type,
-    encode,
+    count_types,
     tokenizer_digest,
     write_gguf,
 )
+from so8t.models.tensor_types import NATIVE_ONLY, ModelShape, check_quantization, choose_types
 from so8t.system.gguf import GGUFWriter, ValueType
 
 if TYPE_CHECKING:
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from so8t.models.encoding import Encoder
     from so8t.models.safetensors_files import StoredTensor
 
 # Buffers that old checkpoints carry and every loader computes itself.
@@ -48,20 +48,23 @@ def convert(
     quantization: str = "f16",
     *,
     name: str | None = None,
+    encoder: Encoder | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> ConversionResult:
     """Convert a Hugging Face directory (config.json, safetensors, tokenizer.json) to GGUF.
 
-    `quantization` is one of f32, f16, bf16, q8_0, q5_0, q4_0. `name` is the model's name in the
-    file; the model type where there is none, so that equal models give equal files. `progress` is
-    called with (tensor bytes written, all tensor bytes). The file appears under `out` only when
-    it is whole.
+    `quantization` is one of `so8t.models.tensor_types.MIXES`. `name` is the model's name in the
+    file; the model type where there is none, so that equal models give equal files. `encoder` is
+    numpy's by default, which makes no K-quants. `progress` is called with (tensor bytes written,
+    all tensor bytes). The file appears under `out` only when it is whole.
 
     Raises ModelError for an architecture, tokenizer or rope scaling that cannot be converted, for
     tensors that are missing, unknown, of the wrong shape or not finite, and for damaged files.
     """
     began = time.monotonic()
     check_quantization(quantization)
+    if encoder is None and quantization in NATIVE_ONLY:
+        raise ModelError(f"numpy's encoders do not make {quantization}.", hint="choose q8_0")
     config = read_config(directory)
     stored = check_agreement(directory)
     architecture = read_architecture(directory / "config.json", config)
@@ -75,17 +78,28 @@ def convert(
     architecture.write(writer)
     add_file_type(writer, quantization)
     tokenizer.write(writer)
-    outputs, fallbacks = [], []
-    for rope_name, factors in architecture.rope.tensors.items():
-        kind, _ = choose_type(rope_name, factors.shape, quantization)
-        outputs.append(Output(rope_name, factors.shape, kind, partial(_once, factors)))
-    for target, tensor in wanted:
-        kind, fallback = choose_type(target.name, target.shape, quantization)
-        fallbacks += [fallback] if fallback else []
-        data = partial(_encoded, tensor, target, kind)
-        outputs.append(Output(target.name, target.shape, kind, data))
+    factors = architecture.rope.tensors
+    types, fallbacks = choose_types(
+        {rope: values.shape for rope, values in factors.items()}
+        | {target.name: target.shape for target, _ in wanted},
+        quantization,
+        ModelShape.read(writer.values()),
+    )
+    outputs = [
+        Output(rope, rope, values.shape, types[rope], partial(_once, values))
+        for rope, values in factors.items()
+    ] + [
+        Output(
+            target.name,
+            target.source,
+            target.shape,
+            types[target.name],
+            partial(_blocks, tensor, target),
+        )
+        for target, tensor in wanted
+    ]
     digest_of_tokenizer = tokenizer_digest(writer.metadata)
-    size, digest = write_gguf(out, writer, outputs, progress)
+    size, digest = write_gguf(out, writer, outputs, encoder or NumpyEncoder(), progress)
     return ConversionResult(
         path=out,
         size=size,
@@ -93,9 +107,10 @@ def convert(
         tensor_count=len(outputs),
         quantization=quantization,
         seconds=time.monotonic() - began,
-        fallbacks=tuple(fallbacks),
+        fallbacks=fallbacks,
         tokenizer_digest=digest_of_tokenizer,
         caveats=(*architecture.caveats(), *tokenizer.caveats),
+        types=count_types(types.values()),
     )
 
 
@@ -161,21 +176,20 @@ def _match(
     return pairs
 
 
-def _once(values: NDArray[np.float32]) -> Iterator[bytes]:
-    yield values.tobytes()
+def _once(values: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+    yield values.reshape(1, -1)
 
 
-def _encoded(tensor: StoredTensor, target: Wanted, kind: int) -> Iterator[bytes]:
-    """Encode a tensor block by block; whole heads where rows change places."""
+def _blocks(tensor: StoredTensor, target: Wanted) -> Iterator[NDArray[Any]]:
+    """Read a tensor block by block; whole heads where rows change places."""
     if target.rotated_heads and len(target.shape) == 1:
         for row in tensor.blocks(1):
-            yield encode(target.source, pair_rows(row.T, target.rotated_heads), kind)
+            yield pair_rows(row.T, target.rotated_heads)
         return
     heads = target.rotated_heads
     head_rows = target.shape[0] // heads if heads else 1
     for block in tensor.blocks(block_rows(target.shape[-1], head_rows)):
-        turned = pair_rows(block, len(block) // head_rows) if heads else block
-        yield encode(target.source, turned, kind)
+        yield pair_rows(block, len(block) // head_rows) if heads else block
 
 
 def pair_rows(block: NDArray[Any], heads: int) -> NDArray[Any]:

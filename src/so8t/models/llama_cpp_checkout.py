@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from so8t.errors import ModelError, PrerequisiteError
 from so8t.models.gguf_check import inspect_gguf
-from so8t.models.quantize import ConversionResult, adopt_gguf
+from so8t.models.gguf_write import ConversionResult, adopt_gguf
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from so8t.domain.thinking_format import TAGS
 from so8t.errors import ModelError
 from so8t.models.child_work import import_tokenizers, serve_work
 from so8t.models.thinking_tokens import add_thinking_tokens
+
+if TYPE_CHECKING:
+    from so8t.models.child_work import Tell
 
 
 def add_and_check(base: Path, out: Path) -> dict[str, Any]:
@@ -33,7 +36,7 @@ def add_and_check(base: Path, out: Path) -> dict[str, Any]:
     return facts
 
 
-def _work(request: dict[str, Any]) -> dict[str, Any]:
+def _work(request: dict[str, Any], _tell: Tell) -> dict[str, Any]:
     return add_and_check(Path(request["base"]), Path(request["out"]))
 
 

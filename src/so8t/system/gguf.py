@@ -14,14 +14,15 @@ import struct
 from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cache
+from io import BytesIO
 from math import prod
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from so8t.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
 MAGIC: Final = b"GGUF"
 VERSION: Final = 3
@@ -154,6 +155,11 @@ class _Cursor:
         self.position = 0
         self.buffer = bytearray()
         self._handle = handle
+
+    @classmethod
+    def over(cls, data: bytes) -> _Cursor:
+        """Read bytes that are in memory already."""
+        return cls(Path(), BytesIO(data), len(data))
 
     def fail(self, what: str, hint: str = AGAIN) -> ModelError:
         return ModelError(f"{self.path}: {what}", hint=hint)
@@ -407,6 +413,14 @@ class GGUFWriter:
     def metadata(self) -> dict[str, bytes]:
         """Keys with their encoded values, as `GGUFHeader.raw` has them."""
         return dict(self._metadata)
+
+    def values(self) -> dict[str, Any]:
+        """Keys with the values that a reader will find."""
+        return {
+            key: _value(_Cursor.over(raw), f"the value of {key!r}")
+            for key, raw in self._metadata.items()
+            if not key.startswith("tokenizer.")
+        }
 
     def header(self) -> bytes:
         """Everything before the tensor data, padding included."""

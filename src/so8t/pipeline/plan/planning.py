@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     from so8t.domain.sample import Sample
     from so8t.journal.rows import RowPlace
 
-#: Bytes a weight takes in a GGUF, block scales included (ggml's type sizes).
+#: Bytes a weight takes in a GGUF, block scales included (ggml's type sizes). Of mixes about what
+#: llama.cpp tells of an 8-billion-weight Llama.
 BYTES_PER_WEIGHT: dict[Quantization, float] = {
     "f32": 4.0,
     "f16": 2.0,
@@ -48,8 +49,19 @@ BYTES_PER_WEIGHT: dict[Quantization, float] = {
     "q6_k": 210 / 256,
     "q5_0": 22 / 32,
     "q4_0": 18 / 32,
+    "q5_1": 24 / 32,
+    "q4_1": 20 / 32,
+    "q5_k_m": 0.72,
+    "q5_k_s": 0.70,
     "q4_k_m": 0.61,
     "q4_k_s": 0.58,
+    "iq4_nl": 0.59,
+    "iq4_xs": 0.56,
+    "q3_k_l": 0.54,
+    "q3_k_m": 0.51,
+    "q3_k_s": 0.46,
+    "q2_k": 0.40,
+    "q2_k_s": 0.38,
 }
 _ROW_BYTES = 4096  # an answer with its score, measured generously
 _RESERVE = 64 << 20

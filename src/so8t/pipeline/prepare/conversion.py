@@ -8,20 +8,22 @@ from typing import TYPE_CHECKING
 
 from so8t.engines.ollama.sources import QUANTIZATIONS
 from so8t.errors import ModelError, UnsupportedModelError
-from so8t.models.gguf_convert import check_convertible, convert
-from so8t.models.llama_cpp_checkout import WRITTEN, check_checkout, convert_with_checkout
-from so8t.models.quantize import (
-    K_QUANTS,
-    ConversionResult,
-    llama_quantize_program,
-    quantize_gguf,
+from so8t.models.checkpoint_files import check_agreement
+from so8t.models.conversion import (
+    check_encoder,
+    convert_directory,
+    makes_directly,
+    quantize_file,
 )
+from so8t.models.gguf_convert import check_convertible
+from so8t.models.llama_cpp_checkout import WRITTEN, check_checkout, convert_with_checkout
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from so8t.config.schema import Quantization, RunConfig
+    from so8t.models.gguf_write import ConversionResult
 
     Tell = Callable[[str, int, int], None]
 
@@ -42,15 +44,15 @@ def check(directory: Path, quantization: Quantization, config: RunConfig) -> Non
                 raise
             _check_server_type(directory, quantization)
             return
-    if quantization in K_QUANTS and not by_server(quantization, config):
-        llama_quantize_program(quantization)
+    if not by_server(quantization, config):
+        check_encoder(quantization)
 
 
 def by_server(quantization: Quantization, config: RunConfig) -> bool:
-    """Whether Ollama makes this K-quant from our F16 file, since llama-quantize is not here."""
+    """Whether Ollama makes this type from our F16 file, since nothing that is installed does."""
     return (
         config.engine.kind == "ollama"
-        and quantization in K_QUANTS
+        and not makes_directly(quantization)
         and quantization.upper() in QUANTIZATIONS
         and shutil.which("llama-quantize") is None
     )
@@ -65,7 +67,13 @@ def _check_server_type(directory: Path, quantization: Quantization) -> None:
 
 
 def make_gguf(
-    directory: Path, out: Path, quantization: Quantization, llama_cpp: Path | None, tell: Tell
+    directory: Path,
+    out: Path,
+    quantization: Quantization,
+    llama_cpp: Path | None,
+    tell: Tell,
+    *,
+    imatrix: Path | None = None,
 ) -> ConversionResult:
     """Convert a directory, with llama.cpp's script where ours does not know the model.
 
@@ -85,13 +93,25 @@ def make_gguf(
 
     def once(target: Path, kind: str) -> ConversionResult:
         if ours or llama_cpp is None:
-            return convert(directory, target, kind, progress=progress)
+            return convert_directory(directory, target, kind, progress=progress)
         return convert_with_checkout(llama_cpp, directory, target, kind)
 
-    if quantization not in K_QUANTS and (ours or quantization in WRITTEN):
+    direct = makes_directly(quantization) if ours else quantization in WRITTEN
+    if direct and imatrix is None:
         return once(out, quantization)
-    half = out.with_name("model-f16.gguf")
-    first = once(half, "f16")
-    result = quantize_gguf(half, out, quantization)
-    half.unlink()
+    exact = _exact_type(directory)
+    between = out.with_name(f"model-{exact}-to-quantize.gguf")
+    try:
+        first = once(between, exact)
+        result = quantize_file(between, out, quantization, imatrix=imatrix, progress=progress)
+    finally:
+        between.unlink(missing_ok=True)
     return replace(result, converter=first.converter, caveats=first.caveats)
+
+
+def _exact_type(directory: Path) -> Quantization:
+    """Return the type that holds the directory's weights without rounding them."""
+    kinds = {tensor.kind for tensor in check_agreement(directory).values()}
+    if kinds == {"BF16"}:
+        return "bf16"
+    return "f16" if kinds == {"F16"} else "f32"
