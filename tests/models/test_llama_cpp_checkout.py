@@ -116,7 +116,7 @@ def test_a_directory_that_is_no_checkout_is_refused(neox, tmp_path):
 
 @posix
 def test_only_what_is_not_built_in_goes_there(checkout, neox, tmp_path):
-    """A family of ours is converted here; others by the checkout, and quantized from its exact file."""
+    """A family of ours is converted here; others by the checkout, from its exact file."""
 
     def made(directory, kind, way):
         return make_gguf(directory, tmp_path / "made.gguf", kind, way, lambda *_: None)
