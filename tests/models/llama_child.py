@@ -4,9 +4,17 @@ A job is {"model": path, "context": n, "requests": [completion requests]}; the o
 of llama.cpp's replies. A native crash ends this process, not the tests.
 """
 
+import http.client
 import json
 import sys
 from pathlib import Path
+
+
+def tokenized(server, text: str) -> list[int]:
+    body = {"content": text, "add_special": True, "parse_special": True}
+    connection = http.client.HTTPConnection(server.listening_address.removeprefix("http://"))
+    connection.request("POST", "/tokenize", json.dumps(body), {"Content-Type": "application/json"})
+    return json.loads(connection.getresponse().read())["tokens"]
 
 
 def main() -> None:
@@ -28,6 +36,10 @@ def main() -> None:
     if "cache_type" in job:
         params.cache_type_k = params.cache_type_v = getattr(xlc.ggml_type, job["cache_type"])
     server = xlc.Server(params)
+    if "texts" in job:
+        found = [tokenized(server, text) for text in job["texts"]]
+        Path(sys.argv[2]).write_text(json.dumps(found), "utf-8")
+        return
     replies = [server.handle_completions(request) for request in job["requests"]]
     Path(sys.argv[2]).write_text(json.dumps(replies), "utf-8")
 

@@ -37,6 +37,11 @@ def run_llama(job: dict, directory: Path) -> list[dict]:
     return json.loads(answer.read_text("utf-8"))
 
 
+def token_ids(gguf: Path, texts: list[str]) -> list[list[int]]:
+    """Token ids that llama.cpp gives to texts, special tokens included."""
+    return run_llama({"model": str(gguf), "context": 64, "texts": texts}, gguf.parent)
+
+
 def forced(prompt: str | list[int], continuation: list[int], count: int) -> dict:
     """Ask for the log probabilities of all `count` tokens along a given continuation.
 

@@ -9,6 +9,7 @@ import numpy as np
 import parity
 import pytest
 from tokenizers import Tokenizer
+from transformers import AutoTokenizer  # noqa: F401 - loaded here, tokenizers need no child
 
 from hf_directories import plain, write_safetensors
 from so8t.errors import ModelError, PrerequisiteError

@@ -15,7 +15,7 @@ from so8t.errors import ModelError
 from so8t.models.adapters import TOKENIZER_FILES
 from so8t.models.checkpoint_files import beside_weights, check_agreement, weight_files
 from so8t.models.child_work import import_models, serve_work
-from so8t.models.gguf_tokens import largest_id
+from so8t.models.tokenizer_files import VOCABULARIES, read_here
 from so8t.system.files import atomic_directory
 
 if TYPE_CHECKING:
@@ -129,22 +129,28 @@ def _write_weights(base: Path, folder: Path, merged: Mapping[str, Any]) -> int:
 
 
 def _copy_settings(base: Path, adapter: Path, folder: Path, rows: int) -> None:
-    """Copy what is beside the weights; the tokenizer of the adapter, where it brings its own."""
+    """Copy what is beside the weights; what the adapter brings of a tokenizer, in its place.
+
+    An adapter with a vocabulary brings a whole tokenizer: none of the base's stays.
+    """
+    from tokenizers import Tokenizer  # noqa: PLC0415 - as above
+
     own = [name for name in TOKENIZER_FILES if (adapter / name).is_file()]
-    replaced = "tokenizer.json" in own
+    replaced = any(name in own for name in VOCABULARIES)
     for file in beside_weights(base, notes=True):
         if not (replaced and file.name in TOKENIZER_FILES):
             shutil.copyfile(file, folder / file.name)
-    if not replaced:
+    for name in own:
+        shutil.copyfile(adapter / name, folder / name)
+    if not own:
         return
-    largest = largest_id(json.loads((adapter / "tokenizer.json").read_text("utf-8")))
+    source = read_here(folder).source
+    largest = max(Tokenizer.from_str(json.dumps(source)).get_vocab().values())
     if largest >= rows:
         raise ModelError(
             f"{adapter}: its tokenizer has the id {largest:,}, the base's embedding {rows:,} rows.",
             hint="merge it with the tool that made it, which knows the new tokens' embeddings",
         )
-    for name in own:
-        shutil.copyfile(adapter / name, folder / name)
 
 
 def _first(error: Exception) -> str:

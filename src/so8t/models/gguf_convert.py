@@ -121,8 +121,8 @@ def check_convertible(directory: Path) -> None:
     """
     config = read_config(directory)
     architecture = read_architecture(directory / "config.json", config)
-    read_tokenizer(directory, architecture.vocabulary, config)
     _match(directory, architecture, check_agreement(directory))
+    read_tokenizer(directory, architecture.vocabulary, config)
 
 
 def read_config(directory: Path) -> dict[str, Any]:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from so8t.errors import ModelError, PrerequisiteError, UnsupportedModelError
+from so8t.errors import UnsupportedModelError
 from so8t.models.gguf_tokens import WAYS_OUT, TokenType, Vocabulary, fill
+from so8t.models.tokenizer_probe import differing, probe_texts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -103,24 +104,23 @@ def _scores(merges: list[list[str]], texts: Iterable[str]) -> tuple[dict[str, fl
 
 
 def _space_prefix(path: Path, source: dict[str, Any]) -> tuple[bool, list[str]]:
-    """Whether a space goes before the text; raises where text is split in a way SPM does not."""
-    normalizer, splitter = source.get("normalizer"), source.get("pre_tokenizer")
-    steps = normalizer.get("normalizers", [normalizer]) if isinstance(normalizer, dict) else []
-    prefix = False
-    for step in steps:
-        if step.get("type") == "Prepend" and step.get("prepend") == _SPACE:
-            prefix = True
-        elif step.get("type") != "Replace" or step.get("content") != _SPACE:
-            raise UnsupportedModelError(
-                f"{path}: the normalizer step {step.get('type')} has no counterpart in llama.cpp.",
-                hint=WAYS_OUT,
-            )
-    if splitter is None:
+    """Whether a space goes before the text; raises where text is split in a way SPM does not.
+
+    Known spellings first, then equal ids on every probing text.
+    """
+    prefix = _spelled_prefix(source.get("normalizer"))
+    splitter = source.get("pre_tokenizer")
+    if splitter is None and prefix is not None:
         return prefix, []
-    if splitter.get("type") != "Metaspace" or splitter.get("split", True):
+    texts = probe_texts()
+    for with_space in (False, True):
+        if not differing(source, _as_llama_cpp(source, with_space), texts):
+            return with_space, []
+    if prefix is not False or splitter.get("type") != "Metaspace" or splitter.get("split", True):
+        kinds = [part.get("type") for part in (source.get("normalizer"), splitter) if part]
         raise UnsupportedModelError(
-            f"{path}: the pre-tokenizer {splitter.get('type')} has no counterpart among "
-            "SentencePiece vocabularies.",
+            f"{path}: its normalizer and pre-tokenizer ({' and '.join(map(str, kinds))}) split "
+            "text in a way that llama.cpp has not for SentencePiece vocabularies.",
             hint=WAYS_OUT,
         )
     scheme = splitter.get("prepend_scheme", "always")
@@ -138,51 +138,21 @@ def _space_prefix(path: Path, source: dict[str, Any]) -> tuple[bool, list[str]]:
     return scheme != "never", caveats
 
 
-def tokenizer_model_vocabulary(directory: Path, settings: dict[str, Any], rows: int) -> Vocabulary:
-    """Make a "llama" vocabulary from tokenizer.model, with the optional `sentencepiece` package.
+def _as_llama_cpp(source: dict[str, Any], with_space: bool) -> dict[str, Any]:
+    """Write a tokenizer as llama.cpp applies it: spaces are marked, and nothing is split."""
+    steps: list[dict[str, Any]] = [{"type": "Prepend", "prepend": _SPACE}] if with_space else []
+    steps.append({"type": "Replace", "pattern": {"String": " "}, "content": _SPACE})
+    normalizer = {"type": "Sequence", "normalizers": steps}
+    return {**source, "normalizer": normalizer, "pre_tokenizer": None}
 
-    Raises ModelError without the file, PrerequisiteError without the package.
-    """
-    path = directory / "tokenizer.model"
-    if not path.is_file():
-        raise ModelError(
-            f"{directory}: holds no tokenizer (tokenizer.json or tokenizer.model).",
-            hint="copy the tokenizer's files beside the weights",
-        )
-    try:
-        from sentencepiece import (  # noqa: PLC0415 - optional
-            SentencePieceProcessor,
-        )
-    except ImportError as error:
-        raise PrerequisiteError(
-            f"{path}: there is no tokenizer.json beside it, and reading tokenizer.model needs the "
-            "sentencepiece package.",
-            hint="pip install sentencepiece, or save the tokenizer with transformers, which "
-            "writes tokenizer.json",
-        ) from error
-    pieces = SentencePieceProcessor(model_file=str(path))
-    count = pieces.vocab_size()
-    if count > rows:
-        raise ModelError(
-            f"{path}: has {count:,} tokens, but the embedding has {rows:,} rows.",
-            hint="tokenizer and weights belong to different models",
-        )
-    entries = {number: str(pieces.id_to_piece(number)) for number in range(count)}
-    decoder = {int(k): v for k, v in (settings.get("added_tokens_decoder") or {}).items()}
-    entries.update({n: str(e["content"]) for n, e in decoder.items() if n < rows})
-    tokens, types = fill(entries, rows)
-    scores = [_ADDED] * rows
-    kinds = (
-        (pieces.is_unknown, TokenType.UNKNOWN),
-        (pieces.is_control, TokenType.CONTROL),
-        (pieces.is_unused, TokenType.UNUSED),
-        (pieces.is_byte, TokenType.BYTE),
-    )
-    for number in range(count):
-        scores[number] = float(pieces.get_score(number))
-        types[number] = next((kind for test, kind in kinds if test(number)), TokenType.NORMAL)
-    for number, entry in decoder.items():
-        if number < rows and types[number] != TokenType.UNKNOWN:
-            types[number] = TokenType.CONTROL if entry.get("special") else TokenType.USER_DEFINED
-    prefix = bool(settings.get("add_prefix_space", True))
-    return Vocabulary("llama", "default", tokens, types, scores=scores, add_space_prefix=prefix)
+
+def _spelled_prefix(normalizer: Any) -> bool | None:
+    """Whether a normalizer puts a space before the text; None where it does anything else."""
+    steps = normalizer.get("normalizers", [normalizer]) if isinstance(normalizer, dict) else []
+    prefix = False
+    for step in steps:
+        if step.get("type") == "Prepend" and step.get("prepend") == _SPACE:
+            prefix = True
+        elif step.get("type") != "Replace" or step.get("content") != _SPACE:
+            return None
+    return prefix

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, Final
+from typing import Final
 
 WAYS_OUT: Final = (
     "name a llama.cpp checkout in the config (`llama_cpp: DIR`), whose own converter covers more, "
@@ -28,13 +28,15 @@ class Vocabulary:
     """Tokens by id, one for each row of the embedding.
 
     Attributes:
-        model: "gpt2" for byte-level BPE, "llama" for SentencePiece.
+        model: "gpt2" for byte-level BPE, "llama" for SentencePiece's BPE, "t5" for Unigram.
         pre: llama.cpp's name of the pre-tokenizer.
         tokens: texts.
         types: `TokenType` numbers.
         scores: SentencePiece scores, the higher is merged first; None for byte-level BPE.
         merges: "left right" strings in order of rank; None for SentencePiece.
         add_space_prefix: whether a space is put before the text; None for byte-level BPE.
+        charsmap: SentencePiece's compiled character map; Unigram only.
+        remove_extra_whitespaces: whether several spaces are one; Unigram only.
 
     """
 
@@ -45,6 +47,8 @@ class Vocabulary:
     scores: list[float] | None = None
     merges: list[str] | None = None
     add_space_prefix: bool | None = None
+    charsmap: bytes | None = None
+    remove_extra_whitespaces: bool | None = None
 
 
 def fill(entries: dict[int, str], rows: int) -> tuple[list[str], list[int]]:
@@ -59,11 +63,3 @@ def fill(entries: dict[int, str], rows: int) -> tuple[list[str], list[int]]:
                 name = f"[{name}]"
         tokens.append(name)
     return tokens, [int(TokenType.UNUSED)] * rows
-
-
-def largest_id(source: dict[str, Any]) -> int:
-    """Return the largest token id of a tokenizer.json, added tokens included; -1 without any."""
-    vocabulary = source.get("model", {}).get("vocab") or {}
-    ids = vocabulary.values() if isinstance(vocabulary, dict) else [len(vocabulary) - 1]
-    added = [entry["id"] for entry in source.get("added_tokens") or []]
-    return max([-1, *map(int, ids), *map(int, added)])

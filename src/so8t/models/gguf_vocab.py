@@ -1,7 +1,8 @@
 """A Hugging Face tokenizer as GGUF metadata.
 
-Two kinds are written: byte-level BPE (llama.cpp's "gpt2": Qwen, Llama 3, Phi-4, ...) and
-SentencePiece-like BPE with byte fallback ("llama": Llama 2, Mistral, Phi-3). llama.cpp does not
+Three kinds are written: byte-level BPE (llama.cpp's "gpt2": Qwen, Llama 3, Phi-4, ...),
+SentencePiece-like BPE with byte fallback ("llama": Llama 2, Mistral, Phi-3, Gemma) and Unigram
+("t5"). What the tokenizer is, transformers says (`tokenizer_files`). llama.cpp does not
 take the pre-tokenizer's regular expression from a file, it has a list of names with expressions
 built in; a name is therefore only written when the expression is exactly the one that it stands
 for, because a wrong one degrades answers silently. Source: llama.cpp's `llama-vocab.cpp`.
@@ -17,12 +18,16 @@ from typing import TYPE_CHECKING, Any, Final
 from so8t.errors import ModelError, UnsupportedModelError
 from so8t.models.checkpoint_files import read_json
 from so8t.models.gguf_pretokenizer import pre_tokenizer_name
-from so8t.models.gguf_spm import sentencepiece_vocabulary, tokenizer_model_vocabulary
+from so8t.models.gguf_spm import sentencepiece_vocabulary
 from so8t.models.gguf_tokens import WAYS_OUT, TokenType, Vocabulary, fill
+from so8t.models.gguf_unigram import unigram_vocabulary
+from so8t.models.tokenizer_files import resolve_tokenizer
 from so8t.system.gguf import GGUFWriter, ValueType
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from so8t.models.tokenizer_files import ResolvedTokenizer
 
 # What llama.cpp takes for the end of a turn by its text, in the order in which one is preferred.
 _END_OF_TURN: Final = ("<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>", "<EOT>", "[EOT]")
@@ -88,6 +93,12 @@ class Tokenizer:
             writer.add_array(f"{key}.scores", ValueType.FLOAT32, vocabulary.scores)
         if vocabulary.merges is not None:
             writer.add_array(f"{key}.merges", ValueType.STRING, vocabulary.merges)
+        if vocabulary.charsmap is not None:
+            charsmap = list(vocabulary.charsmap)
+            writer.add_array(f"{key}.precompiled_charsmap", ValueType.UINT8, charsmap)
+        if vocabulary.remove_extra_whitespaces is not None:
+            merged = vocabulary.remove_extra_whitespaces
+            writer.add(f"{key}.remove_extra_whitespaces", ValueType.BOOL, merged)
         if vocabulary.add_space_prefix is not None:
             writer.add(f"{key}.add_space_prefix", ValueType.BOOL, vocabulary.add_space_prefix)
         for name, token in self.special.items():
@@ -99,19 +110,21 @@ class Tokenizer:
 
 
 def read_tokenizer(directory: Path, rows: int, config: dict[str, Any]) -> Tokenizer:
-    """Read the tokenizer of a Hugging Face directory.
+    """Read the tokenizer of a Hugging Face directory, as transformers resolves it.
 
     `rows` is the number of rows of the embedding; ids beyond the tokenizer's are filled with
     unused tokens, as llama.cpp wants one for each row. `config` is the model's config.json.
     Raises ModelError for a tokenizer that is missing, damaged, of another kind, or larger than
-    the embedding.
+    the embedding, and for a named token that it does not have; PrerequisiteError without
+    transformers.
     """
-    source = read_json(directory / "tokenizer.json")
-    settings = read_json(directory / "tokenizer_config.json")
-    if source:
-        vocabulary, caveats = _from_json(directory / "tokenizer.json", source, rows)
-    else:
-        vocabulary, caveats = tokenizer_model_vocabulary(directory, settings, rows), []
+    for key in ("eos", "bos"):
+        _named_ids(directory, key, rows, config)
+    found = resolve_tokenizer(directory)
+    path = directory / "tokenizer.json"
+    if not path.is_file():
+        path = directory
+    vocabulary, caveats = _vocabulary(path, found.source, rows)
     index = {token: number for number, token in enumerate(vocabulary.tokens)}
     if len(index) != rows:
         twice = next(t for number, t in enumerate(vocabulary.tokens) if index[t] != number)
@@ -119,44 +132,47 @@ def read_tokenizer(directory: Path, rows: int, config: dict[str, Any]) -> Tokeni
             f"{directory}: the token {twice!r} has two ids, which llama.cpp refuses.",
             hint="save the tokenizer again with transformers",
         )
-    special, more = _special_ids(directory, index, settings, config)
-    bos, add_bos, add_eos = _template_flags(source, settings, index)
-    if bos is not None:
-        special["bos"] = bos
-    rstrip, strip_caveats = _strips(source, index)
+    special, more = _special_ids(directory, vocabulary.tokens, found, config)
+    if found.source["model"]["type"] == "Unigram":
+        special["unknown"] = int(found.source["model"]["unk_id"])  # what the search really emits
+    add_bos, add_eos = _flags(directory, found, special)
+    rstrip, strip_caveats = _strips(found.source, index)
     return Tokenizer(
         vocabulary=vocabulary,
         special=special,
-        add_bos=add_bos and "bos" in special,
+        add_bos=add_bos,
         add_eos=add_eos,
-        chat_template=_chat_template(directory, settings),
+        chat_template=found.chat_template,
         strips_after_special=rstrip,
-        caveats=(*caveats, *more, *strip_caveats),
+        caveats=(*found.caveats, *caveats, *more, *strip_caveats),
     )
 
 
-def _from_json(path: Path, source: dict[str, Any], rows: int) -> tuple[Vocabulary, list[str]]:
-    model = source.get("model")
-    if not isinstance(model, dict) or not isinstance(model.get("vocab"), dict):
-        kind = model.get("type") if isinstance(model, dict) else None
+def _vocabulary(path: Path, source: dict[str, Any], rows: int) -> tuple[Vocabulary, list[str]]:
+    model = source["model"]
+    kind = model.get("type")
+    if kind not in {"BPE", "Unigram"}:
         raise UnsupportedModelError(
-            f"{path}: a tokenizer of type {kind or 'unknown'} cannot be converted, BPE can.",
-            hint=WAYS_OUT,
-        )
-    if model.get("type", "BPE") != "BPE":
-        raise UnsupportedModelError(
-            f"{path}: a tokenizer of type {model['type']} cannot be converted, BPE can.",
+            f"{path}: a tokenizer of type {kind or 'unknown'} cannot be converted; BPE and Unigram "
+            "can.",
             hint=WAYS_OUT,
         )
     added = {int(e["id"]): e for e in source.get("added_tokens") or []}
-    entries = {int(number): text for text, number in model["vocab"].items()}
+    if kind == "BPE":
+        entries = {int(number): text for text, number in model["vocab"].items()}
+    else:
+        entries = {number: str(entry[0]) for number, entry in enumerate(model["vocab"])}
     entries.update({number: str(entry["content"]) for number, entry in added.items()})
     if entries and max(entries) >= rows:
+        largest = max(entries)
         raise ModelError(
-            f"{path}: has the token id {max(entries):,}, but the embedding has {rows:,} rows.",
+            f"{path}: has the token id {largest:,} ({entries[largest]!r}), but the embedding has "
+            f"{rows:,} rows.",
             hint="tokenizer and weights belong to different models, or the embedding was not "
             "resized after tokens were added",
         )
+    if kind == "Unigram":
+        return unigram_vocabulary(path, source, entries, added, rows), []
     if model.get("byte_fallback"):
         return sentencepiece_vocabulary(path, source, entries, added, rows)
     pre = pre_tokenizer_name(path, source)
@@ -169,78 +185,75 @@ def _from_json(path: Path, source: dict[str, Any], rows: int) -> tuple[Vocabular
     return Vocabulary("gpt2", pre, tokens, types, merges=merges), []
 
 
-def _token_text(value: Any) -> str | None:
-    """A token in tokenizer_config.json is a string or an object with its content."""
-    if isinstance(value, dict):
-        value = value.get("content")
-    return value if isinstance(value, str) else None
+def _named_ids(directory: Path, key: str, rows: int, config: dict[str, Any]) -> list[int]:
+    """Ids that generation_config.json names for a key, else config.json.
+
+    Raises ModelError, with the file, for an id that the embedding does not have.
+    """
+    generation = read_json(directory / "generation_config.json")
+    for name, place in (("generation_config.json", generation), ("config.json", config)):
+        value = place.get(f"{key}_token_id")
+        values = value if isinstance(value, list) else [] if value is None else [value]
+        for one in values:
+            if isinstance(one, bool) or not isinstance(one, int) or not 0 <= one < rows:
+                raise ModelError(
+                    f"{directory / name}: {key}_token_id is {one!r}, but the embedding has "
+                    f"{rows:,} rows.",
+                    hint=f"correct {key}_token_id; it was written for another model",
+                )
+        if values:
+            return values
+    return []
 
 
 def _special_ids(
-    directory: Path, index: dict[str, int], settings: dict[str, Any], config: dict[str, Any]
+    directory: Path, tokens: list[str], found: ResolvedTokenizer, config: dict[str, Any]
 ) -> tuple[dict[str, int], list[str]]:
-    names = list(index)  # in the order of ids: no text is there twice
-    generation = read_json(directory / "generation_config.json")
-
-    def ids(key: str) -> list[int]:
-        for place in (generation, config):
-            value = place.get(f"{key}_token_id")
-            values = value if isinstance(value, list) else [value]
-            found = [v for v in values if isinstance(v, int) and 0 <= v < len(names)]
-            if found:
-                return found
-        return []
-
-    special: dict[str, int] = {}
-    for key, written in (("bos", "bos"), ("eos", "eos"), ("pad", "padding"), ("unk", "unknown")):
-        text = _token_text(settings.get(f"{key}_token"))
-        if text in index:
-            special[written] = index[text]
-        elif candidates := ids(key):
-            special[written] = candidates[0]
+    names = {"bos": "bos", "eos": "eos", "pad": "padding", "unk": "unknown"}
+    special = {names[key]: number for key, number in found.special.items()}
+    index = {token: number for number, token in enumerate(tokens)}
+    listed = _named_ids(directory, "eos", len(tokens), config)
+    if "eos" not in special and listed:
+        special["eos"] = listed[0]
+    if "bos" not in special:
+        begin = _named_ids(directory, "bos", len(tokens), config)
+        special |= {"bos": begin[0]} if begin else {}
     if "eos" not in special:
         # Without the key llama.cpp would take token 11, whatever that is, for the end.
         raise ModelError(
             f"{directory}: names no end-of-sequence token.",
             hint="set eos_token in tokenizer_config.json or eos_token_id in config.json",
         )
-    ends = [number for number in dict.fromkeys(ids("eos")) if number != special["eos"]]
+    ends = [number for number in dict.fromkeys(listed) if number != special["eos"]]
     turn = [index[text] for text in _END_OF_TURN if text in index]
     special["eot"] = next((end for end in turn if end in {*ends, special["eos"]}), special["eos"])
-    unknown = [end for end in ends if names[end] not in _KNOWN_ENDS and end != special["eot"]]
+    unknown = [end for end in ends if tokens[end] not in _KNOWN_ENDS and end != special["eot"]]
     # llama.cpp ends at eos, eot, eom and at texts that it knows: two more can be given to it.
     if unknown and special["eot"] == special["eos"]:
         special["eot"] = unknown.pop(0)
     if unknown:
         special["eom"] = unknown.pop(0)
-    left = [f"llama.cpp will not stop at the end token {names[end]!r}" for end in unknown]
+    left = [f"llama.cpp will not stop at the end token {tokens[end]!r}" for end in unknown]
     return special, left
 
 
-def _template_flags(
-    source: dict[str, Any], settings: dict[str, Any], index: dict[str, int]
-) -> tuple[int | None, bool, bool]:
-    """(bos id, whether it is added, whether eos is added) when a text is encoded."""
-    if not source or {"add_bos_token", "add_eos_token"} & settings.keys():
-        # An explicit choice there rules over tokenizer.json, as in transformers.
-        return (
-            None,
-            bool(settings.get("add_bos_token", not source)),
-            bool(settings.get("add_eos_token")),
+def _flags(directory: Path, found: ResolvedTokenizer, special: dict[str, int]) -> tuple[bool, bool]:
+    """Whether bos and eos are put around a text. Raises for what GGUF cannot say."""
+    if len(found.prefix) > 1 or len(found.suffix) > 1:
+        raise UnsupportedModelError(
+            f"{directory}: its tokenizer puts {len(found.prefix)} tokens before and "
+            f"{len(found.suffix)} after every text; llama.cpp puts one at most.",
+            hint=WAYS_OUT,
         )
-    processor = source.get("post_processor")
-    steps = processor.get("processors", [processor]) if isinstance(processor, dict) else []
-    for step in steps:
-        if step.get("type") != "TemplateProcessing":
-            continue
-        single = step.get("single") or []
-        parts = [
-            index.get(piece["SpecialToken"]["id"]) if "SpecialToken" in piece else None
-            for piece in single
-        ]
-        bos = parts[0] if len(parts) > 1 else None
-        return bos, bos is not None, len(parts) > 1 and parts[-1] is not None
-    return None, False, False
+    if found.prefix:
+        special["bos"] = found.prefix[0]
+    if found.suffix and found.suffix[0] != special["eos"]:
+        raise UnsupportedModelError(
+            f"{directory}: its tokenizer ends every text with token {found.suffix[0]:,}, which is "
+            f"not its end of sequence ({special['eos']:,}); llama.cpp knows no other.",
+            hint=WAYS_OUT,
+        )
+    return bool(found.prefix), bool(found.suffix)
 
 
 def _strips(source: dict[str, Any], index: dict[str, int]) -> tuple[bool, list[str]]:
@@ -261,16 +274,3 @@ def _strips(source: dict[str, Any], index: dict[str, int]) -> tuple[bool, list[s
         return True, caveats
     listed = ", ".join(sorted(stripping))
     return False, [*caveats, f"white space after {listed} is kept, where the original drops it"]
-
-
-def _chat_template(directory: Path, settings: dict[str, Any]) -> str | None:
-    file = directory / "chat_template.jinja"
-    if file.is_file():
-        return file.read_text("utf-8")
-    value = settings.get("chat_template") or read_json(directory / "chat_template.json").get(
-        "chat_template"
-    )
-    if isinstance(value, list):
-        named = {entry.get("name"): entry.get("template") for entry in value}
-        value = named.get("default")
-    return value if isinstance(value, str) and value else None

@@ -18,6 +18,7 @@ from so8t.errors import ModelError, PrerequisiteError
 from so8t.models.adapters import read_adapter
 from so8t.models.checkpoint_files import beside_weights, check_agreement, weight_files
 from so8t.models.gguf_check import inspect_gguf
+from so8t.models.tokenizer_files import VOCABULARIES
 from so8t.system.files import file_digest
 from so8t.system.gguf import read_header
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from so8t.config.schema import Source
 
 _HERE: Final = Path()
-_TOKENIZERS: Final = ("tokenizer.json", "tokenizer.model")
 # What the hub accepts as owner/name; a bare name is only taken for a directory.
 _HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 # Weights in other formats, training states and pictures are not needed, and can be most of a
@@ -156,8 +156,8 @@ def check_directory(directory: Path) -> None:
     except ModelError as error:
         problem = error
         missing.append("weights (*.safetensors)")
-    if not any((directory / name).is_file() for name in _TOKENIZERS):
-        missing.append(f"a tokenizer ({' or '.join(_TOKENIZERS)})")
+    if not any((directory / name).is_file() for name in VOCABULARIES):
+        missing.append(f"a tokenizer ({' or '.join(VOCABULARIES)})")
     if problem is not None and len(missing) == 1:
         raise problem
     if missing:

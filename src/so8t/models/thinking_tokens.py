@@ -33,6 +33,7 @@ from so8t.models.checkpoint_files import (
 )
 from so8t.models.child_work import run_in_child
 from so8t.models.safetensors_files import StoredTensor, as_float32, read_file
+from so8t.models.tokenizer_files import resolve_tokenizer
 from so8t.system.files import atomic_directory
 
 if TYPE_CHECKING:
@@ -67,10 +68,11 @@ def add_thinking_tokens(base: Path, out: Path) -> dict[str, Any]:
             f"{base}: the tags of the thinking format can only be added to a tokenizer.json.",
             hint="save the tokenizer with transformers, which writes tokenizer.json",
         )
-    tokenizer = Tokenizer.from_file(str(path))
+    source = resolve_tokenizer(base).source
+    tokenizer = Tokenizer.from_str(json.dumps(source))
     pieces = {tag: tokenizer.encode(tag, add_special_tokens=False).ids for tag in TAGS}
     # Phi-3's tokens swallow white space after them, and llama.cpp knows that for all or for none.
-    swallows = any(entry.get("rstrip") for entry in read_json(path).get("added_tokens") or [])
+    swallows = any(entry.get("rstrip") for entry in source.get("added_tokens") or [])
     tokenizer.add_tokens(
         [AddedToken(tag, normalized=False, rstrip=swallows, special=False) for tag in TAGS]
     )

@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 
 from so8t.errors import CardMemoryError, ModelError, TrainingMemoryError
 from so8t.models.checkpoint_files import beside_weights, check_agreement, weight_files
+from so8t.models.tokenizer_files import load_tokenizer, read_here
 from so8t.system.files import atomic_directory
 from so8t.system.memory import resident_memory
 
@@ -50,12 +51,12 @@ def load(base: Path, settings: Finetune, setting: TrainingSetting) -> tuple[Any,
     if not (base / "config.json").is_file():
         raise ModelError(f"{base} is no model directory: config.json is missing.", hint=_HINT)
     check_agreement(base)
-    from transformers import AutoTokenizer  # noqa: PLC0415 - after the cheap checks
-    from transformers.utils import logging  # noqa: PLC0415 - as above
+    from transformers.utils import logging  # noqa: PLC0415 - after the cheap checks
 
     logging.disable_progress_bar()
     with _load_errors(base):
-        tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True)
+        read_here(base)  # what conversion would refuse, training refuses too
+        tokenizer = load_tokenizer(base)
     if not tokenizer.chat_template:
         raise ModelError(
             f"The tokenizer of {base} has no chat template.",
