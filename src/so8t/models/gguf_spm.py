@@ -109,14 +109,19 @@ def _space_prefix(path: Path, source: dict[str, Any]) -> tuple[bool, list[str]]:
     Known spellings first, then equal ids on every probing text.
     """
     prefix = _spelled_prefix(source.get("normalizer"))
-    splitter = source.get("pre_tokenizer")
+    splitter: Any = source.get("pre_tokenizer")
     if splitter is None and prefix is not None:
         return prefix, []
     texts = probe_texts()
     for with_space in (False, True):
         if not differing(source, _as_llama_cpp(source, with_space), texts):
             return with_space, []
-    if prefix is not False or splitter.get("type") != "Metaspace" or splitter.get("split", True):
+    if (
+        prefix is not False
+        or not splitter
+        or splitter.get("type") != "Metaspace"
+        or splitter.get("split", True)
+    ):
         kinds = [part.get("type") for part in (source.get("normalizer"), splitter) if part]
         raise UnsupportedModelError(
             f"{path}: its normalizer and pre-tokenizer ({' and '.join(map(str, kinds))}) split "
