@@ -20,7 +20,8 @@ from so8t.verdict.classical import (
     wilson_interval,
 )
 from so8t.verdict.course import Course, evidence_course
-from so8t.verdict.decide import Discordant, Verdict, decide
+from so8t.verdict.decide import Discordant, Verdict, decide, decide_finished
+from so8t.verdict.fixed import Fixed, fixed_analysis, tango_interval, tango_p
 from so8t.verdict.group_sequential import GroupSequential, alpha_spent, group_sequential
 from so8t.verdict.hedge import (
     DIRECTION,
@@ -81,6 +82,7 @@ __all__ = [
     "Discordant",
     "Ending",
     "EquivalenceReach",
+    "Fixed",
     "GroupSequential",
     "Horizons",
     "Missing",
@@ -104,10 +106,12 @@ __all__ = [
     "cluster_stream",
     "clustered_mean",
     "decide",
+    "decide_finished",
     "decide_tasks",
     "e_bh",
     "equivalence_reach",
     "evidence_course",
+    "fixed_analysis",
     "group_sequential",
     "holm",
     "item_stream",
@@ -130,6 +134,8 @@ __all__ = [
     "predictive_probability",
     "sign_e_value",
     "sign_flip",
+    "tango_interval",
+    "tango_p",
     "tost",
     "truncated_cases",
     "valid_only",

@@ -10,8 +10,9 @@ import numpy as np
 from so8t.errors import VerdictInputError
 from so8t.verdict.checks import Floats, as_differences
 from so8t.verdict.classical import mcnemar_exact
-from so8t.verdict.hedge import ROUNDING, place_bets
-from so8t.verdict.interval import IntervalSearch
+from so8t.verdict.fixed import Fixed, at_margin, at_zero, fixed_analysis
+from so8t.verdict.hedge import EQUIVALENCE, ROUNDING, WITHOUT_REPLACEMENT, place_bets
+from so8t.verdict.interval import IntervalSearch, betting_interval
 from so8t.verdict.power import predictive_probability
 from so8t.verdict.prefix import Prefix, prepare
 from so8t.verdict.settings import Ending, Outcome, Scope, Settings
@@ -25,7 +26,18 @@ if TYPE_CHECKING:
 FUTILE_BELOW = 0.05
 FUTILE_FROM, FUTILE_EVERY = 0.10, 0.02
 
+#: The fixed-N methods in words, by `Fixed.method`.
+FIXED_METHODS = {
+    "mcnemar": "exact McNemar test",
+    "t": "paired t test",
+    "sign_flip": "exact sign-flip test",
+    "cluster_t": "t test on clusters",
+    "cluster_sign_flip": "exact sign-flip test on clusters",
+    "whole": "all items of the benchmark",
+}
+
 _FINAL = (Outcome.B_BETTER, Outcome.A_BETTER, Outcome.EQUIVALENT)
+_DIRECTIONS = _FINAL[:2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +60,10 @@ class Verdict:
         ending: decided (b_better, a_better or equivalent), exhausted (all items are in), futile
             (a verdict by N has become improbable) or ongoing.
         difference: mean of score B - score A over `items_used`; None without items. After an early
-            stop it leans away from zero by a little; the interval allows for that.
-        interval: the means not rejected, level 1 - alpha at any stopping time, within [-1, 1].
-            None without items, or when it was not asked for.
+            stop it leans away from zero (`adjusted` does not); the interval allows for that.
+        interval: level 1 - alpha, within [-1, 1]. Before the end: the means not rejected, at any
+            stopping time. With all items in: the fixed-N interval (`fixed`), with zero in or out
+            as the verdict says. None without items, or when it was not asked for.
         items_total: N, as frozen.
         items_used: completed items up to the last look.
         items_dropped: pairs dropped because an answer or a score was missing.
@@ -62,6 +75,14 @@ class Verdict:
             information, it does not allow for looks. None unless scores are binary and unclustered.
         method: what decided the direction.
         settings: what was frozen.
+        margin_interval: level 1 - 2 alpha, which proves an equivalence or that B is not worse: it
+            lies within the margin. None where neither is proven, or when no interval was asked.
+        adjusted: the difference for a run that stopped early on a direction, without the lean of
+            `difference`: in at most half of all such runs it is further out than the truth. None
+            else.
+        fixed: the analysis of all items as if nobody had looked before; None before the end.
+        missing_could_turn: whether a claim was withdrawn, because scores that are missing could
+            turn it; the outcome is undecided then, and `claims` tells what they could turn.
 
     """
 
@@ -79,6 +100,10 @@ class Verdict:
     p_value: float | None
     method: str
     settings: Settings
+    margin_interval: tuple[float, float] | None = None
+    adjusted: float | None = None
+    fixed: Fixed | None = None
+    missing_could_turn: bool = False
 
 
 def decide(
@@ -90,6 +115,7 @@ def decide(
     cluster_sizes: Sequence[int] | None = None,
     scores_a: ArrayLike | None = None,
     with_interval: bool = True,
+    replanned: bool = False,
 ) -> Verdict:
     """Say what the completed prefix allows, at error rate alpha however often one asks.
 
@@ -102,17 +128,21 @@ def decide(
     Hedge on both sides of it at alpha each: both proven is equivalence, the lower one alone is
     non-inferiority. The first of B better, A better, equivalent to be proven is the outcome.
 
-    The interval is what Hedge has not rejected, and zero is in or out of it as the direction test
-    says. For graded scores, and in benchmark scope, they are one test and agree of themselves. For
-    binary scores GS tests m = 0 and Hedge every other m, which is an honest test of each single m.
-    Where they disagree at zero the interval is cut at zero (direction proven) or stretched to it
-    (not proven). Coverage of m = 0 is then GS's own, at least 1 - alpha. For m on the side that GS
-    ruled out, a miss is the union of two tests of alpha/2 beside the third of alpha/2: 1 - 1.5
-    alpha is proven. The two nearly coincide and each spends a little less than its share, so that
-    at least 1 - alpha was measured at every m (benchmarks/verdict_simulation.py).
+    The interval before the end is what Hedge has not rejected, and zero is in or out of it as the
+    direction test says. For graded scores, and in benchmark scope, they are one test and agree of
+    themselves. For binary scores GS tests m = 0 and Hedge every other m, which is an honest test of
+    each single m. Where they disagree at zero the interval is cut at zero (direction proven) or
+    stretched to it (not proven). Coverage of m = 0 is then GS's own, at least 1 - alpha. For m on
+    the side that GS ruled out, a miss is the union of two tests of alpha/2 beside the third of
+    alpha/2: 1 - 1.5 alpha is proven. The two nearly coincide and each spends a little less than its
+    share, so that at least 1 - alpha was measured at every m (benchmarks/verdict_simulation.py).
+
+    With all N items in, N was known before anyone looked: the interval shown is that of the
+    fixed-N analysis, with zero in or out as the (sequential) direction test says, and the margin as
+    its tests say. It is not wider for having looked; the decision keeps its own error rate.
 
     An equivalence claim is two tests at alpha each, as in TOST: it corresponds to an interval of
-    level 1 - 2 alpha within the margin, so the wider one shown may reach beyond the margin.
+    level 1 - 2 alpha within the margin (`margin_interval`), so the wider one may reach beyond it.
 
     Args:
         differences: shape (n,), score B - score A in [-1, 1], completed pairs in the frozen order.
@@ -125,6 +155,8 @@ def decide(
             average). Looks then fall on ends of clusters.
         scores_a: shape (n,), A's scores, only to fill the paired table.
         with_interval: False skips the interval, the dearer half of a look.
+        replanned: whether the plan was changed by someone who could know results: then there is no
+            fixed-N analysis, and the interval at the end is the sequential one.
 
     Raises:
         VerdictInputError: NaN or out of range, more items than N, cluster sizes that do not add up,
@@ -133,7 +165,14 @@ def decide(
     """
     settings = settings or Settings()
     run = prepare(differences, n_total, settings, dropped, cluster_sizes)
-    search = IntervalSearch(run.stream, settings.alpha) if with_interval and run.d.size else None
+    fixed = None
+    if run.complete and not replanned:
+        fixed = fixed_analysis(
+            run.d, settings, binary=run.binary, cluster_sizes=_whole_clusters(run, cluster_sizes)
+        )
+    search = None
+    if with_interval and run.d.size and fixed is None:
+        search = IntervalSearch(run.stream, settings.alpha)
     crossed = _crossings(run, search)
     outcome, decided_at = Outcome.UNDECIDED, None
     final = [claim for claim in crossed if claim[0] in _FINAL]
@@ -148,14 +187,18 @@ def decide(
         ending = Ending.EXHAUSTED
     else:
         ending = Ending.ONGOING if futile_at is None else Ending.FUTILE
-    direction = next((claim[0] for claim in crossed if claim[0] in _FINAL[:2]), None)
+    direction = next((claim[0] for claim in crossed if claim[0] in _DIRECTIONS), None)
+    interval = _interval(run, search, direction)
+    if fixed is not None and with_interval:
+        whole = settings.scope is Scope.BENCHMARK
+        interval = fixed.interval if whole else at_zero(fixed.interval, direction)
     table = _table(run, differences, scores_a)
     clustered = cluster_sizes is not None
     return Verdict(
         outcome=outcome,
         ending=ending,
         difference=float(run.d.mean()) if run.d.size else None,
-        interval=_interval(run, search, direction),
+        interval=interval,
         items_total=run.n_total,
         items_used=run.d.size,
         items_dropped=run.dropped,
@@ -166,7 +209,99 @@ def decide(
         p_value=None if table is None or clustered else mcnemar_exact(table.b_only, table.a_only),
         method=_method(run, clustered=clustered),
         settings=settings,
+        margin_interval=_margin_interval(run, fixed, [claim for claim, _ in crossed])
+        if with_interval
+        else None,
+        adjusted=_adjusted(run, outcome) if with_interval else None,
+        fixed=fixed,
     )
+
+
+def decide_finished(
+    differences: ArrayLike,
+    settings: Settings | None = None,
+    *,
+    dropped: int = 0,
+    cluster_sizes: Sequence[int] | None = None,
+    scores_a: ArrayLike | None = None,
+    with_interval: bool = True,
+) -> Verdict:
+    """Say what complete results allow that are looked at once: the fixed-N analysis, no seed.
+
+    For results that nobody stopped for what they showed. The order of the items does not matter.
+
+    Args:
+        differences: shape (n,), score B - score A in [-1, 1] of the complete pairs.
+        settings: alpha, margin, scope and binary count; looks do not.
+        dropped: pairs left out because something was missing.
+        cluster_sizes: items of each cluster, where `differences` come cluster after cluster.
+        scores_a: shape (n,), A's scores, only to fill the paired table.
+        with_interval: False leaves the intervals out.
+
+    Raises:
+        VerdictInputError: as `decide`.
+
+    """
+    settings = settings or Settings()
+    total = np.size(differences) + dropped
+    run = prepare(differences, total, settings, dropped, cluster_sizes)
+    fixed = fixed_analysis(run.d, settings, binary=run.binary, cluster_sizes=cluster_sizes)
+    claims = () if fixed is None else fixed.claims
+    outcome = claims[0] if claims else Outcome.UNDECIDED
+    decided = outcome in _FINAL
+    table = _table(run, differences, scores_a)
+    proven = fixed is not None and {Outcome.EQUIVALENT, Outcome.NON_INFERIOR} & set(claims)
+    return Verdict(
+        outcome=outcome,
+        ending=Ending.DECIDED if decided else Ending.EXHAUSTED,
+        difference=None if fixed is None else fixed.difference,
+        interval=fixed.interval if fixed is not None and with_interval else None,
+        items_total=total,
+        items_used=run.d.size,
+        items_dropped=dropped,
+        decided_at=run.d.size if claims else None,
+        futile_at=None,
+        claims=tuple((claim, run.d.size) for claim in claims),
+        discordant=table,
+        p_value=None if table is None or cluster_sizes else mcnemar_exact(table.b_only, table.a_only),
+        method=FIXED_METHODS[fixed.method] if fixed is not None else "",
+        settings=settings,
+        margin_interval=fixed.margin_interval if proven and fixed and with_interval else None,
+        fixed=fixed,
+    )
+
+
+def _whole_clusters(run: Prefix, cluster_sizes: Sequence[int] | None) -> Sequence[int] | None:
+    """Return the clusters of a complete run; those that lost all their items hold none."""
+    return None if cluster_sizes is None else [size for size in cluster_sizes if size]
+
+
+def _margin_interval(
+    run: Prefix, fixed: Fixed | None, claims: list[Outcome]
+) -> tuple[float, float] | None:
+    """Return the interval that the tests of the margin stand for, where they have proven it."""
+    margin = run.settings.margin
+    if margin is None or not {Outcome.EQUIVALENT, Outcome.NON_INFERIOR} & set(claims):
+        return None
+    if fixed is not None and fixed.margin_interval is not None:
+        return at_margin(fixed.margin_interval, margin, claims)
+    found = betting_interval(
+        run.stream,
+        2.0 * run.settings.alpha,
+        run.looks_a_unit,
+        horizons=EQUIVALENCE if run.stream.replace else WITHOUT_REPLACEMENT,
+    )
+    return None if found is None else at_margin(found, margin, claims)
+
+
+def _adjusted(run: Prefix, outcome: Outcome) -> float | None:
+    """Return the estimate without the lean of an early stop (see `betting_interval` at alpha 1)."""
+    if run.complete or outcome not in _DIRECTIONS:
+        return None
+    found = betting_interval(run.stream, 1.0, run.looks_a_unit)
+    if found is None:
+        return None
+    return max(found[0], 0.0) if outcome is Outcome.B_BETTER else min(found[1], 0.0)
 
 
 def _crossings(run: Prefix, search: IntervalSearch | None) -> list[tuple[Outcome, int]]:
@@ -248,10 +383,7 @@ def _interval(
         return (search.centre, search.centre)
     while not search.done:
         search.update(place_bets(run.stream, search.claims).at(run.looks_a_unit))
-    low, high = search.interval()
-    low = max(low, 0.0) if direction is Outcome.B_BETTER else min(low, 0.0)
-    high = min(high, 0.0) if direction is Outcome.A_BETTER else max(high, 0.0)
-    return (low, high)
+    return at_zero(search.interval(), direction)
 
 
 def _table(run: Prefix, differences: ArrayLike, scores_a: ArrayLike | None) -> Discordant | None:

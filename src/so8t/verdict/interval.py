@@ -12,6 +12,7 @@ from so8t.verdict.hedge import (
     DIRECTION,
     WITHOUT_REPLACEMENT,
     Claim,
+    Horizons,
     Stream,
     place_bets,
 )
@@ -34,13 +35,15 @@ class IntervalSearch:
 
     Attributes:
         stream: what is seen; at least one unit.
-        alpha: two-sided, in (0, 0.5); each side has half.
+        alpha: two-sided, in (0, 1]; each side has half.
+        horizons: of the bets; default: those of the direction.
         ends: distances of the lower and the upper end from the mean, once done.
 
     """
 
     stream: Stream
     alpha: float
+    horizons: Horizons | None = None
     done: bool = False
     ends: tuple[float, float] = (math.inf, math.inf)
     _tries: tuple[Floats, Floats] = field(init=False)
@@ -60,7 +63,7 @@ class IntervalSearch:
     @property
     def claims(self) -> list[Claim]:
         """What to bet on next: the lower tries, then the upper ones."""
-        horizons = DIRECTION if self.stream.replace else WITHOUT_REPLACEMENT
+        horizons = self.horizons or (DIRECTION if self.stream.replace else WITHOUT_REPLACEMENT)
         return [
             # Beyond the end of the scale there is no mean to reject; the bet there is idle.
             Claim(sign, max(-1.0, sign * self.centre - distance), self.alpha / 2.0, horizons)
@@ -88,7 +91,11 @@ class IntervalSearch:
 
 
 def betting_interval(
-    stream: Stream, alpha: float, looks: Ints | None = None
+    stream: Stream,
+    alpha: float,
+    looks: Ints | None = None,
+    *,
+    horizons: Horizons | None = None,
 ) -> tuple[float, float] | None:
     """Return {m: not rejected}, of level 1 - alpha at whatever item one stops.
 
@@ -96,8 +103,11 @@ def betting_interval(
 
     Args:
         stream: what is seen.
-        alpha: two-sided, in (0, 0.5); each side has half.
+        alpha: two-sided, in (0, 1]; each side has half. At 1, each end is on its far side of the
+            truth in at most half of all runs, whenever one stops: a median-unbiased estimate that
+            errs towards the middle (`Verdict.adjusted`).
         looks: item counts at which rejections count; default: the end of every unit.
+        horizons: of the bets; default: those of the direction.
 
     Returns:
         (low, high) within [-1, 1], or None when nothing has been seen.
@@ -105,7 +115,7 @@ def betting_interval(
     """
     if not stream.gains.size:
         return None
-    search = IntervalSearch(stream, alpha)
+    search = IntervalSearch(stream, alpha, horizons)
     if stream.complete and not stream.replace:
         return (search.centre, search.centre)
     while not search.done:

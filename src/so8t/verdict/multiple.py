@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from so8t.errors import VerdictInputError
 from so8t.verdict.checks import Floats, as_probabilities, check_alpha
-from so8t.verdict.decide import Verdict, decide
+from so8t.verdict.decide import Verdict, decide, decide_finished
 from so8t.verdict.settings import Outcome, Settings
 
 if TYPE_CHECKING:
@@ -92,6 +92,7 @@ def decide_tasks(
     settings: Settings | None = None,
     *,
     with_interval: bool = True,
+    finished: bool = False,
 ) -> dict[str, TaskVerdict]:
     """Decide the direction of each task, with a family-wise error rate of alpha at any time.
 
@@ -103,6 +104,8 @@ def decide_tasks(
         tasks: name to its completed prefix.
         settings: the frozen rules; the margin is used only by `alone`.
         with_interval: False skips the interval of `alone`.
+        finished: the tasks are complete and looked at once (`decide_finished`); what is claimed is
+            then what Holm (1979) claims.
 
     Raises:
         VerdictInputError: as `decide`.
@@ -113,7 +116,14 @@ def decide_tasks(
 
     @cache
     def at_level(k: int, r: int) -> Outcome:
-        return _direction(tasks[names[k]], settings, r + 1).outcome
+        strict = Settings(
+            alpha=settings.alpha / (r + 1),
+            scope=settings.scope,
+            look_every=settings.look_every,
+            binary=settings.binary,
+            futility=False,
+        )
+        return _decide(tasks[names[k]], strict, finished=finished, with_interval=False).outcome
 
     claimed = _closed_holm(len(names), lambda k, r: at_level(k, r) in _DIRECTIONS)
     result = {}
@@ -121,35 +131,29 @@ def decide_tasks(
         # The claim names the side of the strictest level that rejects.
         levels = (at_level(k, r) for r in reversed(range(len(names))))
         side = next((level for level in levels if level in _DIRECTIONS), None) if claim else None
-        task = tasks[name]
-        alone = decide(
+        alone = _decide(tasks[name], settings, finished=finished, with_interval=with_interval)
+        result[name] = TaskVerdict(side or Outcome.UNDECIDED, alone)
+    return result
+
+
+def _decide(task: TaskEvidence, settings: Settings, *, finished: bool, with_interval: bool) -> Verdict:
+    if finished:
+        return decide_finished(
             task.differences,
-            task.n_total,
             settings,
             dropped=task.dropped,
             cluster_sizes=task.cluster_sizes,
             scores_a=task.scores_a,
             with_interval=with_interval,
         )
-        result[name] = TaskVerdict(side or Outcome.UNDECIDED, alone)
-    return result
-
-
-def _direction(task: TaskEvidence, settings: Settings, share: int) -> Verdict:
-    strict = Settings(
-        alpha=settings.alpha / share,
-        scope=settings.scope,
-        look_every=settings.look_every,
-        binary=settings.binary,
-        futility=False,
-    )
     return decide(
         task.differences,
         task.n_total,
-        strict,
+        settings,
         dropped=task.dropped,
         cluster_sizes=task.cluster_sizes,
-        with_interval=False,
+        scores_a=task.scores_a,
+        with_interval=with_interval,
     )
 
 

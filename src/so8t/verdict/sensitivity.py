@@ -1,24 +1,25 @@
 """Would the verdict stand if what is not known had gone against it?
 
 Each function changes the scores in one named way, decides again by the same frozen rules, and says
-whether the outcome flips.
+whether the outcome flips. What missing scores could turn is not claimed: `withstand`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from so8t.errors import VerdictInputError
 from so8t.verdict.classical import mcnemar_exact
-from so8t.verdict.decide import Verdict, decide
+from so8t.verdict.decide import Verdict, decide, decide_finished
+from so8t.verdict.multiple import Task, TaskVerdict, decide_tasks
 from so8t.verdict.pairs import Paired
-from so8t.verdict.settings import Outcome, Settings
+from so8t.verdict.settings import Ending, Outcome, Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -27,6 +28,23 @@ if TYPE_CHECKING:
 # Above this share of missing scores, or when the arms miss unequally, the worst case must hold too.
 MISSING_ALLOWED = 0.01
 UNBALANCED_BELOW = 0.05
+
+
+_FINAL = (Outcome.B_BETTER, Outcome.A_BETTER, Outcome.EQUIVALENT)
+
+
+class Decider(Protocol):
+    """How paired scores are decided on: `decide_pairs` or `finish_pairs`."""
+
+    def __call__(
+        self,
+        pairs: Paired,
+        n_total: int,
+        settings: Settings,
+        *,
+        cluster_sizes: Sequence[int] | None = None,
+        with_interval: bool = True,
+    ) -> Verdict: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +75,15 @@ class Sensitivity:
         primary: the verdict as it stands.
         best: with the unknown turned in favour of B.
         worst: with the unknown turned against B.
-        flips: whether either case has another outcome.
+        plausible: the difference with each missing score at its arm's mean over the scores that
+            are there; None without any, or where the unknown is not a missing score.
 
     """
 
     primary: Verdict
     best: Verdict
     worst: Verdict
+    plausible: float | None = None
 
     @property
     def flips(self) -> bool:
@@ -113,6 +133,7 @@ def missing_cases(
     cluster_sizes: Sequence[int] | None = None,
     primary: Verdict | None = None,
     with_interval: bool = True,
+    decided_by: Decider | None = None,
 ) -> Sensitivity:
     """Decide again with every missing score at its end of [0, 1], for B and against B.
 
@@ -125,6 +146,7 @@ def missing_cases(
         cluster_sizes: items of every cluster of the run, missing ones included.
         primary: the verdict on `pairs` as they are, where it is known already.
         with_interval: False skips the intervals, where only outcomes are asked for.
+        decided_by: default `decide_pairs`.
 
     Raises:
         VerdictInputError: as `decide`.
@@ -145,7 +167,178 @@ def missing_cases(
         primary,
         case=case if lost_a.any() or lost_b.any() else None,
         with_interval=with_interval,
+        decided_by=decided_by or decide_pairs,
+        plausible=plausible_difference(pairs),
     )
+
+
+def plausible_difference(pairs: Paired) -> float | None:
+    """Return the mean difference with each missing score at the mean of its arm's known ones."""
+    lost_a, lost_b = np.isnan(pairs.scores_a), np.isnan(pairs.scores_b)
+    if lost_a.all() or lost_b.all():
+        return None
+    a = np.where(lost_a, pairs.scores_a[~lost_a].mean(), pairs.scores_a)
+    b = np.where(lost_b, pairs.scores_b[~lost_b].mean(), pairs.scores_b)
+    return float((b - a).mean())
+
+
+def withstand(verdict: Verdict, cases: Sensitivity) -> Verdict:
+    """Keep of a verdict what holds whatever the missing scores would have been.
+
+    A claim stands where it is proven with every missing score turned for B as well as against B.
+    One that does not is withdrawn: the outcome becomes the strongest that stands, mostly undecided,
+    and the interval is stretched over both cases. It asks for no model of why scores are missing,
+    so that the error rate alpha holds under any.
+
+    Args:
+        verdict: on the complete pairs.
+        cases: the same with the missing scores turned, with intervals where `verdict` has one.
+
+    """
+    either = [dict(case.claims) for case in (cases.best, cases.worst)]
+    claims = tuple(
+        (claim, min(verdict.items_used, max(at, *(found[claim] for found in either))))
+        for claim, at in verdict.claims
+        if all(claim in found for found in either)
+    )
+    standing = [claim for claim in claims if claim[0] in _FINAL] or list(claims)
+    outcome, decided_at = standing[0] if standing else (Outcome.UNDECIDED, None)
+    if outcome is verdict.outcome:
+        return replace(verdict, decided_at=decided_at)
+    ending = verdict.ending
+    if ending is Ending.DECIDED and outcome not in _FINAL:
+        complete = verdict.items_used + verdict.items_dropped == verdict.items_total
+        ending = Ending.EXHAUSTED if complete else Ending.ONGOING
+    return replace(
+        verdict,
+        outcome=outcome,
+        ending=ending,
+        decided_at=decided_at,
+        interval=_stretched(verdict, cases),
+        margin_interval=verdict.margin_interval if standing else None,
+        adjusted=None,
+        missing_could_turn=True,
+    )
+
+
+def judge_pairs(
+    pairs: Paired,
+    n_total: int,
+    settings: Settings,
+    *,
+    cluster_sizes: Sequence[int] | None = None,
+    decided_by: Decider | None = None,
+) -> tuple[Verdict, Sensitivity]:
+    """Decide, and keep what withstands the missing scores; with the cases that it withstood.
+
+    Arguments and errors as `missing_cases`; the cases tell outcomes, without intervals.
+    """
+    decided = decided_by or decide_pairs
+    primary = decided(pairs, n_total, settings, cluster_sizes=cluster_sizes)
+    cases = missing_cases(
+        pairs,
+        n_total,
+        settings,
+        cluster_sizes=cluster_sizes,
+        primary=primary,
+        with_interval=False,
+        decided_by=decided,
+    )
+    verdict = withstand(primary, cases)
+    if verdict.missing_could_turn:
+        # Intervals are the dear half, and only what is withdrawn shows those of the cases.
+        shown = missing_cases(
+            pairs,
+            n_total,
+            settings,
+            cluster_sizes=cluster_sizes,
+            primary=primary,
+            decided_by=decided,
+        )
+        verdict = withstand(primary, shown)
+    return verdict, cases
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Some of the items: their pairs along the frozen order, how many are planned, clusters.
+
+    `cluster_sizes` are those of all planned ones, missing ones included; None without clusters.
+    """
+
+    pairs: Paired
+    n_total: int
+    cluster_sizes: Sequence[int] | None = None
+
+    def task(self, instead: tuple[float, float] | None = None) -> Task:
+        """Return what is decided on; `instead` stands for the missing scores of A and of B."""
+        pairs = self.pairs
+        if instead is not None:
+            pairs = Paired(
+                np.where(np.isnan(pairs.scores_a), instead[0], pairs.scores_a),
+                np.where(np.isnan(pairs.scores_b), instead[1], pairs.scores_b),
+            )
+        left = self.cluster_sizes
+        if left is not None:
+            left = without_lost(left, ~pairs.complete)
+        return Task(pairs.differences, self.n_total, pairs.dropped, left, pairs.complete_a)
+
+
+def judge_groups(
+    groups: Mapping[str, Group], settings: Settings, *, finished: bool = False
+) -> dict[str, TaskVerdict]:
+    """Decide the direction of each group as `decide_tasks`, and keep what withstands the missing.
+
+    A direction is claimed only where it is claimed among all groups with every missing score of
+    all of them turned for B as well as against B.
+
+    Args:
+        groups: name to its pairs.
+        settings: the frozen rules.
+        finished: the groups are complete and looked at once.
+
+    Raises:
+        VerdictInputError: as `decide`.
+
+    """
+    found = decide_tasks(
+        {name: group.task() for name, group in groups.items()}, settings, finished=finished
+    )
+    if not any(group.pairs.dropped for group in groups.values()):
+        return found
+    cases = [
+        decide_tasks(
+            {name: group.task(instead) for name, group in groups.items()},
+            settings,
+            with_interval=False,
+            finished=finished,
+        )
+        for instead in ((0.0, 1.0), (1.0, 0.0))
+    ]
+    result: dict[str, TaskVerdict] = {}
+    for name, group in groups.items():
+        outcome, alone = found[name].outcome, found[name].alone
+        if any(case[name].outcome is not outcome for case in cases):
+            outcome = Outcome.UNDECIDED
+        if group.pairs.dropped:
+            alone, _ = judge_pairs(
+                group.pairs,
+                group.n_total,
+                settings,
+                cluster_sizes=group.cluster_sizes,
+                decided_by=finish_pairs if finished else decide_pairs,
+            )
+        result[name] = TaskVerdict(outcome, alone)
+    return result
+
+
+def _stretched(verdict: Verdict, cases: Sensitivity) -> tuple[float, float] | None:
+    found = [
+        one.interval for one in (verdict, cases.best, cases.worst) if one.interval is not None
+    ]
+    if verdict.interval is None or not found:
+        return None
+    return (min(low for low, _ in found), max(high for _, high in found))
 
 
 def truncated_cases(
@@ -158,6 +351,7 @@ def truncated_cases(
     cluster_sizes: Sequence[int] | None = None,
     primary: Verdict | None = None,
     with_interval: bool = True,
+    decided_by: Decider | None = None,
 ) -> Sensitivity:
     """Decide again with every truncated answer taken as right or wrong, for B and against B.
 
@@ -174,6 +368,7 @@ def truncated_cases(
         cluster_sizes: items of every cluster of the run, missing ones included.
         primary: the verdict on `pairs` as they are, where it is known already.
         with_interval: False skips the intervals, where only outcomes are asked for.
+        decided_by: default `decide_pairs`.
 
     Raises:
         VerdictInputError: lengths differ, and as `decide`.
@@ -195,6 +390,7 @@ def truncated_cases(
         primary,
         case=case if cut_a.any() or cut_b.any() else None,
         with_interval=with_interval,
+        decided_by=decided_by or decide_pairs,
     )
 
 
@@ -267,6 +463,41 @@ def decide_pairs(
     )
 
 
+def finish_pairs(
+    pairs: Paired,
+    n_total: int,
+    settings: Settings,
+    *,
+    cluster_sizes: Sequence[int] | None = None,
+    with_interval: bool = True,
+) -> Verdict:
+    """Decide as `decide_pairs` does on results that are complete and looked at once.
+
+    Args:
+        pairs: all pairs, cluster after cluster where there are clusters; NaN is missing.
+        n_total: how many there are.
+        settings: alpha, margin and scope count.
+        cluster_sizes: items of every cluster, missing ones included.
+        with_interval: False leaves the intervals out.
+
+    Raises:
+        VerdictInputError: as `decide`, or when `n_total` is not the number of pairs.
+
+    """
+    if n_total != pairs.scores_a.size:
+        raise VerdictInputError(f"{pairs.scores_a.size} pairs of {n_total}: that is not complete")
+    return decide_finished(
+        pairs.differences,
+        settings,
+        dropped=pairs.dropped,
+        cluster_sizes=None
+        if cluster_sizes is None
+        else without_lost(cluster_sizes, ~pairs.complete),
+        scores_a=pairs.complete_a,
+        with_interval=with_interval,
+    )
+
+
 def _both_ways(
     pairs: Paired,
     n_total: int,
@@ -276,6 +507,8 @@ def _both_ways(
     *,
     case: Callable[[float, float], Paired] | None,
     with_interval: bool,
+    decided_by: Decider,
+    plausible: float | None = None,
 ) -> Sensitivity:
     """Decide on `pairs` and on the cases in which all that is open goes to B, or to A.
 
@@ -283,14 +516,16 @@ def _both_ways(
     """
 
     def decided(read: Paired) -> Verdict:
-        return decide_pairs(
+        return decided_by(
             read, n_total, settings, cluster_sizes=cluster_sizes, with_interval=with_interval
         )
 
     primary = primary or decided(pairs)
     if case is None:
-        return Sensitivity(primary, best=primary, worst=primary)
-    return Sensitivity(primary, best=decided(case(0.0, 1.0)), worst=decided(case(1.0, 0.0)))
+        return Sensitivity(primary, primary, primary, plausible)
+    return Sensitivity(
+        primary, decided(case(0.0, 1.0)), decided(case(1.0, 0.0)), plausible=plausible
+    )
 
 
 def _instead(scores: Floats, cut: Floats, gets: float) -> Floats:
