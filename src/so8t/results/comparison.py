@@ -1,9 +1,8 @@
 """From two sources to a verdict: match, order, decide, per stratum, and what is missing.
 
-The order of a file may be anything (by difficulty, by completion), so the items are put in the
-seeded order that a run of ours would have, and looked at once, at the end. A run of ours that was
-watched while it ran is judged by its own frozen order and looks instead: to look again as if
-nobody had would be peeking.
+Finished results are judged as finished: one look at all items, by the field's fixed-N tests, in
+whose eyes the order of a file means nothing. A run of ours that was watched while it ran is judged
+by its own frozen order and looks instead: to look again as if nobody had would be peeking.
 """
 
 from __future__ import annotations
@@ -13,23 +12,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from so8t.domain.plan import completed_prefix, permute
-from so8t.domain.sample import Origin, Sample
+from so8t.domain.plan import completed_prefix
 from so8t.errors import DataError
 from so8t.results.items import Note, Results
 from so8t.results.match import How, Matched, match
 from so8t.results.metrics import Chosen, select
 from so8t.verdict.decide import Verdict
-from so8t.verdict.multiple import TaskEvidence, decide_tasks
-from so8t.verdict.pairs import Paired, cluster_sizes, pair_scores
-from so8t.verdict.sensitivity import (
+from so8t.verdict.missing import (
     Missing,
-    Sensitivity,
-    decide_pairs,
-    missing_cases,
+    Pool,
+    judge_groups,
+    judge_pairs,
     missing_summary,
-    without_lost,
 )
+from so8t.verdict.pairs import Paired, cluster_sizes, pair_scores
+from so8t.verdict.sensitivity import Sensitivity, decide_pairs, finish_pairs
 from so8t.verdict.settings import Outcome, Scope, Settings
 
 if TYPE_CHECKING:
@@ -48,7 +45,6 @@ class Options:
     alpha: float | None = None
     margin: float | None = None
     scope: Scope | None = None
-    seed: int = 1
     metric: str | None = None
     filter: str | None = None
     how: How = "auto"
@@ -90,7 +86,11 @@ class Stratum:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """All that can be said of two sources."""
+    """All that can be said of two sources.
+
+    `finished` tells whether they were judged by one look at all items, rather than by the looks of
+    a run that was watched.
+    """
 
     a: Results
     b: Results
@@ -103,7 +103,7 @@ class Comparison:
     sensitivity: Sensitivity | None
     strata: tuple[Stratum, ...]
     settings: Settings
-    seed: int
+    finished: bool
     not_asked: int
     notes: tuple[Note, ...]
 
@@ -135,19 +135,22 @@ def compare(a: Results, b: Results, options: Options | None = None) -> Compariso
     watched = _watched(a, b, matched, same_run=same_run)
     pairs = matched.pairs
     if watched is None:
-        pairs = _shuffled(pairs, options.seed)
+        pairs = _by_cluster(pairs)
     elif watched is b:
         place = {id(item): position for position, item in enumerate(b.items)}
         pairs = sorted(pairs, key=lambda pair: place[id(pair[1])])
     frozen = watched.frozen if watched else None
-    settings = _settings(options, frozen, len(pairs), same_run=same_run)
-    every = _Subset(pairs, _scores(pairs, chosen), _clusters(pairs))
+    settings = _settings(options, frozen, same_run=same_run)
+    every = _Subset(pairs, _scores(pairs, chosen), _clusters(pairs), finished=watched is None)
     scores = every.paired
     asked = scores.scores_a.size
-    overall = every.judged(every.decide(settings))
-    sensitivity = None
-    if scores.dropped:
-        sensitivity = missing_cases(scores, len(pairs), settings, cluster_sizes=every.sizes)
+    verdict, cases = judge_pairs(
+        scores,
+        len(pairs),
+        settings,
+        cluster_sizes=every.sizes,
+        decided_by=decide_pairs if watched else finish_pairs,
+    )
     strata, notes = _strata(every, settings, guessed=a.guessed_strata or b.guessed_strata)
     if watched is not None and asked < len(pairs):
         notes.append(Note("stopped_early", {"asked": asked, "total": len(pairs)}))
@@ -159,14 +162,14 @@ def compare(a: Results, b: Results, options: Options | None = None) -> Compariso
         b=b,
         metrics=chosen,
         matched=matched,
-        overall=overall,
+        overall=every.judged(verdict),
         missing=missing_summary(scores),
         missing_a=scores.missing_a,
         missing_b=scores.missing_b,
-        sensitivity=sensitivity,
+        sensitivity=cases if scores.dropped else None,
+        finished=watched is None,
         strata=strata,
         settings=settings,
-        seed=options.seed,
         not_asked=len(pairs) - asked,
         notes=(*a.notes, *b.notes, *(note for note in own if note), *notes),
     )
@@ -207,7 +210,7 @@ def _watched(a: Results, b: Results, matched: Matched, *, same_run: bool) -> Res
     return None
 
 
-def _settings(options: Options, frozen: Frozen | None, count: int, *, same_run: bool) -> Settings:
+def _settings(options: Options, frozen: Frozen | None, *, same_run: bool) -> Settings:
     defaults = frozen if same_run and frozen is not None else None
     scope = options.scope or (Scope(defaults.scope) if defaults else Scope.POPULATION)
     alpha = options.alpha
@@ -220,26 +223,21 @@ def _settings(options: Options, frozen: Frozen | None, count: int, *, same_run: 
         alpha=alpha,
         margin=margin,
         scope=scope,
-        look_every=frozen.look_every if frozen else count,
+        look_every=frozen.look_every if frozen else 1,
         binary=defaults.binary if defaults else None,
     )
 
 
-def _shuffled(pairs: list[_Pair], seed: int) -> list[_Pair]:
-    """Put the pairs in the order that a run of ours with this seed would have."""
-    several = len({one.task for one, _ in pairs}) > 1
-    by_name: dict[str, _Pair] = {}
-    samples: list[Sample] = []
-    for one, two in pairs:
-        # A run's ids begin with their task already; others need it where tasks share ids.
-        name = one.id if not several or one.id.startswith(f"{one.task}/") else _name(one)
-        if name in by_name:
-            name = f"{name}\0{one.task}"
-        by_name[name] = (one, two)
-        samples.append(
-            Sample(name, one.task, Origin.SUITE, "", "", (), cluster=one.cluster or two.cluster)
-        )
-    return [by_name[sample.id] for sample in permute(samples, seed)]
+def _by_cluster(pairs: list[_Pair]) -> list[_Pair]:
+    """Put the items of a cluster together, the clusters in the order in which they begin."""
+    clusters = _clusters(pairs)
+    if clusters is None:
+        return pairs
+    first: dict[str, int] = {}
+    for cluster in clusters:
+        first.setdefault(cluster, len(first))
+    order = sorted(range(len(pairs)), key=lambda place: first[clusters[place]])
+    return [pairs[place] for place in order]
 
 
 def _scores(pairs: Sequence[_Pair], chosen: tuple[Chosen, Chosen]) -> Paired:
@@ -268,12 +266,14 @@ class _Subset:
     pairs: Sequence[_Pair]
     scores: Paired
     clusters: list[str] | None
+    finished: bool
 
     def only(self, places: list[int]) -> _Subset:
         return _Subset(
             [self.pairs[n] for n in places],
             Paired(self.scores.scores_a[places], self.scores.scores_b[places]),
             None if self.clusters is None else [self.clusters[n] for n in places],
+            self.finished,
         )
 
     @property
@@ -289,14 +289,9 @@ class _Subset:
         order = [str(n) for n in range(len(self.clusters))]
         return cluster_sizes(order, dict(zip(order, self.clusters, strict=True)))
 
-    def decide(self, settings: Settings) -> Verdict:
-        return decide_pairs(self.paired, len(self.pairs), settings, cluster_sizes=self.sizes)
-
     @property
-    def task(self) -> TaskEvidence:
-        paired, sizes = self.paired, self.sizes
-        left = None if sizes is None else without_lost(sizes, ~paired.complete)
-        return TaskEvidence(paired.differences, len(self.pairs), paired.dropped, left)
+    def pool(self) -> Pool:
+        return Pool(self.paired, len(self.pairs), self.sizes)
 
     def judged(self, verdict: Verdict) -> ComparedTask:
         paired = self.paired
@@ -356,11 +351,12 @@ def _columns(pairs: Sequence[_Pair]) -> dict[str, list[str | None] | None]:
 def _family(column: str, members: dict[str, _Subset], settings: Settings) -> list[Stratum]:
     """Judge each value alone, and say which directions hold for all of them together."""
     # Blocks of a watched run have no meaning within a stratum: there a look falls on each item.
-    # `look_every` of all items or more is the one look at the end, and stays so.
-    total = sum(len(member.pairs) for member in members.values())
-    alone = settings if settings.look_every >= total else replace(settings, look_every=1)
-    claims = decide_tasks({name: member.task for name, member in members.items()}, alone)
+    alone = replace(settings, look_every=1)
+    finished = all(member.finished for member in members.values())
+    found = judge_groups(
+        {name: member.pool for name, member in members.items()}, alone, finished=finished
+    )
     return [
-        Stratum(column, name, claims[name].outcome, member.judged(member.decide(alone)))
+        Stratum(column, name, found[name].outcome, member.judged(found[name].alone))
         for name, member in members.items()
     ]

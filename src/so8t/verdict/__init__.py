@@ -36,6 +36,15 @@ from so8t.verdict.hedge import (
     place_bets,
 )
 from so8t.verdict.interval import betting_interval
+from so8t.verdict.missing import (
+    Missing,
+    Pool,
+    judge_groups,
+    judge_pairs,
+    missing_summary,
+    withstand,
+    worst_case_p,
+)
 from so8t.verdict.multiple import (
     TaskEvidence,
     TaskVerdict,
@@ -62,13 +71,10 @@ from so8t.verdict.power import (
     predictive_probability,
 )
 from so8t.verdict.sensitivity import (
-    Missing,
     Sensitivity,
     missing_cases,
-    missing_summary,
     truncated_cases,
     valid_only,
-    worst_case_p,
 )
 from so8t.verdict.settings import Ending, Outcome, Scope, Settings
 
@@ -89,6 +95,7 @@ __all__ = [
     "Outcome",
     "Paired",
     "PairedMean",
+    "Pool",
     "Scope",
     "Sensitivity",
     "Settings",
@@ -115,6 +122,8 @@ __all__ = [
     "group_sequential",
     "holm",
     "item_stream",
+    "judge_groups",
+    "judge_pairs",
     "mcnemar_chi2",
     "mcnemar_exact",
     "mcnemar_midp",
@@ -140,5 +149,6 @@ __all__ = [
     "truncated_cases",
     "valid_only",
     "wilson_interval",
+    "withstand",
     "worst_case_p",
 ]

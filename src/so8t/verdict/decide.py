@@ -167,9 +167,7 @@ def decide(
     run = prepare(differences, n_total, settings, dropped, cluster_sizes)
     fixed = None
     if run.complete and not replanned:
-        fixed = fixed_analysis(
-            run.d, settings, binary=run.binary, cluster_sizes=_whole_clusters(run, cluster_sizes)
-        )
+        fixed = fixed_analysis(run.d, settings, binary=run.binary, cluster_sizes=cluster_sizes)
     search = None
     if with_interval and run.d.size and fixed is None:
         search = IntervalSearch(run.stream, settings.alpha)
@@ -263,17 +261,14 @@ def decide_finished(
         futile_at=None,
         claims=tuple((claim, run.d.size) for claim in claims),
         discordant=table,
-        p_value=None if table is None or cluster_sizes else mcnemar_exact(table.b_only, table.a_only),
+        p_value=None
+        if table is None or cluster_sizes
+        else mcnemar_exact(table.b_only, table.a_only),
         method=FIXED_METHODS[fixed.method] if fixed is not None else "",
         settings=settings,
         margin_interval=fixed.margin_interval if proven and fixed and with_interval else None,
         fixed=fixed,
     )
-
-
-def _whole_clusters(run: Prefix, cluster_sizes: Sequence[int] | None) -> Sequence[int] | None:
-    """Return the clusters of a complete run; those that lost all their items hold none."""
-    return None if cluster_sizes is None else [size for size in cluster_sizes if size]
 
 
 def _margin_interval(

@@ -117,9 +117,7 @@ def tango_p(b_only: int, a_only: int, n: int, difference: float) -> float:
     return float(special.ndtr(-_score(*_counts(b_only, a_only, n), difference)))
 
 
-def tango_interval(
-    b_only: int, a_only: int, n: int, *, alpha: float = 0.05
-) -> tuple[float, float]:
+def tango_interval(b_only: int, a_only: int, n: int, *, alpha: float = 0.05) -> tuple[float, float]:
     """Score interval of accuracy(B) - accuracy(A) of paired answers, level 1 - alpha; Tango (1998).
 
     Every difference that the score test does not reject at alpha/2 on either side.

@@ -136,7 +136,9 @@ def decide_tasks(
     return result
 
 
-def _decide(task: TaskEvidence, settings: Settings, *, finished: bool, with_interval: bool) -> Verdict:
+def _decide(
+    task: TaskEvidence, settings: Settings, *, finished: bool, with_interval: bool
+) -> Verdict:
     if finished:
         return decide_finished(
             task.differences,
