@@ -64,7 +64,11 @@ def test_an_outage_is_not_a_wrong_answer(tmp_path):
     assert evidence.overall.difference == 0.0
     assert evidence.coverage[Arm.B].failed == 1
     assert evidence.coverage[Arm.A].unscored == 1
-    assert set(evidence.sensitivity.outcomes) == {"missing_best_for_b", "missing_worst_for_b"}
+    assert set(evidence.sensitivity.outcomes) == {
+        "missing_best_for_b",
+        "missing_worst_for_b",
+        "missing_plausible",
+    }
 
 
 def test_a_truncated_answer_is_not_correct_and_is_shown_both_ways(tmp_path):

@@ -147,6 +147,7 @@ def test_the_summary_has_the_documented_fields(finished):
     assert list(found) == [
         "run",
         "state",
+        "standing",
         "labels",
         "verdict",
         "average",
@@ -158,6 +159,7 @@ def test_the_summary_has_the_documented_fields(finished):
         "coverage",
         "noise_floor",
         "sensitivity",
+        "censoring",
         "latency",
         "report",
     ]
@@ -177,6 +179,10 @@ def test_the_summary_has_the_documented_fields(finished):
         "alpha",
         "scope",
         "method",
+        "margin_interval",
+        "adjusted",
+        "fixed",
+        "missing_could_turn",
     ]
     assert found["verdict"]["outcome"] == "b_better"
     assert found["verdict"]["items_missing"] == 4

@@ -137,8 +137,8 @@ def test_without_data_nothing_is_claimed():
         decided_at=None,
     )
     headline, sentence = say(verdict)
-    assert headline == "There is nothing to compare yet."
-    assert sentence == "Not one item has a score from both models. 1,319 items are planned."
+    assert headline == "There is nothing to compare."
+    assert sentence == "Not one question has a score from both models. 1,319 items are planned."
 
 
 def test_benchmark_scope_speaks_of_these_questions_only():

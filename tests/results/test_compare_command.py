@@ -59,7 +59,8 @@ def test_known_answer(compare, pair):
     assert found["missing"]["pairs"] == 0
     assert (found["alpha"], found["margin"], found["scope"]) == (0.05, None, "population")
     assert found["sources"]["a"]["format"] == "table"
-    assert found["look_every"] == 40
+    assert found["finished"] is True
+    assert found["method"] == "exact McNemar test"
 
 
 def test_mirrored(compare, pair):
@@ -96,13 +97,13 @@ def test_benchmark_scope(compare, pair):
 
 
 def test_graded_scores(compare, here):
-    """Graded scores give a verdict without a discordant table and without McNemar's p-value."""
+    """Graded scores are judged by a paired t test, without a discordant table."""
     a = table(here / "a.csv", [(n, 0.25 + (n % 3) / 10) for n in range(300)])
     b = table(here / "b.csv", [(n, 0.45 + (n % 4) / 10) for n in range(300)])
     found = compare(a, b)
     assert found["verdict"] == "b_better"
     assert found["discordant"] is None
-    assert found["p_value"] is None
+    assert (found["method"], found["p_value"] < 1e-10) == ("paired t test", True)
 
 
 def test_words_in_both_languages(pair, capsys):

@@ -37,7 +37,6 @@ _NAMED = 5
     type=click.Choice([scope.value for scope in Scope]),
     help="Speak of items like these (population, the default) or of exactly these (benchmark).",
 )
-@click.option("--seed", type=int, default=1, show_default=True, help="Of the order of the items.")
 @click.option("--metric", metavar="NAME", help="Which score, where a log has several.")
 @click.option("--filter", "filter_", metavar="NAME", help="Which filter of lm-eval.")
 @click.option(
@@ -58,7 +57,6 @@ def command(
     alpha: float | None,
     margin: float | None,
     scope: str | None,
-    seed: int,
     metric: str | None,
     filter_: str | None,
     how: How,
@@ -69,7 +67,7 @@ def command(
     A and B are lm-eval samples, Inspect logs, EvalScope reviews, CSV or JSONL with item and score,
     or run directories. A run stands for its model B; RUN:a and RUN:b name either.
     """
-    options = Options(alpha, margin, Scope(scope) if scope else None, seed, metric, filter_, how)
+    options = Options(alpha, margin, Scope(scope) if scope else None, metric, filter_, how)
     found = compare(read_results(a, metric), read_results(b, metric), options)
     console.data(summary(found))
     _show(found, console)
@@ -83,11 +81,20 @@ def _show(found: Comparison, console: Console) -> None:
     from so8t.report.words import names, verdict_words  # noqa: PLC0415 - not needed to refuse
 
     text = console.text
-    words = verdict_words(found.overall.verdict, text, names(found.a.label, found.b.label, text))
+    words = verdict_words(
+        found.overall.verdict,
+        text,
+        names(_plain(found.a.label), _plain(found.b.label), text),
+        censoring=found.censoring,
+    )
     console.line(words.headline, style="bold")
     console.line(words.sentence(text))
+    if words.beside:
+        console.line(words.beside)
     for reservation in _reservations(found, console):
         console.line(reservation)
+    for sentence in words.following:
+        console.line(sentence)
     console.line()
     _table(found, console)
     for note in found.notes:
@@ -106,8 +113,17 @@ def _reservations(found: Comparison, console: Console) -> Iterator[str]:
             a=found.missing_a,
             b=found.missing_b,
         )
-    if found.sensitivity is not None and found.sensitivity.flips:
-        yield text("cli.compare.flips")
+    cases = found.sensitivity
+    if cases is not None:
+        yield text(
+            "cli.compare.cases",
+            best=text.signed_points(cases.best.difference),
+            worst=text.signed_points(cases.worst.difference),
+            plausible=text.signed_points(cases.plausible),
+            best_outcome=text(f"outcome.{cases.best.outcome.value}"),
+            worst_outcome=text(f"outcome.{cases.worst.outcome.value}"),
+            complete_outcome=text(f"outcome.{cases.primary.outcome.value}"),
+        )
     for key, items in (("a", found.matched.a_only), ("b", found.matched.b_only)):
         if items:
             yield text(f"cli.compare.{key}_only", count=len(items), names=_some(items))
@@ -126,6 +142,8 @@ def _some(items: list[Item]) -> str:
 
 
 def _table(found: Comparison, console: Console) -> None:
+    from so8t.report.words import p_words  # noqa: PLC0415 - not needed to refuse
+
     text = console.text
     columns = ["group", "items", "mean_a", "mean_b", "difference", "only", "verdict"]
     rows = [_row(text("cli.compare.all"), found.overall, found.overall.verdict.outcome, console)]
@@ -134,9 +152,11 @@ def _table(found: Comparison, console: Console) -> None:
         for stratum in found.strata
     ]
     console.table([text(f"cli.compare.column.{name}") for name in columns], rows)
-    p_value = found.overall.verdict.p_value
-    if p_value is not None:
-        console.line(text("cli.compare.p_value", p=f"{p_value:.4g}"))
+    verdict = found.overall.verdict
+    if verdict.fixed is not None and verdict.fixed.p_value is not None:
+        test = text(f"test.{verdict.fixed.method}")
+        p_value = p_words(verdict.fixed.p_value, figures=4)
+        console.line(text("cli.compare.p_value", test=test, p=p_value))
     if found.strata:
         console.line(text("cli.compare.strata_about"))
 

@@ -188,6 +188,16 @@ class Pairs(Sequence[Pair]):
         return self._b.cut[self.positions]
 
     @property
+    def failed_a(self) -> Flags:
+        """Shape (n,), whether A gave no answer at all."""
+        return np.asarray(self._a.state[self.positions] == STATES[Status.FAILED])
+
+    @property
+    def failed_b(self) -> Flags:
+        """Shape (n,), whether B gave none."""
+        return np.asarray(self._b.state[self.positions] == STATES[Status.FAILED])
+
+    @property
     def valid_a(self) -> Flags:
         """Shape (n,), whether A's answers were in the form asked for."""
         return self._a.valid[self.positions]

@@ -16,18 +16,14 @@ from so8t.domain.plan import NOISE_FLOOR, completed_prefix
 from so8t.errors import JournalError
 from so8t.journal.columns import STATUSES, Labels, Pairs, Places, read_places
 from so8t.journal.items import Items, by_item, every_answer, in_step, leave_out_unequal
-from so8t.verdict.classical import sign_e_value
+from so8t.journal.store import CONFIG_CHANGED
+from so8t.verdict.classical import mcnemar_exact, sign_e_value
 from so8t.verdict.decide import Verdict
-from so8t.verdict.multiple import TaskEvidence, decide_tasks, e_bh
+from so8t.verdict.missing import UNBALANCED_BELOW, Censoring, Pool, judge_groups, judge_pairs
+from so8t.verdict.multiple import e_bh
 from so8t.verdict.pairs import pair_columns
 from so8t.verdict.sensitivity import Sensitivity as Cases
-from so8t.verdict.sensitivity import (
-    decide_pairs,
-    missing_cases,
-    truncated_cases,
-    valid_only,
-    without_lost,
-)
+from so8t.verdict.sensitivity import truncated_cases, valid_only
 from so8t.verdict.settings import Outcome, Scope, Settings
 
 if TYPE_CHECKING:
@@ -39,6 +35,8 @@ if TYPE_CHECKING:
 
 #: The event that freezes what the statistics depend on, before the first question.
 FROZEN = "plan_frozen"
+#: The event that says that a model's questions were put to it again, since what made it changed.
+ANSWERS_REDONE = "answers_redone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +106,7 @@ class Evidence:
     """All that the journal says about the question of the run.
 
     `items` are all questions with each arm, `pairs` those that count: of the completed prefix.
+    `censoring` holds what hits one arm clearly more than the other, the worst first.
     """
 
     overall: Verdict
@@ -117,6 +116,7 @@ class Evidence:
     coverage: dict[Arm, Coverage]
     noise_floor: dict[Arm, NoiseFloor]
     sensitivity: Sensitivity
+    censoring: tuple[Censoring, ...]
     items: Items = field(compare=False)
     pairs: Pairs
     planned: int
@@ -163,7 +163,20 @@ def settings_of(journal: Journal) -> Settings:
         scope=Scope(asked["scope"]),
         look_every=frozen[0].data["look_every"],
         binary=frozen[0].data["binary"],
+        replanned=_replanned(journal),
     )
+
+
+def _replanned(journal: Journal) -> bool:
+    """Whether models, answers or the rules of the end were changed once there were answers."""
+    if journal.events(ANSWERS_REDONE):
+        return True
+    changed = [
+        event.seq
+        for event in journal.events(CONFIG_CHANGED)
+        if any(key.startswith("verdict.") for key in event.data["changed"])
+    ]
+    return bool(changed) and journal.has_answers_between(0, changed[-1])
 
 
 def _asked(journal: Journal) -> tuple[dict[str, Any], frozenset[str]]:
@@ -194,7 +207,7 @@ def gather(journal: Journal) -> Evidence:
         planned=counted.size,
         cluster_sizes=[tasks] * blocks if blocks else places.cluster_sizes(counted),
     )
-    primary = overall.decide(settings)
+    primary, cases = overall.decide(settings)
     return Evidence(
         overall=primary,
         group=overall.group(primary, primary.outcome),
@@ -202,7 +215,8 @@ def gather(journal: Journal) -> Evidence:
         tasks=_groups(places.task, places, items, settings, exploratory),
         coverage={arm: _coverage(every[arm]) for arm in Arm},
         noise_floor={arm: _noise(journal, arm) for arm in Arm},
-        sensitivity=_sensitivity(overall, settings, primary),
+        sensitivity=_sensitivity(overall, settings, primary, cases),
+        censoring=_censoring(overall.pairs),
         items=items,
         pairs=pairs,
         planned=len(places),
@@ -239,16 +253,12 @@ class _Members:
         self.cluster_sizes = cluster_sizes
         self.scores = pair_columns(pairs.score_a, pairs.score_b)
 
-    def decide(self, settings: Settings) -> Verdict:
-        return decide_pairs(self.scores, self.planned, settings, cluster_sizes=self.cluster_sizes)
+    def decide(self, settings: Settings) -> tuple[Verdict, Cases]:
+        return judge_pairs(self.scores, self.planned, settings, cluster_sizes=self.cluster_sizes)
 
     @property
-    def task(self) -> TaskEvidence:
-        scores, sizes = self.scores, self.cluster_sizes
-        left = None if sizes is None else without_lost(sizes, ~scores.complete)
-        return TaskEvidence(
-            scores.differences, self.planned, scores.dropped, left, scores.complete_a
-        )
+    def pool(self) -> Pool:
+        return Pool(self.scores, self.planned, self.cluster_sizes)
 
     def group(self, verdict: Verdict, claim: Outcome) -> Group:
         scores = self.scores
@@ -286,13 +296,13 @@ def _groups(
         )
         for name, its in labels.positions().items()
     ]
-    confirmed = {one.name: one.task for one in members if one.name not in exploratory}
-    found = decide_tasks(confirmed, alone)
+    confirmed = {one.name: one.pool for one in members if one.name not in exploratory}
+    found = judge_groups(confirmed, alone)
     listed = _listed([one for one in members if one.name in exploratory])
     return tuple(
         one.group(found[one.name].alone, found[one.name].outcome)
         if one.name in found
-        else one.group(one.decide(alone), listed[one.name])
+        else one.group(one.decide(alone)[0], listed[one.name])
         for one in members
     )
 
@@ -312,39 +322,61 @@ def _signs(one: _Members) -> tuple[int, int]:
     return int((differences > 0).sum()), int((differences < 0).sum())
 
 
-def _sensitivity(overall: _Members, settings: Settings, primary: Verdict) -> Sensitivity:
-    """Judge again with missing and with truncated answers read the best and the worst way for B."""
-    verdicts: dict[str, Verdict] = {}
-    flips: list[str] = []
-    pairs, scores, sizes = overall.pairs, overall.scores, overall.cluster_sizes
+def _sensitivity(
+    overall: _Members, settings: Settings, primary: Verdict, missing: Cases
+) -> Sensitivity:
+    """Judge again with missing and with truncated answers read in other ways.
+
+    `primary` is the verdict as it stands, `missing` its cases. The plausible reading of the missing
+    takes them at their arm's mean: what it says is what the complete pairs say.
+    """
+    outcomes: dict[str, Outcome] = {}
+    differences: dict[str, float | None] = {}
+    pairs, scores = overall.pairs, overall.scores
     cut_a, cut_b = pairs.cut_a, pairs.cut_b
+    asked: dict[str, Any] = {"cluster_sizes": overall.cluster_sizes, "with_interval": False}
     readings: dict[str, Cases] = {}
-    asked: dict[str, Any] = {"cluster_sizes": sizes, "with_interval": False}
     if scores.dropped:
-        readings["missing"] = missing_cases(
-            scores, overall.planned, settings, primary=primary, **asked
-        )
+        readings["missing"] = missing
     if cut_a.any() or cut_b.any():
         readings["truncated"] = truncated_cases(
-            scores, cut_a, cut_b, overall.planned, settings, primary=primary, **asked
+            scores, cut_a, cut_b, overall.planned, settings, primary=missing.primary, **asked
         )
     for name, cases in readings.items():
         for way, verdict in (("best", cases.best), ("worst", cases.worst)):
-            reading = f"{name}_{way}_for_b"
-            verdicts[reading] = verdict
-            if verdict.outcome is not primary.outcome:
-                flips.append(reading)
+            outcomes[f"{name}_{way}_for_b"] = verdict.outcome
+            differences[f"{name}_{way}_for_b"] = verdict.difference
+    if scores.dropped:
+        outcomes["missing_plausible"] = missing.primary.outcome
+        differences["missing_plausible"] = missing.plausible
+    flips = tuple(name for name, outcome in outcomes.items() if outcome is not primary.outcome)
     well_formed = pairs.valid_a, pairs.valid_b
     if not all(valid.all() for valid in well_formed):
         # Another question ("when both answer as asked, who is right?"), so it flips nothing.
-        verdicts["well_formed_only"] = valid_only(
-            scores, *well_formed, overall.planned, settings, **asked
-        )
+        valid = valid_only(scores, *well_formed, overall.planned, settings, **asked)
+        outcomes["well_formed_only"] = valid.outcome
+        differences["well_formed_only"] = valid.difference
     return Sensitivity(
-        {reading: verdict.outcome.value for reading, verdict in verdicts.items()},
-        {reading: verdict.difference for reading, verdict in verdicts.items()},
-        tuple(flips),
+        {reading: outcome.value for reading, outcome in outcomes.items()}, differences, flips
     )
+
+
+def _censoring(pairs: Pairs) -> tuple[Censoring, ...]:
+    """Find what cuts off or loses the answers of one arm more often than those of the other."""
+    hit = {
+        "truncated": (pairs.cut_a > 0.0, pairs.cut_b > 0.0),
+        "failed": (pairs.failed_a, pairs.failed_b),
+        "unscored": tuple(
+            np.isnan(score) & ~failed & pairs.comparable
+            for score, failed in ((pairs.score_a, pairs.failed_a), (pairs.score_b, pairs.failed_b))
+        ),
+    }
+    found = []
+    for kind, (a, b) in hit.items():
+        p_value = mcnemar_exact(int((b & ~a).sum()), int((a & ~b).sum()))
+        if p_value < UNBALANCED_BELOW:
+            found.append(Censoring(kind, int(a.sum()), int(b.sum()), p_value))
+    return tuple(sorted(found, key=lambda one: one.p_value))
 
 
 def _coverage(every: Sequence[AnswerColumns]) -> Coverage:

@@ -11,6 +11,7 @@ from markupsafe import Markup
 from so8t.domain.exchange import Arm
 from so8t.report import svg
 from so8t.report.view import used_means, used_scores
+from so8t.report.words import censoring_words, p_words
 from so8t.verdict.settings import Ending, Outcome
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from so8t.report.words import Names
 
 _MISSING_MATTERS = 0.01
-_SMALL_P = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def evidence_context(view: View, text: Text, who: Names) -> dict[str, Any]:
         "warnings": _warnings(view, text, who),
         "forest": _forest(evidence, text),
         "table": _table(evidence, text),
-        "p_value": _p_value(overall.p_value),
+        "p_value": p_words(overall.p_value),
         "category_rows": [total, *categories],
         "task_rows": [total, *tasks],
         "course": _course(view, text),
@@ -207,19 +207,18 @@ def _table(evidence: Evidence, text: Text) -> dict[str, str] | None:
     }
 
 
-def _p_value(p: float | None) -> str:
-    if p is None:
-        return ""
-    return f"< {_SMALL_P:.4f}" if p < _SMALL_P else f"= {p:.4f}"
-
-
 def _warnings(view: View, text: Text, who: Names) -> list[str]:
     """Whatever a reader of the verdict must not overlook."""
     evidence = view.evidence
     if evidence is None:
         return []
     found: list[str] = []
-    flips = evidence.sensitivity.flips
+    turned = evidence.overall.missing_could_turn
+    if turned:
+        found.append(text("warning.missing_could_turn"))
+    flips = [
+        name for name in evidence.sensitivity.flips if not (turned and name.startswith("missing_"))
+    ]
     if flips:
         readings: Sequence[str] = [text.known("sensitivity", name) for name in flips]
         found.append(text("warning.flips", readings=text("warning.and").join(readings)))
@@ -227,6 +226,8 @@ def _warnings(view: View, text: Text, who: Names) -> list[str]:
     if missing:
         key = "warning.missing_many" if missing > _MISSING_MATTERS * pairs else "warning.missing"
         found.append(text(key, count=missing, total=pairs))
+    # The worst of them is part of the headline.
+    found += [censoring_words(one, text, who) for one in evidence.censoring[1:]]
     if evidence.unequal:
         found.append(text("warning.unequal", count=evidence.unequal))
     for arm in Arm:

@@ -20,7 +20,7 @@ from so8t.report.query import Marks, load_view
 from so8t.report.redact import visible
 from so8t.report.text import MINUS, Text, resolve_language
 from so8t.report.timeline import timelines
-from so8t.report.words import Words, names, verdict_words
+from so8t.report.words import command_words, names, view_words
 from so8t.system.files import write_atomic
 
 if TYPE_CHECKING:
@@ -95,7 +95,8 @@ def _context(view: View, text: Text) -> dict[str, Any]:
         "v": view,
         "e": view.evidence,
         "who": who,
-        "words": _words(view, text),
+        "words": view_words(view, text),
+        "following": command_words(view, text),
         "when": _when,
         "zone": f"UTC{created.astimezone():%z}",
         "created": created,
@@ -127,12 +128,6 @@ def _context(view: View, text: Text) -> dict[str, Any]:
             sections.remove("course")
     context["sections"] = sections
     return context
-
-
-def _words(view: View, text: Text) -> Words:
-    if view.evidence is None:
-        return Words(text("headline.no_data"), text("finding.not_begun"), "", "")
-    return verdict_words(view.evidence.overall, text, names(view.label_a, view.label_b, text))
 
 
 def _when(at: datetime) -> str:

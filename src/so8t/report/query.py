@@ -25,6 +25,8 @@ from so8t.report.view import (
     Occurrence,
     PhaseView,
     ResourcePoint,
+    RunState,
+    Standing,
     View,
 )
 from so8t.verdict.course import evidence_course
@@ -33,13 +35,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from so8t.journal.evidence import Evidence
-    from so8t.journal.rows import PhaseRecord, RunRecord
+    from so8t.journal.rows import EventRecord, PhaseRecord, RunRecord
     from so8t.journal.store import Journal
 
 __all__ = ["Marks", "View", "load_view", "summary"]
 
 #: Questions that a report carries with both answers, unless told otherwise.
 EMBEDDED = 500
+#: The event that says that the deadline ended the benchmark.
+DEADLINE_REACHED = "deadline_reached"
 _COURSE_POINTS = 240
 _RESOURCE_POINTS = 240
 # Book-keeping that every run has, shown elsewhere in the report.
@@ -104,6 +108,7 @@ def _load(journal: Journal, embed: int, marks: Marks) -> View:
     return View(
         run=run,
         state=_state(steps, evidence),
+        standing=_standing(steps, evidence, events),
         label_a=run.config["a"]["label"],
         label_b=run.config["b"]["label"],
         evidence=evidence,
@@ -167,6 +172,27 @@ def _state(steps: Sequence[PhaseRecord], evidence: Evidence | None) -> str:
     if last is not None and last.state == "done" and evidence is not None:
         return "complete"
     return "empty" if evidence is None and not steps else "partial"
+
+
+def _standing(
+    steps: Sequence[PhaseRecord], evidence: Evidence | None, events: Sequence[EventRecord]
+) -> Standing:
+    """Tell where the run stands, from its rows alone: a page is the same wherever it is written."""
+    if evidence is None:
+        return Standing(RunState.NOT_BEGUN, 0, 0)
+    pairs, planned = len(evidence.pairs), evidence.planned
+    if _state(steps, evidence) == "complete":
+        begun = max(
+            (s.seq for s in steps if s.phase is Phase.BENCHMARK and s.state == "started"), default=0
+        )
+        ended = any(event.kind == DEADLINE_REACHED and event.seq > begun for event in events)
+        short = ended and pairs < planned
+        return Standing(RunState.DEADLINE if short else RunState.COMPLETE, pairs, planned)
+    if not any(found.answered or found.failed for found in evidence.coverage.values()):
+        return Standing(RunState.NOT_BEGUN, pairs, planned)
+    sessions = [event for event in events if event.kind in ("session_started", "session_ended")]
+    ended = bool(sessions) and sessions[-1].kind == "session_ended"
+    return Standing(RunState.STOPPED if ended else RunState.RUNNING, pairs, planned)
 
 
 def _newest(

@@ -77,6 +77,7 @@ def _head(found: dict[str, Any]) -> dict[str, Any]:
         "format": FORMAT,
         "run": found["run"],
         "state": found["state"],
+        "standing": found["standing"],
         "labels": found["labels"],
         "average": found["average"],
         "repeats": found["repeats"],
@@ -87,6 +88,7 @@ def _head(found: dict[str, Any]) -> dict[str, Any]:
         "coverage": found["coverage"],
         "noise_floor": found["noise_floor"],
         "sensitivity": found["sensitivity"],
+        "censoring": found["censoring"],
     }
 
 

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from so8t.report.view import used_means
+from so8t.verdict.fixed import fixed_summary
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +25,8 @@ def summary(view: View, *, report: Path | None = None) -> dict[str, Any]:
         labels: {a, b}.
         verdict: null before a plan is frozen, else {outcome, ending, difference, interval
             [low, high], level, p_value, items_total, items_used, items_missing, decided_at,
-            discordant {b_only, a_only, both_right, both_wrong}, margin, alpha, scope, method}.
+            discordant {b_only, a_only, both_right, both_wrong}, margin, alpha, scope, method,
+            margin_interval, adjusted, fixed, missing_could_turn} (see so8t.verdict.decide.Verdict).
             `difference` and `interval` are score B - score A in [-1, 1].
         average: "micro" (every item weighs alike) or "macro" (every task does).
         mean: {a, b}, mean scores over the pairs that were used.
@@ -35,7 +37,9 @@ def summary(view: View, *, report: Path | None = None) -> dict[str, Any]:
         coverage: {a, b} of {total, answered, truncated, failed, unscored, open, cut_in_thinking},
             in answers.
         noise_floor: {a, b} of {pairs, text_flips, score_flips}.
-        sensitivity: {outcomes {reading: outcome}, flips [reading]}.
+        sensitivity: {outcomes {reading: outcome}, differences {reading: B - A}, flips [reading]}.
+        censoring: [{kind, a, b, p_value}]: what cuts off or loses one model's answers more often.
+        standing: {state, pairs, planned}: not_begun, running, stopped, deadline or complete.
         latency: {a, b} of {answers, known, p50, p95, tokens_per_second}, times in seconds.
         report: path of the report, null when none was written.
     """
@@ -51,6 +55,7 @@ def summary(view: View, *, report: Path | None = None) -> dict[str, Any]:
         "coverage": None,
         "noise_floor": None,
         "sensitivity": None,
+        "censoring": [],
     }
     return {
         "run": {
@@ -61,6 +66,7 @@ def summary(view: View, *, report: Path | None = None) -> dict[str, Any]:
             "config_digest": run.config_digest,
         },
         "state": view.state,
+        "standing": asdict(view.standing) | {"state": view.standing.state.value},
         "labels": {"a": view.label_a, "b": view.label_b},
         **(known if evidence is None else _evidence(evidence, view)),
         "latency": {arm.value: asdict(latency) for arm, latency in view.latency.items()},
@@ -89,6 +95,7 @@ def _evidence(evidence: Evidence, view: View) -> dict[str, Any]:
             "differences": dict(evidence.sensitivity.differences),
             "flips": list(evidence.sensitivity.flips),
         },
+        "censoring": [asdict(one) for one in evidence.censoring],
     }
 
 
@@ -120,4 +127,10 @@ def _verdict(verdict: Verdict, missing: int) -> dict[str, Any]:
         "alpha": verdict.settings.alpha,
         "scope": verdict.settings.scope.value,
         "method": verdict.method,
+        "margin_interval": None
+        if verdict.margin_interval is None
+        else list(verdict.margin_interval),
+        "adjusted": verdict.adjusted,
+        "fixed": None if verdict.fixed is None else fixed_summary(verdict.fixed),
+        "missing_could_turn": verdict.missing_could_turn,
     }

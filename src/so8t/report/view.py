@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,30 @@ from so8t.journal.rows import RunRecord
 
 if TYPE_CHECKING:
     from so8t.verdict.checks import Floats
+
+
+class RunState(StrEnum):
+    """Where a run stands, as its journal tells; each has sentences of its own.
+
+    not_begun: nothing was asked. running: the newest session has not said that it ended. stopped:
+    it has, before the benchmark was done. deadline: the benchmark was ended by its deadline, with
+    questions left. complete: all was asked that was worth asking.
+    """
+
+    NOT_BEGUN = "not_begun"
+    RUNNING = "running"
+    STOPPED = "stopped"
+    DEADLINE = "deadline"
+    COMPLETE = "complete"
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The one state that a page is built from: `pairs` of `planned` have answers from both."""
+
+    state: RunState
+    pairs: int
+    planned: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,12 +223,13 @@ class ResourcePoint:
 class View:
     """Everything that a report shows.
 
-    `state` is "complete", "partial" or "empty" (nothing frozen yet). `evidence` is None as long as
-    no plan is frozen.
+    `state` is "complete", "partial" or "empty" (nothing frozen yet); `standing` tells more.
+    `evidence` is None as long as no plan is frozen.
     """
 
     run: RunRecord
     state: str
+    standing: Standing
     label_a: str
     label_b: str
     evidence: Evidence | None

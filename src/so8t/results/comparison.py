@@ -7,6 +7,7 @@ by its own frozen order and looks instead: to look again as if nobody had would 
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +20,8 @@ from so8t.results.match import How, Matched, match
 from so8t.results.metrics import Chosen, select
 from so8t.verdict.decide import Verdict
 from so8t.verdict.missing import (
+    UNBALANCED_BELOW,
+    Censoring,
     Missing,
     Pool,
     judge_groups,
@@ -106,6 +109,13 @@ class Comparison:
     finished: bool
     not_asked: int
     notes: tuple[Note, ...]
+
+    @property
+    def censoring(self) -> tuple[Censoring, ...]:
+        """Scores that are missing on one side clearly more often than on the other."""
+        if self.missing.balance_p >= UNBALANCED_BELOW:
+            return ()
+        return (Censoring("missing", self.missing_a, self.missing_b, self.missing.balance_p),)
 
 
 def compare(a: Results, b: Results, options: Options | None = None) -> Comparison:
@@ -225,6 +235,7 @@ def _settings(options: Options, frozen: Frozen | None, *, same_run: bool) -> Set
         scope=scope,
         look_every=frozen.look_every if frozen else 1,
         binary=defaults.binary if defaults else None,
+        replanned=defaults.replanned if defaults else False,
     )
 
 
@@ -296,12 +307,10 @@ class _Subset:
     def judged(self, verdict: Verdict) -> ComparedTask:
         paired = self.paired
         there = paired.complete
-        known = bool(there.any())
-        return ComparedTask(
-            verdict,
-            float(paired.scores_a[there].mean()) if known else None,
-            float(paired.scores_b[there].mean()) if known else None,
-        )
+        if not there.any():
+            return ComparedTask(verdict, None, None)
+        a, b = (math.fsum(scores[there]) for scores in (paired.scores_a, paired.scores_b))
+        return ComparedTask(verdict, a / int(there.sum()), b / int(there.sum()))
 
 
 # --- strata ------------------------------------------------------------------------------------

@@ -85,6 +85,7 @@ class Frozen:
         margin: margin of equivalence, None without.
         scope: population or benchmark.
         binary: whether all graders give only 0 or 1.
+        replanned: whether the plan was changed by someone who could know results.
 
     """
 
@@ -94,6 +95,7 @@ class Frozen:
     margin: float | None
     scope: str
     binary: bool | None
+    replanned: bool = False
 
 
 @dataclass(frozen=True, slots=True)

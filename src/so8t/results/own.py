@@ -60,6 +60,7 @@ def read_run(path: Path, arm: Arm) -> Results:
             settings.margin,
             settings.scope.value,
             settings.binary,
+            settings.replanned,
         )
     return Results(
         path=str(path),

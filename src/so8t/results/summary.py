@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from so8t.verdict.fixed import fixed_summary
+
 if TYPE_CHECKING:
     from so8t.results.comparison import ComparedTask, Comparison, Stratum
     from so8t.results.items import Item, Results
     from so8t.results.metrics import Chosen
+    from so8t.verdict.decide import Verdict
 
 #: How many ids of unmatched items are named on each side.
 NAMED = 20
@@ -25,10 +28,19 @@ def summary(found: Comparison) -> dict[str, Any]:
         mean: {a, b}, mean scores over the pairs that count.
         items_total, items_used: matched items, and those of them with both scores.
         discordant: {b_only, a_only, both_right, both_wrong}; null where scores are not 0 or 1.
-        p_value: exact McNemar, two-sided; null where scores are not 0 or 1, or are clustered.
+        p_value: of `method`, two-sided; for the looks of a run the exact McNemar test, which is for
+            information there. Null where there is none.
+        margin_interval: [low, high], level 1 - 2 alpha, which proves an equivalence or that B is
+            not worse; null where neither is proven.
+        adjusted: the difference without the lean of an early stop; null where nothing stopped.
+        fixed: what one look at all items says: {items, difference, interval, p_value,
+            margin_interval, not_worse_p, not_better_p, claims, method}; null before all are in.
         missing: {a, b, pairs, share, balance_p, matters}: scores that are missing in matched pairs.
-        sensitivity: null when none is missing, else {best_for_b, worst_for_b, flips}: outcomes with
-            the missing scores turned for and against B.
+        missing_could_turn: whether a claim was withdrawn because missing scores could turn it.
+        sensitivity: null when none is missing, else {complete_pairs, best_for_b, worst_for_b,
+            flips, differences {plausible, best_for_b, worst_for_b}}: the outcome on the pairs that
+            are complete, and with the missing scores turned for and against B; plausible takes
+            each at its model's mean.
         not_asked: matched items that a run had not asked when it stopped.
         matched: {id, content}: pairs matched by id and by content.
         unmatched: {a_only, b_only, a_only_first, b_only_first}: counts, and the first ids.
@@ -36,7 +48,8 @@ def summary(found: Comparison) -> dict[str, Any]:
             discordant, p_value}]: `verdict` is what holds for all values of the column together
             (closed Holm), `alone` what would be said if there were no other.
         method: what decided the direction.
-        alpha, margin, scope, seed, look_every: the rules.
+        finished: whether one look at all items judged them; false where the looks of a run did.
+        alpha, margin, scope, look_every: the rules.
         sources: {a, b} of {path, format, label, arm, items, metrics}.
         notes: [{kind, ...}]: what a person should know, such as a metric that was chosen.
     """
@@ -53,6 +66,7 @@ def summary(found: Comparison) -> dict[str, Any]:
             "balance_p": found.missing.balance_p,
             "matters": found.missing.matters,
         },
+        "missing_could_turn": verdict.missing_could_turn,
         "sensitivity": _sensitivity(found),
         "not_asked": found.not_asked,
         "matched": {"id": found.matched.by_id, "content": found.matched.by_content},
@@ -64,10 +78,10 @@ def summary(found: Comparison) -> dict[str, Any]:
         },
         "strata": [_stratum(stratum) for stratum in found.strata],
         "method": verdict.method,
+        "finished": found.finished,
         "alpha": verdict.settings.alpha,
         "margin": verdict.settings.margin,
         "scope": verdict.settings.scope.value,
-        "seed": found.seed,
         "look_every": verdict.settings.look_every,
         "sources": {
             "a": _source(found.a, found.metrics[0]),
@@ -93,8 +107,17 @@ def _judged(judged: ComparedTask) -> dict[str, Any]:
         "items_total": verdict.items_total,
         "items_used": verdict.items_used,
         "discordant": None if verdict.discordant is None else asdict(verdict.discordant),
-        "p_value": verdict.p_value,
+        "p_value": _p_value(verdict),
+        "margin_interval": None
+        if verdict.margin_interval is None
+        else list(verdict.margin_interval),
+        "adjusted": verdict.adjusted,
+        "fixed": None if verdict.fixed is None else fixed_summary(verdict.fixed),
     }
+
+
+def _p_value(verdict: Verdict) -> float | None:
+    return verdict.p_value if verdict.fixed is None else verdict.fixed.p_value
 
 
 def _stratum(stratum: Stratum) -> dict[str, Any]:
@@ -112,9 +135,15 @@ def _sensitivity(found: Comparison) -> dict[str, Any] | None:
     if cases is None:
         return None
     return {
+        "complete_pairs": cases.primary.outcome.value,
         "best_for_b": cases.best.outcome.value,
         "worst_for_b": cases.worst.outcome.value,
         "flips": cases.flips,
+        "differences": {
+            "plausible": cases.plausible,
+            "best_for_b": cases.best.difference,
+            "worst_for_b": cases.worst.difference,
+        },
     }
 
 

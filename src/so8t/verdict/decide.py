@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -81,6 +82,8 @@ class Verdict:
             `difference`: in at most half of all such runs it is further out than the truth. None
             else.
         fixed: the analysis of all items as if nobody had looked before; None before the end.
+        spread: root of n times the standard error of `difference`: the standard deviation of an
+            item's difference, or of what it amounts to with clusters. None below two items.
         missing_could_turn: whether a claim was withdrawn, because scores that are missing could
             turn it; the outcome is undecided then, and `claims` tells what they could turn.
 
@@ -103,6 +106,7 @@ class Verdict:
     margin_interval: tuple[float, float] | None = None
     adjusted: float | None = None
     fixed: Fixed | None = None
+    spread: float | None = None
     missing_could_turn: bool = False
 
 
@@ -115,7 +119,6 @@ def decide(
     cluster_sizes: Sequence[int] | None = None,
     scores_a: ArrayLike | None = None,
     with_interval: bool = True,
-    replanned: bool = False,
 ) -> Verdict:
     """Say what the completed prefix allows, at error rate alpha however often one asks.
 
@@ -139,7 +142,8 @@ def decide(
 
     With all N items in, N was known before anyone looked: the interval shown is that of the
     fixed-N analysis, with zero in or out as the (sequential) direction test says, and the margin as
-    its tests say. It is not wider for having looked; the decision keeps its own error rate.
+    its tests say. It is not wider for having looked; the decision keeps its own error rate. Where
+    the plan was changed by someone who could know results, the sequential interval stays.
 
     An equivalence claim is two tests at alpha each, as in TOST: it corresponds to an interval of
     level 1 - 2 alpha within the margin (`margin_interval`), so the wider one may reach beyond it.
@@ -155,8 +159,6 @@ def decide(
             average). Looks then fall on ends of clusters.
         scores_a: shape (n,), A's scores, only to fill the paired table.
         with_interval: False skips the interval, the dearer half of a look.
-        replanned: whether the plan was changed by someone who could know results: then there is no
-            fixed-N analysis, and the interval at the end is the sequential one.
 
     Raises:
         VerdictInputError: NaN or out of range, more items than N, cluster sizes that do not add up,
@@ -166,7 +168,7 @@ def decide(
     settings = settings or Settings()
     run = prepare(differences, n_total, settings, dropped, cluster_sizes)
     fixed = None
-    if run.complete and not replanned:
+    if run.complete and not settings.replanned:
         fixed = fixed_analysis(run.d, settings, binary=run.binary, cluster_sizes=cluster_sizes)
     search = None
     if with_interval and run.d.size and fixed is None:
@@ -212,6 +214,7 @@ def decide(
         else None,
         adjusted=_adjusted(run, outcome) if with_interval else None,
         fixed=fixed,
+        spread=_spread(run),
     )
 
 
@@ -242,6 +245,12 @@ def decide_finished(
     """
     settings = settings or Settings()
     total = np.size(differences) + dropped
+    if cluster_sizes is None:
+        # Sums of floats depend on their order; a verdict may not.
+        order = np.argsort(np.asarray(differences, dtype=np.float64), kind="stable")
+        differences = np.asarray(differences, dtype=np.float64)[order]
+        if scores_a is not None and np.size(scores_a) == order.size:
+            scores_a = np.asarray(scores_a)[order]
     run = prepare(differences, total, settings, dropped, cluster_sizes)
     fixed = fixed_analysis(run.d, settings, binary=run.binary, cluster_sizes=cluster_sizes)
     claims = () if fixed is None else fixed.claims
@@ -268,7 +277,20 @@ def decide_finished(
         settings=settings,
         margin_interval=fixed.margin_interval if proven and fixed and with_interval else None,
         fixed=fixed,
+        spread=_spread(run),
     )
+
+
+def _spread(run: Prefix) -> float | None:
+    """Return the standard deviation of an item's difference, clusters allowed for."""
+    stream = run.stream
+    units = stream.gains.size
+    if units < 2 or not run.d.size:  # noqa: PLR2004 - a spread
+        return None
+    residual = stream.gains - float(stream.gains.sum() / stream.sizes.sum()) * stream.sizes
+    size = float(stream.sizes.sum()) / run.d.size  # of one item, on the stream's scale
+    error = math.sqrt(units / (units - 1.0) * float(residual @ residual)) / (size * run.d.size)
+    return error * math.sqrt(run.d.size)
 
 
 def _margin_interval(

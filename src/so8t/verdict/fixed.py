@@ -13,8 +13,8 @@ at most 18 differences are not zero the exact sign-flip test; the margin by two 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import special
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 _HALVINGS = 60
+_ROUNDING = 1e-12
 _DIRECTIONS = (Outcome.B_BETTER, Outcome.A_BETTER)
 
 
@@ -99,6 +100,14 @@ def fixed_analysis(
     if binary is None:
         binary = bool(np.all((d == 0.0) | (np.abs(d) == 1.0)))
     return _binary(d, settings) if binary else _graded(d, settings)
+
+
+def fixed_summary(fixed: Fixed) -> dict[str, Any]:
+    """Return an analysis as plain data for JSON; unknown is None."""
+    plain = asdict(fixed)
+    for name in ("interval", "margin_interval"):
+        plain[name] = None if plain[name] is None else list(plain[name])
+    return plain | {"claims": [claim.value for claim in fixed.claims]}
 
 
 def tango_p(b_only: int, a_only: int, n: int, difference: float) -> float:
@@ -211,6 +220,8 @@ def _by_mean(
 ) -> Fixed:
     """Judge by a mean and its standard error; few units that moved are flipped exactly."""
     alpha, margin = settings.alpha, settings.margin
+    if mean.standard_error <= _ROUNDING:  # equal values, up to what sums of them are off by
+        mean = replace(mean, standard_error=0.0)
     p: float | None
     if flips is not None and 0 < np.count_nonzero(flips) <= EXACT_SIGN_FLIPS:
         p, method = sign_flip(flips), method.replace("cluster_t", "cluster_sign_flip")

@@ -57,6 +57,26 @@ class Missing:
     matters: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Censoring:
+    """A way in which answers are cut off, or lost, that hits one arm more than the other.
+
+    Attributes:
+        kind: "truncated" (the token limit), "failed" (time-out, context, crash), "unscored" (the
+            grader could not decide) or "missing" (no score, for reasons unknown).
+        a: answers of A among the pairs that it hit.
+        b: answers of B.
+        p_value: exact two-sided p-value that it hits both alike, from the pairs in which it hit
+            one arm only.
+
+    """
+
+    kind: str
+    a: int
+    b: int
+    p_value: float
+
+
 def missing_summary(pairs: Paired) -> Missing:
     """Count what is missing and test whether both arms miss alike (exact sign test)."""
     lost_a, lost_b = np.isnan(pairs.scores_a), np.isnan(pairs.scores_b)

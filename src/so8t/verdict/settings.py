@@ -58,6 +58,8 @@ class Settings:
             looks more than once should freeze it, since graded scores may begin with whole ones.
         futility: whether a hopeless run may end early as undecided. It can cost power, never
             validity.
+        replanned: whether the plan was changed by someone who could know results. The looks hold
+            their error rate all the same, but there is no fixed-N analysis any more.
 
     Raises:
         VerdictInputError: alpha, margin or look_every out of range.
@@ -70,6 +72,7 @@ class Settings:
     look_every: int = 1
     binary: bool | None = None
     futility: bool = True
+    replanned: bool = False
 
     def __post_init__(self) -> None:
         check_alpha(self.alpha)

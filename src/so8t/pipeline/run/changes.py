@@ -18,6 +18,7 @@ from so8t.config.schema import RunConfig
 from so8t.domain.plan import Phase
 from so8t.errors import ConfigError, PrerequisiteError
 from so8t.journal.answers import IN_FORCE
+from so8t.journal.evidence import ANSWERS_REDONE
 from so8t.journal.store import CONFIG_CHANGED
 from so8t.pipeline.run.results import read_registration
 
@@ -164,8 +165,8 @@ def settle_settings(journal: Journal, arm: Arm, settings: str, tell: Tell) -> No
         if unasked:
             raise _mixed(arm, " and ".join(sorted(unasked)))
         facts = {"arm": arm.value, "because": sorted(differing)}
-        journal.event("answers_redone", **facts)
-        tell("answers_redone", **facts)
+        journal.event(ANSWERS_REDONE, **facts)
+        tell(ANSWERS_REDONE, **facts)
     journal.event(IN_FORCE, arm=arm.value, settings=settings)
 
 
