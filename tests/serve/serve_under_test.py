@@ -16,7 +16,7 @@ from pathlib import Path
 
 from so8t.domain.exchange import Arm, EngineReply, LoadProfile, ServedModel, Status
 from so8t.engines.scripted import ScriptedEngine
-from so8t.errors import EngineCrashed
+from so8t.errors import EngineCrashed, Interrupted, signal_exit_code
 from so8t.journal.audit import AuditLog
 from so8t.serve.access import access
 from so8t.serve.limits import RequestLimits
@@ -92,4 +92,7 @@ def main(directory, options):
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), json.loads(sys.argv[2]))
+    try:
+        main(Path(sys.argv[1]), json.loads(sys.argv[2]))
+    except Interrupted as stopped:  # as the command line does
+        sys.exit(signal_exit_code(stopped.signal))

@@ -32,6 +32,8 @@ NO_RESTART = tuple(
     kind.exit_code
     for kind in (SO8TError, UsageError, PrerequisiteError, LeaseHeldError, GateFailed)
 )
+# What an orderly stop ends with; 1 is SIGHUP, which Windows' Python has no name for.
+_STOPS = (1, signal.SIGINT, signal.SIGTERM)
 
 
 class SystemdAutoStart:
@@ -176,7 +178,7 @@ def unit(job: Job, *, user: str | None = None) -> str:
         "Restart=on-failure",
         "RestartSec=10",
         f"RestartPreventExitStatus={' '.join(map(str, NO_RESTART))}",
-        f"SuccessExitStatus={signal_exit_code(signal.SIGINT)} {signal_exit_code(signal.SIGTERM)}",
+        f"SuccessExitStatus={' '.join(str(signal_exit_code(number)) for number in _STOPS)}",
         "KillMode=mixed",
         "TimeoutStopSec=90",
         "",

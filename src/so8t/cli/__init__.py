@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import errno
 import importlib
+import io
+import os
 import signal
 import sys
+import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -15,6 +19,7 @@ from so8t.errors import IncompleteError, Interrupted, PrerequisiteError, SO8TErr
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from types import FrameType
 
 # Name -> one line of help. The module so8t.cli.<name> is imported when its command is called, so
 # that `so8t --help` costs next to nothing.
@@ -42,6 +47,10 @@ COMMANDS = {
 }
 
 
+# Windows has none; the exit code is what shells know.
+_SIGPIPE = 13
+
+
 class _Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return list(COMMANDS)
@@ -67,9 +76,12 @@ def app() -> None:
     """
 
 
-def _of_storage(error: OSError) -> SO8TError | None:
-    """Say what a full or read-only disk means; None for any other error of the system."""
-    where = error.filename or "the output"
+def _of_storage(error: Exception) -> SO8TError | None:
+    """Say what an error of the file system means; None for any other error."""
+    if not isinstance(error, OSError):
+        return None
+    # A rename names its source first; what a person knows is where it should have gone.
+    where = error.filename2 or error.filename or "the output"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return IncompleteError(
             f"the disk is full ({where}). Everything committed is kept.",
@@ -80,33 +92,81 @@ def _of_storage(error: OSError) -> SO8TError | None:
             f"{where} cannot be written: {error.strerror}.",
             hint="choose another place with --output, or mend the permissions",
         )
-    return None
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return IncompleteError(
+            f"no more files can be opened ({error.strerror}). Everything committed is kept.",
+            hint="raise the limit (ulimit -n 1024), then run the same command again",
+        )
+    if error.filename is None:
+        return None
+    file = _file_in_the_way(error)
+    why = f"cannot be used: {error.strerror}" if file is None else "is no directory"
+    return PrerequisiteError(
+        f"{file or where} {why}.",
+        hint="something else stands in its place: move it away, or choose another place",
+    )
+
+
+def _file_in_the_way(error: OSError) -> Path | None:
+    """Return the file that stands where a directory is needed; None where it is not that."""
+    if error.errno not in (errno.ENOTDIR, errno.EEXIST):
+        return None
+    path = Path(os.fsdecode(error.filename))
+    return next((one for one in (path, *path.parents) if one.is_file()), None)
+
+
+class Ended(KeyboardInterrupt):
+    """The system asked this process to end: everything is closed on the way out."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and end the process with the documented exit code."""
+    for name in ("SIGTERM", "SIGHUP", "SIGBREAK"):
+        # What `nohup` ignores stays ignored.
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _end)
     sys.exit(invoke(arguments))
 
 
+def _end(number: int, _frame: FrameType | None) -> NoReturn:
+    raise Ended(number)
+
+
 def invoke(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit code (0, 1, 2, 3, 4, 5, 10, 11, 130, 143)."""
+    """Run the command line; return the exit code (docs/commands.md lists them)."""
     try:
         result: Any = app.main(args=arguments, prog_name="so8t", standalone_mode=False)
-    except click.exceptions.Abort:
-        return signal_exit_code(signal.SIGINT)
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except KeyboardInterrupt:
-        return signal_exit_code(signal.SIGINT)
-    except (SO8TError, OSError) as caught:
-        told = caught if isinstance(caught, SO8TError) else _of_storage(caught)
-        if told is None:
-            raise
-        from so8t.cli.console import show_error  # noqa: PLC0415 - rich is only needed to print
-
-        show_error(told)
-        if isinstance(told, Interrupted) and told.signal is not None:
-            return signal_exit_code(told.signal)
-        return told.exit_code
+    except (KeyboardInterrupt, click.exceptions.Abort) as stopped:
+        return signal_exit_code(stopped.number if isinstance(stopped, Ended) else signal.SIGINT)
+    except Exception as error:  # noqa: BLE001 - the last door: shown whole, and nothing in it obeyed
+        return _told(error)
     return result if isinstance(result, int) else 0
+
+
+def _told(error: Exception) -> int:
+    """Show an error, if it needs a word; return the exit code."""
+    from so8t.cli.console import show_error, show_raw_error  # noqa: PLC0415 - only to print
+    from so8t.cli.outlet import NobodyReadsError  # noqa: PLC0415 - as above
+
+    if isinstance(error, click.exceptions.Exit):
+        return error.exit_code
+    if isinstance(error, click.ClickException):
+        said = io.StringIO()
+        error.show(said)
+        show_raw_error(said.getvalue().rstrip())
+        return error.exit_code
+    if isinstance(error, NobodyReadsError):
+        return signal_exit_code(_SIGPIPE)  # whoever read has left
+    told = error if isinstance(error, SO8TError) else _of_storage(error)
+    if told is None:
+        show_raw_error(traceback.format_exc().rstrip())
+        return 1
+    show_error(told)
+    if isinstance(told, Interrupted) and told.signal is not None:
+        return signal_exit_code(told.signal)
+    return told.exit_code

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
+import re
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import IO, TYPE_CHECKING, Any, Self, TypeVar, cast
 
 import click
 from rich.console import Console as RichConsole
@@ -17,6 +17,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
+from so8t.cli.outlet import NobodyReadsError, Outlet
+from so8t.domain.plain_text import visible
 from so8t.report.setting_words import setting_words, variant_of
 from so8t.report.text import Text, resolve_language
 
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 _PLAIN_SECONDS = 30.0
+# What JSON leaves as it is and a terminal obeys or cannot be given.
+_RAW_IN_JSON = re.compile("[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class Console:
@@ -39,18 +43,23 @@ class Console:
         self.as_json = as_json
         self.quiet = quiet
         self.verbose = verbose
-        self._out = RichConsole(soft_wrap=True, highlight=False)
-        self._err = RichConsole(stderr=True, soft_wrap=True, highlight=False)
+        self._stdout = Outlet("stdout")
+        self._out = _rich(self._stdout)
+        self._err = _rich(Outlet("stderr"))
 
     def data(self, value: dict[str, Any]) -> None:
         """Print the JSON document of a command, when JSON was asked for."""
         if self.as_json:
-            sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+            self._stdout.write(_json(value, indent=2) + "\n")
+
+    def raw(self, text: str) -> None:
+        """Print a text of our own as it is: a schema, a config to start from."""
+        self._stdout.write(text)
 
     def line(self, text: str = "", style: str | None = None) -> None:
         """Print a line of the result for a person; silent when JSON was asked for."""
         if not self.as_json:
-            self._out.print(escape(text), style=style)
+            self._out.print(_safe(text), style=style)
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         """Print a table of the result for a person."""
@@ -58,15 +67,15 @@ class Console:
             return
         table = Table(box=None, pad_edge=False, header_style="bold")
         for column in columns:
-            table.add_column(escape(column))
+            table.add_column(_safe(column))
         for row in rows:
-            table.add_row(*(escape(cell) for cell in row))
+            table.add_row(*(_safe(cell) for cell in row))
         self._out.print(table)
 
     def message(self, key: str, /, **values: Any) -> None:
         """Say something beside the result."""
         if not self.quiet:
-            self._err.print(escape(self.text(key, **values)))
+            self._err.print(_safe(self.text(key, **values)))
 
     @property
     def is_terminal(self) -> bool:
@@ -85,21 +94,28 @@ class Console:
 
             def show_plain(lines: list[str], data: dict[str, Any]) -> None:
                 if self.as_json:
-                    sys.stdout.write(json.dumps(data, ensure_ascii=False) + "\n")
+                    self._stdout.write(_json(data) + "\n")
                 for line in lines:
                     if line not in last:
                         self.line(line)
-                sys.stdout.flush()
+                self._stdout.flush()
                 last[:] = lines
+                self._end_unread()
 
             yield show_plain
             return
         with Live(console=self._out, auto_refresh=False) as live:
 
             def show(lines: list[str], _data: dict[str, Any]) -> None:
-                live.update(escape("\n".join(lines)), refresh=True)
+                live.update(_safe("\n".join(lines)), refresh=True)
+                self._end_unread()
 
             yield show
+
+    def _end_unread(self) -> None:
+        """Raise NobodyReadsError where nobody reads what would be shown for ever."""
+        if self._stdout.gone:
+            raise NobodyReadsError
 
     def reporter(self) -> ConsoleReporter:
         """Return a listener that shows a run as it goes."""
@@ -172,7 +188,9 @@ class ConsoleReporter:
         if self._progress is not None:
             task = self._tasks.get(what)
             if task is None:
-                task = self._tasks[what] = self._progress.add_task(name, total=total, eta=eta)
+                task = self._tasks[what] = self._progress.add_task(
+                    _safe(name), total=total, eta=eta
+                )
             self._progress.update(task, completed=done, total=total, eta=eta)
         elif now - self._last_line >= _PLAIN_SECONDS and done < total:
             self._last_line = now
@@ -212,12 +230,31 @@ def size(count: float | None) -> str:
 
 def show_error(error: SO8TError) -> None:
     """Print an error without a traceback: what happened, what is saved, what to type next."""
-    err = RichConsole(stderr=True, soft_wrap=True, highlight=False)
-    err.print(f"[bold red]error:[/] {escape(error.message)}")
+    err = _rich(Outlet("stderr"))
+    err.print(f"[bold red]error:[/] {_safe(error.message)}")
     if error.saved:
-        err.print(escape(error.saved))
+        err.print(_safe(error.saved))
     if error.hint:
-        err.print(f"[bold]hint:[/] {escape(error.hint)}")
+        err.print(f"[bold]hint:[/] {_safe(error.hint)}")
+
+
+def show_raw_error(text: str) -> None:
+    """Print what another library says of an error, a traceback too."""
+    Outlet("stderr").write(visible(text) + "\n")
+
+
+def _rich(outlet: Outlet) -> RichConsole:
+    return RichConsole(file=cast("IO[str]", outlet), soft_wrap=True, highlight=False, emoji=False)
+
+
+def _safe(text: str) -> str:
+    """Return somebody's text as markup of rich that shows it, and does nothing else."""
+    return escape(visible(text))
+
+
+def _json(value: dict[str, Any], indent: int | None = None) -> str:
+    said = json.dumps(value, ensure_ascii=False, indent=indent)
+    return _RAW_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", said)
 
 
 def common(function: Callable[..., R]) -> Callable[..., R]:

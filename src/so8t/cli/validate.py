@@ -26,7 +26,7 @@ def command(
 ) -> None:
     """Check CONFIG (default: so8t.yaml), its models, suites and data, and the disk."""
     if schema:
-        click.echo(config_schema(), nl=False)
+        console.raw(config_schema())
         return
     asked = read_config(config, settings)
     samples = planning.collect_samples(asked)

@@ -201,7 +201,7 @@ class AuditLog:
     def _in_place(self) -> bool:
         try:
             return self.path.stat().st_ino == self._inode
-        except FileNotFoundError:
+        except OSError:
             return False
 
     def close(self) -> None:

@@ -12,6 +12,7 @@ the step, so that a power cut in the middle of it costs nothing either.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -285,13 +286,24 @@ def _free_name(directory: Path) -> str:
 
 def _read_note(directory: Path) -> dict[str, Any]:
     path = directory / SUSPECT_NAME
-    if not path.exists():
-        return {}
     try:
-        note: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    except ValueError:
-        return {"reason": "the journal was under suspicion"}
-    return note
+        note = json.loads(path.read_text("utf-8"))
+        if isinstance(note["reason"], str) and _is_ours(note.get("restored")):
+            return dict(note)
+    except FileNotFoundError:
+        return {}
+    except (ValueError, TypeError, KeyError, AttributeError):
+        pass  # somebody else's, or torn: suspicion is all that it says
+    return {"reason": "the journal was under suspicion"}
+
+
+def _is_ours(restored: dict[str, Any] | None) -> bool:
+    """Whether a note's plan is one of ours: it moves files, so it may name none elsewhere."""
+    if not restored:
+        return True
+    plan = Restored(**restored)
+    beside = plan.backup is None or not set(plan.backup) & {"/", "\\", ":"}
+    return beside and re.fullmatch(r"damaged-\d+", plan.set_aside) is not None
 
 
 def _write_note(directory: Path, note: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
@@ -56,7 +57,11 @@ def make_app(service: ThinkService, access: Access) -> ASGIApp:
             Route("/metrics", endpoint.metrics, methods=["GET"]),
             Route("/openapi.json", endpoint.openapi, methods=["GET"]),
         ],
-        exception_handlers={404: endpoint.unknown, 405: endpoint.unknown},
+        exception_handlers={
+            404: endpoint.unknown,
+            405: endpoint.unknown,
+            Exception: endpoint.unforeseen,
+        },
     )
     # A path with a slash too many is another path: a redirect would name this server's address.
     app.router.redirect_slashes = False
@@ -77,10 +82,19 @@ class _AccessControl:
             return
         refused = self._look(scope)
         if refused is None:
-            await self._app(scope, receive, send)
+            await self._answered(scope, receive, send)
         else:
             self._service.metrics.rejected(refused.code)
             await _told(refused)(scope, receive, send)
+
+    async def _answered(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the application answer; what it did not foresee is told without a word of it."""
+        try:
+            await self._app(scope, receive, send)
+        except ClientDisconnect:
+            self._service.metrics.rejected("left")  # nobody is there to be told
+        except Exception as error:  # noqa: BLE001 - its message may hold what the model wrote
+            self._service.unforeseen(error)
 
     def _look(self, scope: Scope) -> TurnedAwayError | None:
         def given(name: bytes) -> list[str]:
@@ -154,6 +168,10 @@ class _Endpoint:
         }[error.status_code]
         self._service.metrics.rejected(code)
         return _told(TurnedAwayError(error.status_code, code, message, **(error.headers or {})))
+
+    async def unforeseen(self, _request: Request, _error: Exception) -> Response:
+        """Answer where our own code failed; the error goes on to whoever counts it."""
+        return _told(TurnedAwayError(500, "internal", "the server failed at this request"))
 
     async def _question(self, request: Request) -> ThinkQuestion:
         client = request.client.host if request.client else ""

@@ -6,20 +6,24 @@ a head may take nor the time that a client may leave an answer unread.
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
+import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
 
     from so8t.serve.limits import RequestLimits
 
 
 class BoundedProtocol(H11Protocol):
-    """HTTP/1.1 with deadlines; `limits` is set on a subclass by `bounded`."""
+    """HTTP/1.1 with deadlines; `limits` and `refused` are set on a subclass by `bounded`."""
 
     limits: RequestLimits
+    refused: Callable[[str], None]
     _head: asyncio.TimerHandle | None = None
     _unread: asyncio.TimerHandle | None = None
 
@@ -49,6 +53,34 @@ class BoundedProtocol(H11Protocol):
         self._expect_head()
         super().on_response_complete()
 
+    def data_received(self, data: bytes) -> None:
+        """Take what came; a client that breaks the protocol is cut off."""
+        try:
+            super().data_received(data)
+        except h11.LocalProtocolError:
+            self.transport.abort()  # it broke it while its answer was on the way
+
+    def send_400_response(self, msg: str) -> None:
+        """Say that it is no HTTP, in the form of every other refusal, where that can be said."""
+        self.refused("http")
+        if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
+            self.transport.abort()
+            return
+        body = json.dumps({"error": {"code": "http", "message": msg}}).encode()
+        head = [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(body)).encode()),
+            (b"cache-control", b"no-store"),
+            (b"connection", b"close"),
+        ]
+        for event in (
+            h11.Response(status_code=400, headers=head, reason=b"Bad Request"),
+            h11.Data(data=body),
+            h11.EndOfMessage(),
+        ):
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
+
     def pause_writing(self) -> None:
         """Give a client that reads nothing some seconds."""
         super().pause_writing()
@@ -70,6 +102,10 @@ def _stop(timer: asyncio.TimerHandle | None) -> None:
         timer.cancel()
 
 
-def bounded(limits: RequestLimits) -> type[BoundedProtocol]:
-    """Return the protocol class for these limits, as uvicorn wants it."""
-    return type("Bounded", (BoundedProtocol,), {"limits": limits})
+def bounded(limits: RequestLimits, refused: Callable[[str], None]) -> type[BoundedProtocol]:
+    """Return the protocol class for these limits, as uvicorn wants it.
+
+    `refused` counts what is turned away, by its code.
+    """
+    own = {"limits": limits, "refused": staticmethod(refused)}
+    return type("Bounded", (BoundedProtocol,), own)

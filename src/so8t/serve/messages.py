@@ -127,6 +127,7 @@ def openapi(limits: RequestLimits) -> dict[str, Any]:
         "415": turned_away("Not application/json."),
         "422": turned_away("A key is missing, unknown, or has a wrong value."),
         "429": turned_away("Too many requests; Retry-After says when to come back."),
+        "500": turned_away("The server itself failed at this request."),
         "503": turned_away("The request could not be written to the audit log."),
     }
     body = {"application/json": {"schema": {"$ref": "#/components/schemas/ThinkRequest"}}}

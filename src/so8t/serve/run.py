@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 import threading
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from so8t.domain.exchange import Decoding, EngineRequest, Status
@@ -20,7 +21,7 @@ from so8t.serve.service import Served, ThinkService
 from so8t.serve.worker import AnswerWorker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import FrameType
 
     from starlette.types import ASGIApp
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 _BACKLOG = 1024
 _SPARE_FILES = 128
+# A terminal that is closed; Windows has no such signal, and `nohup` ignores it.
+_HANGUP: int | None = getattr(signal, "SIGHUP", None)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -78,16 +81,26 @@ def guard_process(connections: int) -> None:
 
 
 def serve_app(
-    app: ASGIApp, listener: socket.socket, limits: RequestLimits, *, ready: Callable[[], None]
+    app: ASGIApp,
+    listener: socket.socket,
+    limits: RequestLimits,
+    *,
+    refused: Callable[[str], None],
+    ready: Callable[[], None],
 ) -> None:
-    """Serve until SIGINT or SIGTERM; what is being answered is finished first."""
+    """Serve until SIGINT, SIGTERM or SIGHUP; what is being answered is finished first.
+
+    `refused` counts what is no HTTP.
+    """
     import uvicorn  # noqa: PLC0415 - only a server needs it
 
-    # Errors go to standard error; nothing is logged for a request, so nothing of one can be.
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    # Nothing is logged for a request, so nothing of one can be; nor can a client fill the pipe
+    # that standard error may be, which would stop the server. `refused` counts.
+    for name in ("uvicorn", "uvicorn.error", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     config = uvicorn.Config(
         app,
-        http=bounded(limits),
+        http=bounded(limits, refused),
         ws="none",
         loop="asyncio",
         lifespan="off",
@@ -105,14 +118,21 @@ def serve_app(
             await super().startup(sockets)
             ready()
 
+        @contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            with super().capture_signals(), ExitStack() as stack:
+                if _HANGUP is not None and _is_main():
+                    before = signal.signal(_HANGUP, self.handle_exit)
+                    stack.callback(signal.signal, _HANGUP, before)
+                yield
+
     # uvicorn gives a signal that it heard back to whoever handled it before: an exception, so
     # that everything is closed in order on the way out.
-    heard = signal.signal(signal.SIGTERM, _interrupted) if _is_main() else None
-    try:
+    with ExitStack() as stack:
+        for number in (signal.SIGTERM, _HANGUP):
+            if number is not None and _is_main():
+                stack.callback(signal.signal, number, signal.signal(number, _interrupted))
         asyncio.run(_Server(config).serve([listener]))
-    finally:
-        if heard is not None:
-            signal.signal(signal.SIGTERM, heard)
 
 
 def _is_main() -> bool:
@@ -137,10 +157,11 @@ def serve_think(
 
     `log` is the audit log and the key of its texts. `ready` is called once requests are taken.
     Raises what the engine raises, EngineError where the model takes no instruction, Interrupted
-    at SIGTERM.
+    at SIGTERM and SIGHUP.
     """
     engine, served, profile = model
     audit, text_key = log
+    metrics = Metrics()
     worker = AnswerWorker(engine, served, profile, waiting=limits.waiting)
     try:
         worker.start()
@@ -150,12 +171,13 @@ def serve_think(
             text_key,
             Served(served.digest, f"{engine.info.name} {engine.info.version}"),
             limits=limits,
-            metrics=Metrics(),
+            metrics=metrics,
             instruction=form.instruction,
             role=_role(worker, form),
         )
         try:
-            serve_app(make_app(service, access), listener, limits, ready=ready)
+            app = make_app(service, access)
+            serve_app(app, listener, limits, refused=metrics.rejected, ready=ready)
         finally:
             service.close()
     finally:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
+import traceback
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,6 +17,7 @@ from so8t.errors import SO8TError
 from so8t.journal.audit import AuditRow, keyed_hash
 from so8t.report.text import Text
 from so8t.serve.prompt import conversation
+from so8t.system.files import free_bytes
 
 if TYPE_CHECKING:
     from so8t.domain.exchange import EngineReply
@@ -23,6 +26,10 @@ if TYPE_CHECKING:
     from so8t.serve.metrics import Metrics
     from so8t.serve.prompt import Role
     from so8t.serve.worker import AnswerWorker
+
+
+# More than a row and its witness take, with the log of the database.
+_ROOM = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +115,31 @@ class ThinkService:
         self._role: Role = role
         # The log is written from one thread; a commit waits for the disk, the event loop does not.
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="audit")
+        self._places: set[str] = set()
+        # Whether the last row could be written; while not, room is looked for.
+        self._logs = True
         self._words = {language: Text(language) for language in ("en", "ja")}
 
     @property
     def healthy(self) -> bool:
-        """Whether a request could be answered and logged now."""
-        return self.worker.alive and self.audit.usable
+        """Whether a request could be answered and logged now.
+
+        After a row that did not go to the disk: whether the disk has room again.
+        """
+        if not (self.worker.alive and self.audit.usable):
+            return False
+        return self._logs or all(
+            (free_bytes(path) or 0) >= _ROOM for path in (self.audit.path, self.audit.witness)
+        )
+
+    def unforeseen(self, error: BaseException) -> None:
+        """Count an error of our own, and say once for each place where it was, not what it says."""
+        self.metrics.rejected("internal")
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{type(error).__name__} in {frame.filename}:{frame.lineno}"
+        if place not in self._places:
+            self._places.add(place)
+            sys.stderr.write(f"so8t serve: unforeseen {place}\n")
 
     def words(self, language: str, why: str) -> str:
         """Return the words for a client that gets no answer: `refused`, `context` or `failed`."""
@@ -205,7 +231,9 @@ class ThinkService:
         loop = asyncio.get_running_loop()
         try:
             await loop.run_in_executor(self._writer, self.audit.append, row)
+            self._logs = True
         except (SO8TError, OSError) as error:
+            self._logs = False
             self.metrics.rejected("audit")
             raise NotLoggedError("the audit log cannot be written") from error
 

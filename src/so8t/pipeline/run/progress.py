@@ -146,20 +146,28 @@ class StopRequest:
 
     @contextmanager
     def on_signals(self) -> Iterator[StopRequest]:
-        """Turn SIGINT, SIGTERM and CTRL_BREAK into a request; a second one ends at once."""
+        """Turn SIGINT, SIGTERM, SIGHUP and CTRL_BREAK into a request; a second one ends at once.
+
+        A terminal that is closed sends SIGHUP, often twice, or with a SIGTERM: none of these counts
+        as a second one. Where SIGHUP is ignored (`nohup`) it stays so.
+        """
         if threading.current_thread() is not threading.main_thread():
             yield self  # only the main thread may set handlers; a caller in a thread asks directly
             return
         wanted = [
             getattr(signal, name)
-            for name in ("SIGINT", "SIGTERM", "SIGBREAK")
+            for name in ("SIGINT", "SIGTERM", "SIGBREAK", "SIGHUP")
             if hasattr(signal, name)
         ]
+        hangup = getattr(signal, "SIGHUP", None)
+        if hangup is not None and signal.getsignal(hangup) is signal.SIG_IGN:
+            wanted.remove(hangup)
 
         def handler(number: int, _frame: FrameType | None) -> None:
-            if self.asked:
+            if self.asked and hangup not in (number, self._signal):
                 raise KeyboardInterrupt
-            self.ask(number)
+            if not self.asked or number != hangup:
+                self.ask(number)
 
         before = {number: signal.signal(number, handler) for number in wanted}
         try:
