@@ -269,12 +269,12 @@ def test_a_clock_before_the_journal_is_waited_for_then_recorded(tmp_path, state)
 
 def test_an_engine_that_does_not_answer_is_waited_for(tmp_path, state, monkeypatch):
     """Without Ollama the run stays as it is, and another start may find it."""
-    monkeypatch.setattr("so8t.autostart.waiting.find_ollama", lambda: None)
+    monkeypatch.setenv("PATH", str(tmp_path))
     asked = config(tmp_path, engine={"kind": "ollama", "url": "http://127.0.0.1:9", "slots": 1})
     directory = unfinished(asked, state)
     boot = Boot(state)
     assert boot() == 4
-    assert any("no Ollama server" in line for line in boot.said)
+    assert any("no server answers at http://127.0.0.1:9" in line for line in boot.said)
     assert states(directory) == []
 
 

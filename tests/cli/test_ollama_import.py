@@ -55,7 +55,7 @@ def test_the_server_imports_what_is_not_converted_here(neox, tmp_path, monkeypat
     assert kinds == ["Q4_K_M", "Q8_0"]
     with Journal(tmp_path / "runs" / "neox", readonly=True) as journal:
         prepared = journal.phase(Phase.PREPARE_A).result
-    assert (prepared["kind"], prepared["location"]) == ("safetensors", str(neox))
+    assert (prepared["kind"], prepared["location"]) == ("hf", str(neox))
 
 
 def test_k_quants_are_left_to_the_server(neox, tmp_path, monkeypatch, capsys):
@@ -85,4 +85,4 @@ def test_without_either_way_both_are_named_before_any_work(tmp_path, monkeypatch
     said = capsys.readouterr().err
     assert "GPTNeoXForCausalLM" in said
     assert "llama_cpp: DIR" in said
-    assert "Ollama" in said
+    assert "`engine: {kind: ollama}`" in said

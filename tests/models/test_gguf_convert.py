@@ -152,18 +152,18 @@ def test_damaged_weights_are_refused(tmp_path):
 def test_unsupported_models_name_both_ways_out(tmp_path):
     """An unknown architecture, pre-tokenizer or tokenizer type names llama.cpp and Ollama."""
     plain(tmp_path, architectures=["GPTNeoXForCausalLM"])
-    refused(tmp_path, "GPTNeoXForCausalLM", "llama.cpp checkout", "Ollama")
+    refused(tmp_path, "GPTNeoXForCausalLM", "llama.cpp checkout", "kind: ollama")
     plain(tmp_path)
     path = tmp_path / "tokenizer.json"
     whole = json.loads(path.read_text("utf-8"))
     changed = json.loads(json.dumps(whole))
     changed["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"] = r"\w+|\s+"
     path.write_text(json.dumps(changed), "utf-8")
-    refused(tmp_path, r"\w+|\s+", "llama.cpp checkout", "Ollama")
+    refused(tmp_path, r"\w+|\s+", "llama.cpp checkout", "kind: ollama")
     path.write_text(json.dumps({**whole, "normalizer": {"type": "Lowercase"}}), "utf-8")
-    refused(tmp_path, "Lowercase", "llama.cpp checkout", "Ollama")
+    refused(tmp_path, "Lowercase", "llama.cpp checkout", "kind: ollama")
     path.write_text(json.dumps({**whole, "model": {"type": "Unigram", "vocab": []}}), "utf-8")
-    refused(tmp_path, "Unigram", "llama.cpp checkout", "Ollama")
+    refused(tmp_path, "Unigram", "llama.cpp checkout", "kind: ollama")
 
 
 def test_bad_configs_and_tokenizers_are_refused(tmp_path):

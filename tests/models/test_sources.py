@@ -14,6 +14,7 @@ import pytest
 
 from hf_directories import plain
 from so8t.config.schema import Source
+from so8t.domain.model_form import ModelForm
 from so8t.errors import ModelError, PrerequisiteError
 from so8t.models.gguf_convert import convert
 from so8t.models.sources import resolve
@@ -112,8 +113,8 @@ def test_a_gguf_file_is_checked_and_digested(tmp_path):
 def test_an_ollama_tag_is_passed_on():
     """A tag is taken as it is; asking for its files says why there are none."""
     found = resolve(Source(ollama="qwen2.5:0.5b"))
-    assert (found.kind, found.location, found.size) == ("ollama", "qwen2.5:0.5b", 0)
-    with pytest.raises(ModelError, match="Ollama"):
+    assert (found.kind, found.location, found.size) == (ModelForm.SERVED, "qwen2.5:0.5b", 0)
+    with pytest.raises(ModelError, match="server of models"):
         _ = found.path
 
 

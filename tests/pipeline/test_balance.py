@@ -267,7 +267,7 @@ def test_the_ladder_gives_up_what_costs_nothing_first():
     """Context beyond every question, slots, layers, batch, the KV cache's type: in that order."""
     profile = LoadProfile(slots=4, context=8192, threads=2)
     profiles = reduced_profiles(
-        profile, engine="embedded", shapes=[SHAPE, SHAPE], longest=1000, cards=True
+        profile, cache_types=["q8_0"], shapes=[SHAPE, SHAPE], longest=1000, cards=True
     )
     assert profiles[0] == profile
     assert [(r.context, r.slots) for r in profiles[1:4]] == [(8192, 2), (8192, 1), (1024, 1)]
@@ -281,14 +281,11 @@ def test_the_ladder_leaves_out_what_cannot_be():
     """Without a card no layers move; Ollama's cache type is the server's; odd heads stay f16."""
     profile = LoadProfile(slots=1, context=512)
     odd = Shape(1, 2, 32, 300, 32, 32, head=16)
-    assert [r.cache_type for r in reduced_profiles(profile, engine="embedded", shapes=[odd])] == [
-        None,
-        None,
-    ]
-    assert len(reduced_profiles(profile, engine="ollama", shapes=[SHAPE, SHAPE])) == 2
-    assert reduced_profiles(LoadProfile(gpu_layers=0), engine="ollama", shapes=[SHAPE], cards=True)[
-        -1
-    ].batch
+    assert [
+        r.cache_type for r in reduced_profiles(profile, cache_types=["q8_0"], shapes=[odd])
+    ] == [None, None]
+    assert len(reduced_profiles(profile, shapes=[SHAPE, SHAPE])) == 2
+    assert reduced_profiles(LoadProfile(gpu_layers=0), shapes=[SHAPE], cards=True)[-1].batch
 
 
 def test_the_longest_question_bounds_the_context():

@@ -13,8 +13,8 @@ from so8t.domain.measured import ChoiceMethod, Likelihood, write_choice, write_l
 from so8t.domain.sample import Grade, Sample
 from so8t.errors import DataError, PrerequisiteError, UsageError
 from so8t.results.lm_eval import read_directory
+from so8t.system.plugins import nearest
 from so8t.tasks.graders import grade, grader_digest, is_binary
-from so8t.tasks.graders.registry import nearest
 from so8t.tasks.hf.bridge import load_hf_task
 from so8t.tasks.hf.catalogue import GROUPS
 from so8t.tasks.hf.local import _known, expected_file

@@ -97,7 +97,11 @@ BAD_ITEMS = [
     ({**ITEM, "id": "a b"}, "id has white space", None),
     ({**ITEM, "id": ""}, "id", None),
     ({k: v for k, v in ITEM.items() if k != "id"}, "has no id", None),
-    ({k: v for k, v in ITEM.items() if k != "grader"}, "has no grader", "known graders: exact"),
+    (
+        {k: v for k, v in ITEM.items() if k != "grader"},
+        "has no grader",
+        "known graders: char_f1",
+    ),
     ({k: v for k, v in ITEM.items() if k != "category"}, "has no category", None),
     ({**ITEM, "category": " "}, "category is empty", None),
     ({k: v for k, v in ITEM.items() if k != "prompt"}, "neither a prompt nor messages", None),

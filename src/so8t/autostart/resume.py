@@ -178,7 +178,7 @@ class AutoStartCompleteABPipeline:
             return 0
         self._wait_for_clock(entry, past.last_written)
         if not wait_for(lambda: engine_is_there(config), limits.engine, self._stop, limits.look):
-            self._say("autostart.no_engine", run=entry.name, url=config.engine.url)
+            self._say("autostart.no_engine", run=entry.name, url=config.engine.address)
             return _INCOMPLETE
         pause = _BACK_OFF[min(past.failures, len(_BACK_OFF) - 1)]
         if pause:

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from so8t.engines.ollama.client import OllamaClient
-from so8t.engines.ollama.managed import find_ollama
+from so8t.engines.registry import kind_of
 from so8t.journal.chained import FILE_NAME
 
 if TYPE_CHECKING:
@@ -50,13 +49,8 @@ def removed(directory: Path) -> bool:
 
 def engine_is_there(config: RunConfig) -> bool:
     """Whether the run's engine answers, or can be started by the run itself."""
-    if config.engine.kind != "ollama" or find_ollama() is not None:
-        return True
-    client = OllamaClient(config.engine.url)
-    try:
-        return client.reachable()
-    finally:
-        client.close()
+    reachable = kind_of(config.engine).reachable
+    return reachable is None or reachable(config.engine)
 
 
 def clock_is_sane(now: datetime, last_written: datetime | None) -> bool:

@@ -11,6 +11,7 @@ import click
 
 from so8t.cli.audit import AuditPlaces, audit_options
 from so8t.cli.console import common
+from so8t.cli.engine_options import kinds_with_names, name_options
 from so8t.errors import UsageError
 from so8t.system.address import is_loopback
 from so8t.system.textfile import read_text
@@ -18,6 +19,7 @@ from so8t.system.textfile import read_text
 if TYPE_CHECKING:
     from so8t.cli.console import Console
     from so8t.cli.think_target import Target
+    from so8t.engines.protocol import EngineKind
     from so8t.serve.limits import RequestLimits
     from so8t.serve.prompt import PromptForm
 
@@ -35,8 +37,7 @@ _SHORTEST_TOKEN = 16
     help="Which of the run's models.",
 )
 @click.option("--gguf", type=click.Path(path_type=Path), help="Serve this GGUF file.")
-@click.option("--ollama", metavar="NAME", help="Serve this model of an Ollama server.")
-@click.option("--ollama-url", default="http://127.0.0.1:11434", show_default=True)
+@name_options
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
     "--port",
@@ -96,8 +97,6 @@ def command(
     run: Path | None,
     arm: str,
     gguf: Path | None,
-    ollama: str | None,
-    ollama_url: str,
     host: str,
     port: int,
     names: tuple[str, ...],
@@ -110,16 +109,22 @@ def command(
     rate: float,
     instruction: Path | None,
     role: str,
+    **servers: str | None,
 ) -> int:
     """Serve POST /think: the answer of a model, never its thinking. See docs/think.md."""
     from so8t.serve.limits import RequestLimits  # noqa: PLC0415 - starlette only when it serves
     from so8t.serve.prompt import INSTRUCTION, PromptForm  # noqa: PLC0415
 
-    if sum(given is not None for given in (run, gguf, ollama)) > 1:
-        raise UsageError("--run, --gguf and --ollama exclude each other.")
+    named = [
+        (kind, name) for kind in kinds_with_names() if (name := servers[kind.name]) is not None
+    ]
+    if sum(given is not None for given in (run, gguf)) + len(named) > 1:
+        more = ", ".join(f"--{kind.name}" for kind in kinds_with_names())
+        raise UsageError(f"--run, --gguf and {more} exclude each other.")
     token = _token(token_file, host)
     limits = RequestLimits(max_tokens=max_tokens, answer=timeout, waiting=queue, per_minute=rate)
-    target = _target(run, arm, gguf, ollama, ollama_url, context, threads)
+    on_server = [(kind, name, servers[f"{kind.name}_url"]) for kind, name in named]
+    target = _target(run, arm, gguf, on_server, context, threads)
     words = INSTRUCTION if instruction is None else _words(instruction)
     _serve(console, places, target, limits, (host, port, names, token), PromptForm(words, role))
     return 0
@@ -150,8 +155,7 @@ def _target(
     run: Path | None,
     arm: str,
     gguf: Path | None,
-    ollama: str | None,
-    url: str,
+    on_server: list[tuple[EngineKind, str, str | None]],
     context: int | None,
     threads: int | None,
 ) -> Target:
@@ -159,8 +163,8 @@ def _target(
 
     if gguf is not None:
         found = think_target.target_of_file(gguf)
-    elif ollama is not None:
-        found = think_target.target_of_tag(ollama, url)
+    elif on_server:
+        found = think_target.target_of_name(*on_server[0])
     else:
         found = think_target.target_of_run(run, arm)
     profile = found.profile

@@ -1,16 +1,19 @@
-"""Which model `so8t serve` answers with: a run's arm, a GGUF file, or an Ollama model."""
+"""Which model `so8t serve` answers with: a run's arm, a GGUF file, or one on a server."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from so8t.cli.wire import find_run
+from so8t.config.engine_section import EngineSettings, engine_settings, settings_class
 from so8t.domain.exchange import Arm, LoadProfile, ServedModel
 from so8t.domain.plan import Phase
-from so8t.errors import EngineError, ModelError, PrerequisiteError, UsageError
+from so8t.engines.protocol import EngineContext
+from so8t.engines.registry import capabilities_of, default_loader, open_engine
+from so8t.errors import ModelError, PrerequisiteError, UsageError
 from so8t.journal.store import Journal
 from so8t.models.gguf_check import inspect_gguf
 from so8t.pipeline.run.results import read_registration
@@ -19,19 +22,18 @@ from so8t.system.files import file_digest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from so8t.engines.protocol import Engine
+    from so8t.engines.protocol import Engine, EngineKind
 
 _SHIPPED_CONTEXT = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A model, how it is loaded, and by which engine; `url` is the Ollama server's."""
+    """A model, how it is loaded, and the engine's section of a config."""
 
-    engine: str
+    settings: EngineSettings
     model: ServedModel
     profile: LoadProfile
-    url: str | None = None
 
 
 def target_of_run(run: Path | None, arm: str) -> Target:
@@ -55,9 +57,9 @@ def target_of_run(run: Path | None, arm: str) -> Target:
         )
     registration = read_registration(done[-1].result)
     model = registration.arms[Arm(arm.lower()).value].model
-    engine = registration.engine.name
+    settings = _settings_of(registration.engine.name, config.get("engine", {}))
     context = registration.profile.context
-    if engine == "embedded":
+    if capabilities_of(settings).loads_files:
         path = Path(model.location)
         if not path.is_file() or file_digest(path) != model.digest:
             raise ModelError(
@@ -65,17 +67,25 @@ def target_of_run(run: Path | None, arm: str) -> Target:
                 hint="so8t run makes it again; --gguf serves any file",
             )
         context = max(context, context_of_file(path))
-    elif engine != "ollama":
-        raise UsageError(f"a run of the {engine} engine has no model to serve.")
-    url = config.get("engine", {}).get("url") if engine == "ollama" else None
-    return Target(engine, model, replace(registration.profile, slots=1, context=context), url)
+    return Target(settings, model, replace(registration.profile, slots=1, context=context))
+
+
+def _settings_of(name: str, section: dict[str, Any]) -> EngineSettings:
+    """Return a run's own section. Raises UsageError for a run of an engine without models."""
+    try:
+        settings = settings_class(section)
+        return settings.model_validate(
+            {k: section[k] for k in settings.model_fields if k in section}
+        )
+    except ValueError as error:
+        raise UsageError(f"a run of the {name} engine has no model to serve: {error}") from None
 
 
 def target_of_file(path: Path) -> Target:
     """Return a GGUF file. Raises ModelError for one that is none."""
     context = context_of_file(path)
     model = ServedModel(Arm.B, str(path), file_digest(path))
-    return Target("embedded", model, LoadProfile(context=context))
+    return Target(engine_settings(default_loader().name), model, LoadProfile(context=context))
 
 
 def context_of_file(path: Path) -> int:
@@ -86,9 +96,10 @@ def context_of_file(path: Path) -> int:
     return min(_SHIPPED_CONTEXT, inspect_gguf(path).context_length or _SHIPPED_CONTEXT)
 
 
-def target_of_tag(tag: str, url: str) -> Target:
-    """Return an Ollama model by its name; its digest is looked up when the engine opens."""
-    return Target("ollama", ServedModel(Arm.B, tag, ""), LoadProfile(context=_SHIPPED_CONTEXT), url)
+def target_of_name(kind: EngineKind, name: str, url: str | None) -> Target:
+    """Return a model by its name on a server; its digest is looked up when the engine opens."""
+    settings = engine_settings(kind.name) if url is None else kind.settings_at(url)
+    return Target(settings, ServedModel(Arm.B, name, ""), LoadProfile(context=_SHIPPED_CONTEXT))
 
 
 @contextmanager
@@ -98,21 +109,6 @@ def engine_of(target: Target, state: Path, seconds: float) -> Iterator[tuple[Eng
     An answer that takes longer than `seconds` ends the engine's process; the next request starts
     it again. A server that is started here writes its log into `state`, without any prompts.
     """
-    if target.engine == "embedded":
-        from so8t.engines.embedded import EmbeddedDeadlines, EmbeddedEngine  # noqa: PLC0415 - only if asked
-
-        deadlines = EmbeddedDeadlines(answer=seconds, answer_per_token=0.0)
-        yield EmbeddedEngine(deadlines=deadlines), target.model
-        return
-    from so8t.engines.ollama import ManagedServer, OllamaEngine  # noqa: PLC0415 - only if asked
-
-    if target.url is None:
-        raise EngineError("the run does not say which Ollama server it used.")
-    # OLLAMA_DEBUG would write prompts into the server's log.
-    server = ManagedServer(state, url=target.url, extra={"OLLAMA_DEBUG": "0"})
-    server.ensure()
-    try:
-        with OllamaEngine(target.url, restart=server.restart) as engine:
-            yield engine, engine.adopt(target.model, "", state)
-    finally:
-        server.stop()
+    context = EngineContext(target.settings, state, answer_seconds=seconds, private=True)
+    with open_engine(context) as engine:
+        yield engine, engine.adopt(target.model, "", state)

@@ -14,6 +14,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
+from so8t.config.engine_section import settings_class
 from so8t.config.schema import DEFAULT_SUITE, Resources, RunConfig
 from so8t.errors import ConfigError
 
@@ -182,7 +183,7 @@ def _complaint(detail: ErrorDetails, document: CommentedMap) -> tuple[int, int, 
     line, column = _position(document, location)
     dotted = ".".join(str(part) for part in location)
     if detail["type"] == "extra_forbidden":
-        known = _keys_at(location[:-1])
+        known = _keys_at(location[:-1], document)
         renamed = RENAMED.get(str(location[-1]))
         near = (
             [renamed]
@@ -225,10 +226,13 @@ def _position(document: CommentedMap, location: Sequence[str | int]) -> tuple[in
     return line, column
 
 
-def _keys_at(location: Sequence[str | int]) -> list[str]:
+def _keys_at(location: Sequence[str | int], document: CommentedMap) -> list[str]:
     model: Any = RunConfig
     for part in location:
         if isinstance(part, int):
+            continue
+        if model is RunConfig and part == "engine":
+            model = settings_class(_plain(document.get(part)))
             continue
         annotation = model.model_fields[part].annotation
         model = next(

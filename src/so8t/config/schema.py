@@ -8,7 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, model_validator
+
+from so8t.config.engine_section import ENGINES, EngineSection, engine_settings
+from so8t.config.engine_section import Strict as _Strict
+from so8t.domain.model_form import ModelForm
 
 Quantization = Literal[
     "f32",
@@ -38,20 +42,26 @@ _TIME_OF_DAY = r"^([01]\d|2[0-3]):[0-5]\d$"
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
 
-class _Strict(BaseModel):
-    """Unknown keys are refused, and nothing changes after it was read."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+#: The keys of a source, and what each names.
+_FORMS = {
+    "hf": ModelForm.WEIGHTS,
+    "gguf": ModelForm.FILE,
+    "ollama": ModelForm.SERVED,
+    "served": ModelForm.SERVED,
+}
 
 
 class Source(_Strict):
-    """Where a model comes from; exactly one of hf, gguf and ollama."""
+    """Where a model comes from; exactly one of hf, gguf, ollama and served."""
 
     hf: str | None = Field(
         default=None, description="a directory in Hugging Face format, or an id on the hub"
     )
     gguf: str | None = Field(default=None, description="a GGUF file")
     ollama: str | None = Field(default=None, description="a tag of the Ollama server")
+    served: str | None = Field(
+        default=None, description="the name that a server of models knows it by"
+    )
     revision: str | None = Field(default=None, description="hub only: commit, tag or branch")
     adapter: Path | None = Field(
         default=None,
@@ -60,16 +70,33 @@ class Source(_Strict):
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        given = [kind for kind in ("hf", "gguf", "ollama") if getattr(self, kind) is not None]
+        given = [key for key in _FORMS if getattr(self, key) is not None]
         if len(given) != 1:
+            *others, last = _FORMS
             raise ValueError(
-                f"a source is exactly one of hf, gguf and ollama; given: {given or 'none'}"
+                f"a source is exactly one of {', '.join(others)} and {last}; "
+                f"given: {given or 'none'}"
             )
         if self.revision is not None and self.hf is None:
             raise ValueError("revision belongs to an hf source")
         if self.adapter is not None and self.hf is None:
             raise ValueError("adapter belongs to an hf source: only its weights can be changed")
         return self
+
+    @property
+    def key(self) -> str:
+        """The key that names the model."""
+        return next(key for key in _FORMS if getattr(self, key) is not None)
+
+    @property
+    def location(self) -> str:
+        """What stands behind that key: a path, an id on the hub, or a name on a server."""
+        return str(getattr(self, self.key))
+
+    @property
+    def form(self) -> ModelForm:
+        """In which form the model is there."""
+        return _FORMS[self.key]
 
 
 class DataPolicy(_Strict):
@@ -234,24 +261,6 @@ class ArmB(_Strict):
         return self
 
 
-class EngineConfig(_Strict):
-    """Who answers, and how a model is loaded."""
-
-    kind: Literal["embedded", "ollama"] = "embedded"
-    slots: PositiveInt | Literal["auto"] = Field(
-        default="auto", description="answers in flight; auto measures on this machine"
-    )
-    threads: PositiveInt | Literal["auto"] = Field(
-        default="auto", description="CPU threads; auto measures on this machine"
-    )
-    context: PositiveInt = Field(default=2048, description="tokens of context for each slot")
-    gpu_layers: int = Field(default=-1, ge=-1, description="layers on the GPU; -1 is all")
-    url: str = Field(default="http://127.0.0.1:11434", description="ollama only")
-    overwrite: bool = Field(
-        default=False, description="ollama only: replace a name that another model holds"
-    )
-
-
 class TaskConfig(_Strict):
     """A named benchmark read from local files."""
 
@@ -266,13 +275,13 @@ class TaskConfig(_Strict):
 class JudgeConfig(_Strict):
     """The model that questions with the grader `judge` ask which of two answers is better."""
 
-    source: Source = Field(description="a GGUF file or a tag of the Ollama server")
+    source: Source = Field(description="a GGUF file or a name on a server of models")
     max_tokens: PositiveInt = Field(default=256, description="token budget of a judgement")
 
     @model_validator(mode="after")
     def _ready_to_serve(self) -> Self:
-        if self.source.hf is not None:
-            raise ValueError("a judge's source is gguf or ollama")
+        if self.source.form is ModelForm.WEIGHTS:
+            raise ValueError("a judge's source is a GGUF file or a name on a server of models")
         return self
 
 
@@ -461,7 +470,7 @@ class Resources(_Strict):
     give_way: bool = Field(
         default=True, description="do less while other programs need the CPU or a card"
     )
-    quiet_hours: list[QuietHours] = []
+    quiet_hours: list[QuietHours] = Field(default=[])
     max_level: PositiveInt | None = Field(
         default=None, description="most answers in flight; default: the engine's slots"
     )
@@ -490,7 +499,7 @@ class RunConfig(_Strict):
     a: ArmA
     b: ArmB
     benchmark: BenchmarkConfig
-    engine: EngineConfig = EngineConfig()
+    engine: EngineSection = Field(default_factory=engine_settings)
     llama_cpp: Path | None = Field(
         default=None,
         description="a checkout of llama.cpp, whose convert_hf_to_gguf.py takes the architectures "
@@ -524,6 +533,17 @@ class RunConfig(_Strict):
             )
         judge = None if self.judge is None else self.judge.source
         for arm, source in (("a", self.a.source), ("b", self.b.source), ("judge", judge)):
-            if source is not None and source.ollama is not None and self.engine.kind != "ollama":
-                raise ValueError(f"{arm}.source.ollama needs engine.kind: ollama")
+            if source is not None and source.form is ModelForm.SERVED:
+                _check_served(arm, source, self.engine.SOURCE_KEY)
         return self
+
+
+def _check_served(arm: str, source: Source, key: str | None) -> None:
+    """Refuse a name on a server where another engine was asked for."""
+    if source.key != key:
+        able = [
+            name
+            for name, kind in ENGINES.usable().items()
+            if source.key == kind.settings.SOURCE_KEY
+        ]
+        raise ValueError(f"{arm}.source.{source.key} needs engine.kind: {' or '.join(able)}")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from so8t.domain.exchange import EngineInfo, EngineReply, LoadReport, Status
+from so8t.engines.embedded_kind import CAPABILITIES
 from so8t.engines.protocol import at_once
 from so8t.errors import (
     EngineCrashed,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from so8t.domain.exchange import EngineRequest, LoadProfile, ServedModel
+    from so8t.engines.protocol import Capabilities
 
 _LANE = "embedded"
 # Texts to be measured that the child may hold: it takes as many as fit into one batch, and should
@@ -120,6 +122,11 @@ class EmbeddedEngine:
             raise _library_missing("it is not installed") from None
         # xllamacpp takes the last part of its version from the llama.cpp build that it wraps.
         return EngineInfo(_LANE, f"{_LIBRARY} {version}", f"llama.cpp b{version.split('.')[-1]}")
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it can do."""
+        return CAPABILITIES
 
     def adopt(self, model: ServedModel, name: str, artifacts: Path) -> ServedModel:  # noqa: ARG002 - the Protocol's
         """Return the model as it is: llama.cpp loads the file itself."""

@@ -1,12 +1,24 @@
-"""What every engine can do. One Protocol, one file an engine."""
+"""What every engine can do. One Protocol, one file an engine.
+
+Outside this folder nobody asks for an engine's name: what it can do stands in its Capabilities,
+and its EngineKind, found by an entry point in the group `so8t.engines`, opens it.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, Self
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+from so8t.config.engine_section import EngineSettings
+from so8t.domain.exchange import Message
+from so8t.engines.checks import Check
+from so8t.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-    from pathlib import Path
+    from collections.abc import Iterable, Iterator
 
     from so8t.domain.exchange import (
         EngineInfo,
@@ -16,6 +28,45 @@ if TYPE_CHECKING:
         LoadReport,
         ServedModel,
     )
+
+CountTokens = Callable[[tuple[Message, ...]], int | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What an engine can do, asked where its name must not be.
+
+    Attributes:
+        exact_likelihood: it measures the log likelihood of given texts. A kind that says so may
+            still find, at a server, that this one does not; its engine then says False.
+        loads_files: it opens a GGUF file that lies here; else a model is a name on a server.
+        registers: it keeps models of its own, and makes ours one of them.
+        imports_directories: it makes a servable model of a Hugging Face directory itself.
+        serves_directories: it answers with a Hugging Face directory as it is.
+        quantizes: the types that it makes itself of weights that it imports.
+        renders_templates: it renders a model's template itself, from the model's own file.
+        continues_prompts: it can be given a text to continue as it stands, besides conversations.
+        local: the models' memory and time are this machine's, ours to estimate.
+        measures_threads: threads and slots are ours to choose, and so are measured.
+        cache_types: types of the KV cache that one model can be loaded with.
+        max_in_flight: the most answers at a time, None where the load profile alone says.
+        processes: names of processes that work for the run without being its children.
+
+    """
+
+    exact_likelihood: bool = False
+    loads_files: bool = False
+    registers: bool = False
+    imports_directories: bool = False
+    serves_directories: bool = False
+    quantizes: tuple[str, ...] = ()
+    renders_templates: bool = False
+    continues_prompts: bool = False
+    local: bool = False
+    measures_threads: bool = False
+    cache_types: tuple[str, ...] = ()
+    max_in_flight: int | None = None
+    processes: tuple[str, ...] = ()
 
 
 class Session(Protocol):
@@ -59,6 +110,10 @@ class Engine(Protocol):
     def info(self) -> EngineInfo:
         """Name and version, recorded with every answer."""
 
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it can do, at the server or on the machine where it is."""
+
     def adopt(self, model: ServedModel, name: str, artifacts: Path) -> ServedModel:
         """Make a prepared model known to the engine, and return it as `open` wants it.
 
@@ -72,6 +127,61 @@ class Engine(Protocol):
 
         EngineOutOfMemory says that a smaller profile may do.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class EngineContext:
+    """What an engine is opened with.
+
+    Attributes:
+        settings: the section `engine` of the config, of the kind's own class.
+        directory: where a server that is started for us writes its log.
+        note: hears of what the engine notices: the event's kind, and its data.
+        count_prompts: gives, for the name of a model on a server, what counts the tokens of its
+            rendered conversations; None where that cannot be known.
+        answer_seconds: after so long without an answer it counts as hung; None leaves that to
+            the engine.
+        private: no prompt may stand in any log.
+
+    """
+
+    settings: Any
+    directory: Path
+    note: Callable[..., None] = lambda _kind, **_data: None
+    count_prompts: Callable[[str], CountTokens | None] | None = None
+    answer_seconds: float | None = None
+    private: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EngineKind:
+    """An engine as it is registered: the entry point's object.
+
+    Attributes:
+        name: the registered name, the value of `engine.kind`.
+        settings: the pydantic model of the config's section.
+        capabilities: what an engine of this kind can do at best.
+        open: opens one, and closes it behind the `with`.
+        examine: looks whether what the settings name is there, and says what is not. For
+            `so8t doctor` and `so8t validate`; None where there is nothing to look at.
+        at_url: returns settings for a server at an address; None where there is no server.
+        reachable: whether an engine answers now, or can be started; None: it always can.
+
+    """
+
+    name: str
+    settings: type[EngineSettings]
+    capabilities: Capabilities
+    open: Callable[[EngineContext], AbstractContextManager[Engine]]
+    examine: Callable[[Any], list[Check]] | None = None
+    at_url: Callable[[str], EngineSettings] | None = None
+    reachable: Callable[[Any], bool] | None = None
+
+    def settings_at(self, url: str) -> EngineSettings:
+        """Return the settings for a server at an address. Raises UsageError without servers."""
+        if self.at_url is None:
+            raise UsageError(f"the engine {self.name} has no server.")
+        return self.at_url(url)
 
 
 def at_once(slots: int, in_flight: Callable[[], int] | None) -> int:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 
 from so8t.domain.canonical import digest_of
 from so8t.domain.exchange import EngineInfo, EngineReply, LoadReport, Status
-from so8t.engines.protocol import at_once
+from so8t.engines.protocol import Capabilities, at_once
 from so8t.errors import EngineCrashed, EngineError, ModelError
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     Answer = Callable[[EngineRequest], str]
 
 _LANE = "scripted"
+CAPABILITIES = Capabilities(loads_files=True, renders_templates=True, continues_prompts=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +61,14 @@ class ScriptedEngine:
         faults: Faults | None = None,
         *,
         sleep: Callable[[float], None] = time.sleep,
+        capabilities: Capabilities = CAPABILITIES,
     ) -> None:
+        """`capabilities` are those of the engine that it stands for."""
         self._answer = answer
         self._faults = faults or Faults()
         self._sleep = sleep
         self._crashes = deque(self._faults.crash_after)
+        self.capabilities = capabilities
 
     @property
     def info(self) -> EngineInfo:

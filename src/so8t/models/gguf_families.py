@@ -6,13 +6,15 @@ Shapes are rows first, as in PyTorch: a linear layer's weight is (outputs, input
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from so8t.errors import ModelError, UnsupportedModelError
+from so8t.errors import ModelError, PrerequisiteError, UnsupportedModelError
 from so8t.models.gguf_rope import Rope, read_rope
-from so8t.models.gguf_tokens import WAYS_OUT
+from so8t.models.gguf_tokens import ways_out
 from so8t.system.gguf import GGUFWriter, ValueType
+from so8t.system.plugins import Plugins, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,7 +46,9 @@ class Family:
     head_norms: bool = False
 
 
-FAMILIES: Final = {
+#: The families of this project, as the entry point `built_in` in `so8t.families` offers them. A
+#: distribution of somebody else offers a mapping like this one.
+FAMILIES: Final[dict[str, Family]] = {
     "LlamaForCausalLM": Family(
         "llama",
         pairs_adjacent=True,
@@ -57,6 +61,58 @@ FAMILIES: Final = {
     "Qwen3ForCausalLM": Family("qwen3", head_norms=True),
     "Phi3ForCausalLM": Family("phi3", fused=True),
 }
+
+
+def _complaint(_name: str, found: Any) -> str | None:
+    """Say what keeps a loaded object from being a mapping of families."""
+    if not isinstance(found, Mapping) or not all(
+        isinstance(key, str) and isinstance(value, Family) for key, value in found.items()
+    ):
+        return "it is no mapping from architecture names to Family"
+    return None
+
+
+#: The mappings of families, ours and those from other distributions.
+PLUGINS: Final[Plugins[Mapping[str, Family]]] = Plugins(
+    "so8t.families", "set of model families", _complaint
+)
+
+
+def known_families() -> dict[str, Family]:
+    """Return every family that can be converted, by the architecture's name in config.json.
+
+    Raises PrerequisiteError for an architecture that two distributions offer.
+    """
+    offered: dict[str, str] = {}
+    families: dict[str, Family] = {}
+    for name, mapping in PLUGINS.usable().items():
+        for architecture, family in mapping.items():
+            if architecture in offered:
+                first, second = (PLUGINS.distribution(one) for one in (offered[architecture], name))
+                raise PrerequisiteError(
+                    f"two distributions offer the model family {architecture!r}: {first} and "
+                    f"{second}. Neither is used.",
+                    hint="uninstall one of them",
+                )
+            offered[architecture], families[architecture] = name, family
+    return families
+
+
+def _family(path: Path, config: dict[str, Any]) -> Family:
+    """Find a model's family. Raises UnsupportedModelError with the nearest name."""
+    names = config.get("architectures")
+    name = names[0] if isinstance(names, list) and names else None
+    families = known_families()
+    family = families.get(name) if isinstance(name, str) else None
+    if family is not None:
+        return family
+    broken = "".join(f" {problem.message}." for problem in PLUGINS.problems())
+    near = nearest(str(name), list(families))
+    raise UnsupportedModelError(
+        f"{path}: the architecture {name or 'not named in config.json'} cannot be converted "
+        f"here ({near}).{broken}",
+        hint=ways_out(),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,15 +263,7 @@ def read_architecture(path: Path, config: dict[str, Any]) -> Architecture:
     Raises ModelError for an architecture that cannot be converted (naming the ways out), and for
     values that are missing or make no sense.
     """
-    names = config.get("architectures")
-    name = names[0] if isinstance(names, list) and names else None
-    family = FAMILIES.get(name) if isinstance(name, str) else None
-    if family is None:
-        raise UnsupportedModelError(
-            f"{path}: the architecture {name or 'not named in config.json'} cannot be converted "
-            f"here; {', '.join(FAMILIES)} can.",
-            hint=WAYS_OUT,
-        )
+    family = _family(path, config)
     quantized = config.get("quantization_config")
     if quantized:
         method = quantized.get("quant_method") if isinstance(quantized, dict) else quantized
@@ -246,15 +294,16 @@ def read_architecture(path: Path, config: dict[str, Any]) -> Architecture:
     if family.architecture == "phi3" and head_width * heads != width:
         raise UnsupportedModelError(
             f"{path}: llama.cpp wants {heads} heads of {head_width} to fill a width of {width}.",
-            hint=WAYS_OUT,
+            hint=ways_out(),
         )
     if config.get("hidden_act", "silu") not in {"silu", "swish"}:
         raise UnsupportedModelError(
-            f"{path}: the activation {config['hidden_act']!r} is not this family's.", hint=WAYS_OUT
+            f"{path}: the activation {config['hidden_act']!r} is not this family's.",
+            hint=ways_out(),
         )
     if family.architecture == "qwen3" and config.get("attention_bias"):
         raise UnsupportedModelError(
-            f"{path}: attention biases are not part of llama.cpp's qwen3.", hint=WAYS_OUT
+            f"{path}: attention biases are not part of llama.cpp's qwen3.", hint=ways_out()
         )
     context = number("max_position_embeddings", 2048)
     epsilon = config.get("rms_norm_eps", 1e-6)

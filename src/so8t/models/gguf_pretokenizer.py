@@ -11,7 +11,7 @@ import unicodedata
 from typing import TYPE_CHECKING, Any, Final
 
 from so8t.errors import UnsupportedModelError
-from so8t.models.gguf_tokens import WAYS_OUT
+from so8t.models.gguf_tokens import ways_out
 from so8t.models.tokenizer_probe import differing, probe_texts, words
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def pre_tokenizer_name(path: Path, source: dict[str, Any]) -> str:
         f"{path}: the pre-tokenizer is unknown: {listed[:800]}"
         f"{' with ignore_merges' if ignore_merges else ''}. Of {', '.join(sorted(NAMES.values()))} "
         f"none gives the same token ids; the closest is {closest}.",
-        hint=WAYS_OUT,
+        hint=ways_out(),
     )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from so8t.errors import ModelError, UnsupportedModelError
-from so8t.models.gguf_tokens import WAYS_OUT
+from so8t.models.gguf_tokens import ways_out
 from so8t.system.gguf import GGUFWriter, ValueType
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def read_rope(
     if dimensions != head_width and not (partial and 0 < dimensions < head_width):
         raise UnsupportedModelError(
             f"{path}: partial_rotary_factor {share} is not supported for this family.",
-            hint=WAYS_OUT,
+            hint=ways_out(),
         )
     kind = settings.get("rope_type", settings.get("type")) or "default"
     original = settings.get("original_max_position_embeddings")
@@ -110,7 +110,7 @@ def read_rope(
     raise UnsupportedModelError(
         f"{path}: the rope scaling {kind!r} cannot be converted here; "
         "default, linear, llama3, longrope and yarn can.",
-        hint=WAYS_OUT,
+        hint=ways_out(),
     )
 
 
@@ -146,7 +146,7 @@ def _llama3_factors(
     high = _number(path, settings, "high_freq_factor")
     if high <= low:
         raise UnsupportedModelError(
-            f"{path}: high_freq_factor is not above low_freq_factor.", hint=WAYS_OUT
+            f"{path}: high_freq_factor is not above low_freq_factor.", hint=ways_out()
         )
     frequency = 1.0 / theta ** (np.arange(0, dimensions, 2, dtype=np.float64) / dimensions)
     wavelength = 2 * math.pi / frequency

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from so8t.errors import UnsupportedModelError
-from so8t.models.gguf_tokens import WAYS_OUT, TokenType, Vocabulary, fill
+from so8t.models.gguf_tokens import TokenType, Vocabulary, fill, ways_out
 from so8t.models.tokenizer_probe import differing, probe_texts
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def sentencepiece_vocabulary(
     if missing:
         raise UnsupportedModelError(
             f"{path}: {missing} of the 256 byte tokens (<0x00> to <0xFF>) are missing.",
-            hint=WAYS_OUT,
+            hint=ways_out(),
         )
     prefix, caveats = _space_prefix(path, source)
     model = source["model"]
@@ -126,7 +126,7 @@ def _space_prefix(path: Path, source: dict[str, Any]) -> tuple[bool, list[str]]:
         raise UnsupportedModelError(
             f"{path}: its normalizer and pre-tokenizer ({' and '.join(map(str, kinds))}) split "
             "text in a way that llama.cpp has not for SentencePiece vocabularies.",
-            hint=WAYS_OUT,
+            hint=ways_out(),
         )
     scheme = splitter.get("prepend_scheme", "always")
     caveats = []

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final
 
-WAYS_OUT: Final = (
-    "name a llama.cpp checkout in the config (`llama_cpp: DIR`), whose own converter covers more, "
-    "or let Ollama import the directory itself (`engine: {kind: ollama}`)"
-)
+from so8t.config.engine_section import ENGINES
+
+
+def ways_out() -> str:
+    """Return what else can be done with a model that is not converted here, for a hint."""
+    able = [
+        f"`engine: {{kind: {name}}}`"
+        for name, kind in ENGINES.usable().items()
+        if kind.capabilities.imports_directories or kind.capabilities.serves_directories
+    ]
+    checkout = (
+        "name a llama.cpp checkout in the config (`llama_cpp: DIR`), whose own converter covers "
+        "more"
+    )
+    return f"{checkout}, or let a server take the directory as it is ({', '.join(able)})"
 
 
 class TokenType(IntEnum):

@@ -11,7 +11,7 @@ import base64
 from typing import TYPE_CHECKING, Any, Final
 
 from so8t.errors import UnsupportedModelError
-from so8t.models.gguf_tokens import WAYS_OUT, TokenType, Vocabulary, fill
+from so8t.models.gguf_tokens import TokenType, Vocabulary, fill, ways_out
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,7 +35,7 @@ def unigram_vocabulary(
     def refused(what: str) -> UnsupportedModelError:
         return UnsupportedModelError(
             f"{path}: a Unigram tokenizer with {what} has no counterpart in llama.cpp.",
-            hint=WAYS_OUT,
+            hint=ways_out(),
         )
 
     if model.get("byte_fallback"):

@@ -19,7 +19,7 @@ from so8t.errors import ModelError, UnsupportedModelError
 from so8t.models.checkpoint_files import read_json
 from so8t.models.gguf_pretokenizer import pre_tokenizer_name
 from so8t.models.gguf_spm import sentencepiece_vocabulary
-from so8t.models.gguf_tokens import WAYS_OUT, TokenType, Vocabulary, fill
+from so8t.models.gguf_tokens import TokenType, Vocabulary, fill, ways_out
 from so8t.models.gguf_unigram import unigram_vocabulary
 from so8t.models.tokenizer_files import resolve_tokenizer
 from so8t.system.gguf import GGUFWriter, ValueType
@@ -155,7 +155,7 @@ def _vocabulary(path: Path, source: dict[str, Any], rows: int) -> tuple[Vocabula
         raise UnsupportedModelError(
             f"{path}: a tokenizer of type {kind or 'unknown'} cannot be converted; BPE and Unigram "
             "can.",
-            hint=WAYS_OUT,
+            hint=ways_out(),
         )
     added = {int(e["id"]): e for e in source.get("added_tokens") or []}
     if kind == "BPE":
@@ -243,7 +243,7 @@ def _flags(directory: Path, found: ResolvedTokenizer, special: dict[str, int]) -
         raise UnsupportedModelError(
             f"{directory}: its tokenizer puts {len(found.prefix)} tokens before and "
             f"{len(found.suffix)} after every text; llama.cpp puts one at most.",
-            hint=WAYS_OUT,
+            hint=ways_out(),
         )
     if found.prefix:
         special["bos"] = found.prefix[0]
@@ -251,7 +251,7 @@ def _flags(directory: Path, found: ResolvedTokenizer, special: dict[str, int]) -
         raise UnsupportedModelError(
             f"{directory}: its tokenizer ends every text with token {found.suffix[0]:,}, which is "
             f"not its end of sequence ({special['eos']:,}); llama.cpp knows no other.",
-            hint=WAYS_OUT,
+            hint=ways_out(),
         )
     return bool(found.prefix), bool(found.suffix)
 

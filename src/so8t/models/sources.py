@@ -11,9 +11,10 @@ import os
 import re
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 from so8t.domain.canonical import digest_of
+from so8t.domain.model_form import ModelForm
 from so8t.errors import ModelError, PrerequisiteError
 from so8t.models.adapters import read_adapter
 from so8t.models.checkpoint_files import beside_weights, check_agreement, weight_files
@@ -41,15 +42,15 @@ _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 
 @dataclass(frozen=True, slots=True)
 class ResolvedSource:
-    """A model that is here, or on an Ollama server.
+    """A model that is here, or on a server of models.
 
     Attributes:
-        kind: "hf" (a directory), "gguf" (a file) or "ollama" (a tag).
-        location: path of the directory or file, or the tag.
+        kind: a directory, a file, or a name on a server.
+        location: path of the directory or file, or the name.
         commit: the hub's commit, None for anything that is not from the hub.
         digest: `sha256:<hex>` of the file, or of the names and contents of the files that make
-            the model; for an Ollama tag of its name only, since its bytes are on its server.
-        size: bytes of these files; 0 for an Ollama tag, which has none here.
+            the model; for a name on a server of the name only, since its bytes are there.
+        size: bytes of these files; 0 for a name on a server, which has none here.
         licence: as the model's card or file says, None where neither does.
         adapter: directory of the adapter that is to be merged, None without one.
         adapter_kind, adapter_digest: "LORA" or "OFT", and the digest of its files.
@@ -58,7 +59,7 @@ class ResolvedSource:
 
     """
 
-    kind: Literal["hf", "gguf", "ollama"]
+    kind: ModelForm
     location: str
     commit: str | None
     digest: str
@@ -72,10 +73,10 @@ class ResolvedSource:
 
     @property
     def path(self) -> Path:
-        """The directory or file. Raises ModelError for an Ollama tag."""
-        if self.kind == "ollama":
+        """The directory or file. Raises ModelError for a name on a server."""
+        if self.kind is ModelForm.SERVED:
             raise ModelError(
-                f"{self.location} is a tag of an Ollama server, not a file.",
+                f"{self.location} is a name on a server of models, not a file.",
                 hint="fine-tuning and conversion need a Hugging Face model: `hf:`",
             )
         return Path(self.location)
@@ -96,9 +97,9 @@ def resolve(source: Source, *, base_directory: Path = _HERE) -> ResolvedSource:
     Raises ModelError for what is there but not usable, PrerequisiteError for what is absent or
     cannot be reached.
     """
-    if source.ollama is not None:
-        digest = digest_of({"ollama": source.ollama})
-        return ResolvedSource("ollama", source.ollama, None, digest, 0, None)
+    if source.form is ModelForm.SERVED:
+        digest = digest_of({source.key: source.location})
+        return ResolvedSource(ModelForm.SERVED, source.location, None, digest, 0, None)
     if source.gguf is not None:
         return _gguf(base_directory / Path(source.gguf).expanduser())
     found = _hugging_face(source, base_directory)
@@ -183,7 +184,7 @@ def _directory(directory: Path, commit: str | None) -> ResolvedSource:
     # makes it another one.
     digest = digest_of({file.name: file_digest(file) for file in files})
     return ResolvedSource(
-        kind="hf",
+        kind=ModelForm.WEIGHTS,
         location=str(directory),
         commit=commit,
         digest=digest,
@@ -196,7 +197,7 @@ def _gguf(path: Path) -> ResolvedSource:
     inspect_gguf(path)
     licence = read_header(path).metadata.get("general.license")
     return ResolvedSource(
-        kind="gguf",
+        kind=ModelForm.FILE,
         location=str(path),
         commit=None,
         digest=file_digest(path),

@@ -19,7 +19,7 @@ from typing import Any, Final
 from so8t.errors import ModelError, PrerequisiteError, UnsupportedModelError
 from so8t.models.checkpoint_files import read_json
 from so8t.models.child_work import run_in_child
-from so8t.models.gguf_tokens import WAYS_OUT
+from so8t.models.gguf_tokens import ways_out
 from so8t.models.tokenizer_probe import probe_texts
 
 WORKER: Final = "so8t.models.tokenizer_worker"
@@ -106,7 +106,7 @@ def read_here(directory: Path) -> ResolvedTokenizer:
         if kind not in {None, "BPE"}:
             raise UnsupportedModelError(
                 f"{directory}: its tokenizer, of type {kind}, cannot be loaded: {_first(error)}.",
-                hint=WAYS_OUT,
+                hint=ways_out(),
             ) from error
         raise ModelError(
             f"{directory}: transformers cannot load its tokenizer: {_first(error)}.",
@@ -117,7 +117,7 @@ def read_here(directory: Path) -> ResolvedTokenizer:
         raise UnsupportedModelError(
             f"{directory}: its tokenizer ({type(tokenizer).__name__}) has no form as "
             "tokenizer.json.",
-            hint=WAYS_OUT,
+            hint=ways_out(),
         )
     source: dict[str, Any] = json.loads(backend.to_str())
     declared = _declared(directory, source)

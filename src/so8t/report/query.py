@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from so8t.domain.exchange import Arm
+from so8t.domain.model_form import ModelForm
 from so8t.domain.plan import Phase
 from so8t.errors import PrerequisiteError
 from so8t.journal.answers import IN_FORCE
@@ -224,11 +225,12 @@ def _model(arm: Arm, run: RunRecord, steps: Sequence[PhaseRecord]) -> ModelView:
     prepared: dict[str, Any] = done.result if done else {}
     registered = _registration(steps).get("arms", {}).get(arm.value, {})
     location = prepared.get("location")
+    is_file = prepared.get("kind") == ModelForm.FILE
     return ModelView(
         arm=arm,
         label=run.config[arm.value]["label"],
         # The name alone: a report travels, and the directories of this machine say nothing there.
-        file=PurePath(location).name if prepared.get("kind") == "gguf" and location else location,
+        file=PurePath(location).name if is_file and location else location,
         digest=prepared.get("digest"),
         size=prepared.get("size"),
         quantization=prepared.get("quantization"),

@@ -11,6 +11,8 @@ import numpy as np
 from so8t.domain.exchange import Arm
 from so8t.domain.measured import ChoiceMethod
 from so8t.domain.thinking import redact
+from so8t.engines.registry import kind_named
+from so8t.errors import PrerequisiteError, UsageError
 from so8t.journal.columns import OPEN
 from so8t.journal.rows import AnswerRecord
 from so8t.report.options import measured_answer, measured_prompt, options
@@ -24,8 +26,6 @@ if TYPE_CHECKING:
     from so8t.journal.columns import AnswerColumns
     from so8t.journal.store import Journal
 
-#: The engine that measures likelihoods where a question has continuations.
-_MEASURES = "embedded"
 #: Characters of one question or answer; the middle of a longer one is left out, and counted.
 LONGEST = 3_000
 # Small models fill their token budget with empty lines; two tell as much as fifty.
@@ -112,15 +112,23 @@ def _texts(journal: Journal, arm: Arm, wanted: np.ndarray) -> Iterator[tuple[int
 def _read(journal: Journal, position: int, marks: Marks) -> SampleView:
     (sample,) = journal.samples(position, position + 1)
     a, b = journal.answers(start=position, stop=position + 1)
-    engine = journal.run.config.get("engine", {}) if journal.run else {}
-    return _sample(sample, _Both(position, a, b), str(engine.get("kind")), marks)
+    return _sample(sample, _Both(position, a, b), marks, measures=_measures(journal))
 
 
-def _sample(sample: Sample, both: _Both, engine: str, marks: Marks) -> SampleView:
+def _measures(journal: Journal) -> bool:
+    """Whether the run's engine measures likelihoods where a question has continuations."""
+    kind = journal.run.config.get("engine", {}).get("kind") if journal.run else None
+    try:
+        return kind_named(str(kind)).capabilities.exact_likelihood
+    except (UsageError, PrerequisiteError):
+        return False  # an engine from a distribution that is not here: nobody can tell
+
+
+def _sample(sample: Sample, both: _Both, marks: Marks, *, measures: bool) -> SampleView:
     reference = sample.reference
     asked = [(m.role, m.content) for m in sample.messages]
     prompt = measured_prompt(sample)
-    if prompt is not None and _by_likelihood(sample, both, engine):
+    if prompt is not None and _by_likelihood(sample, both, measures=measures):
         asked = [("user", prompt)] if prompt else []
     return SampleView(
         position=both.position,
@@ -137,11 +145,11 @@ def _sample(sample: Sample, both: _Both, engine: str, marks: Marks) -> SampleVie
     )
 
 
-def _by_likelihood(sample: Sample, both: _Both, engine: str) -> bool:
+def _by_likelihood(sample: Sample, both: _Both, *, measures: bool) -> bool:
     """Whether likelihoods were asked for; where neither answer tells, the run's engine does."""
     given = (measured_answer(sample, one.reply.text) for one in (both.a, both.b))
     methods = {one.method for one in given if one is not None}
-    return ChoiceMethod.EXACT in methods if methods else engine == _MEASURES
+    return ChoiceMethod.EXACT in methods if methods else measures
 
 
 def _answer_view(sample: Sample, answer: AnswerRecord, marks: Marks) -> AnswerView:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 import so8t
 from so8t.domain.exchange import Arm, Status
+from so8t.domain.model_form import ModelForm
 from so8t.domain.plan import Phase
 from so8t.errors import JournalDamagedError, SO8TError
 from so8t.journal.backup import backups
@@ -134,7 +135,7 @@ def _artifacts(journal: Journal) -> Iterator[Finding]:
             continue
         arm = "A" if phase is Phase.PREPARE_A else "B"
         name = f"model {arm}"
-        if done.result.get("kind") != "gguf":
+        if done.result.get("kind") != ModelForm.FILE:
             yield Finding(name, "warn", f"{done.result.get('location')} is a server's, not a file")
             continue
         path, recorded = Path(done.result["location"]), done.result["digest"]

@@ -11,7 +11,7 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from so8t.config.schema import DEFAULT_SUITE
 from so8t.domain.canonical import canonical_json
@@ -20,9 +20,10 @@ from so8t.domain.language import is_japanese
 from so8t.domain.plan import print_of, repeated
 from so8t.domain.sample import Origin, Sample
 from so8t.errors import DataError, PrerequisiteError
+from so8t.system.plugins import nearest
 from so8t.system.textfile import read_lines, read_text
 from so8t.tasks.graders import GRADERS, validate_grader
-from so8t.tasks.graders.registry import GraderOptions, nearest
+from so8t.tasks.graders.registry import grader_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -70,7 +71,7 @@ class SuiteItem(BaseModel):
     messages: list[SuiteMessage] = Field(
         default=[], min_length=1, description="or a whole conversation that ends with the user"
     )
-    grader: str | GraderOptions = Field(
+    grader: str | dict[str, Any] = Field(
         description="a grader's name, or an object with its type and options"
     )
     reference: str = Field(default="", description="the right answer, always as text")
@@ -407,7 +408,12 @@ def _language_of(texts: Iterable[str]) -> str:
 
 def suite_schema() -> dict[str, Any]:
     """JSON Schema of one line of a suite, for editors; kept in `suite.schema.json`."""
-    schema = SuiteItem.model_json_schema(by_alias=True)
+    item = create_model(
+        "SuiteItem",
+        __base__=SuiteItem,
+        grader=(str | grader_options(), SuiteItem.model_fields["grader"]),
+    )
+    schema = item.model_json_schema(by_alias=True)
     grader = schema["properties"]["grader"]
     grader["anyOf"][0]["enum"] = list(GRADERS)
     # "type" has a default in the classes and none in a file

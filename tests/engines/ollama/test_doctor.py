@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from wire import closed_port
 
-from so8t.engines.ollama import CheckOutcome, examine, measure_slots
+from so8t.engines.checks import CheckOutcome
+from so8t.engines.ollama import examine, measure_slots
 
 
 def outcomes(checks):

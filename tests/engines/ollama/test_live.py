@@ -20,8 +20,8 @@ from so8t.domain.exchange import (
     ServedModel,
     Status,
 )
+from so8t.engines.checks import CheckOutcome
 from so8t.engines.ollama import (
-    CheckOutcome,
     OllamaClient,
     OllamaEngine,
     Rendering,

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import so8t.engines.ollama as package
-from so8t.domain.exchange import Decoding, LoadProfile, LoadReport
+from so8t.domain.exchange import Decoding, LoadProfile
 from so8t.engines.ollama import (
     Fault,
     Notice,
@@ -20,7 +20,6 @@ from so8t.engines.ollama import (
     check_gpu,
     check_template,
     check_truncation,
-    compare_loads,
     is_loopback,
     server_url,
 )
@@ -201,17 +200,6 @@ def test_gpu_shares():
     assert not check_gpu(model(0.5)).stop
     assert check_gpu(model(0.0)) is None
     assert check_gpu(model(0.0), gpu_expected=True) is not None
-
-
-def test_arms_that_were_loaded_differently_are_a_stop():
-    """Context, slots and GPU share are compared; what is unknown is not."""
-    a = LoadReport(1.0, context=512, slots=1, memory=1000, gpu_memory=1000)
-    assert compare_loads(a, a) == []
-    assert compare_loads(a, LoadReport(1.0)) == []
-    b = LoadReport(1.0, context=256, slots=1, memory=1000, gpu_memory=300)
-    found = compare_loads(a, b)
-    assert [finding.notice for finding in found] == [Notice.UNEQUAL] * 2
-    assert all(finding.stop for finding in found)
 
 
 def test_the_canary_sings_once_and_again_after_recovery():

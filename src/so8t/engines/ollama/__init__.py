@@ -15,23 +15,21 @@ from so8t.engines.ollama.degradation import (
     check_reload,
     check_template,
     check_truncation,
-    compare_loads,
 )
-from so8t.engines.ollama.doctor import CheckOutcome, ServerCheck, examine, measure_slots
+from so8t.engines.ollama.doctor import examine, measure_slots
 from so8t.engines.ollama.engine import OllamaEngine
 from so8t.engines.ollama.faults import Fault, OllamaError, ServerGone
 from so8t.engines.ollama.managed import ManagedServer, find_ollama, server_environment
 from so8t.engines.ollama.registration import RegisteredModel, check_disk, register
-from so8t.engines.ollama.rendering import ChatTemplate, PromptCounter
 from so8t.engines.ollama.session import OllamaSession
-from so8t.engines.ollama.sources import QUANTIZATIONS, Rendering, SourceRegistration
+from so8t.engines.ollama.sources import QUANTIZATIONS, SourceRegistration
 from so8t.engines.ollama.timing import Deadlines, Retries, Timing
+from so8t.engines.rendering import ChatTemplate, PromptCounter, Rendering
 
 __all__ = [
     "DEFAULT_URL",
     "QUANTIZATIONS",
     "ChatTemplate",
-    "CheckOutcome",
     "Deadlines",
     "Fault",
     "Finding",
@@ -46,7 +44,6 @@ __all__ = [
     "RegisteredModel",
     "Rendering",
     "Retries",
-    "ServerCheck",
     "ServerGone",
     "SourceRegistration",
     "SpeedCanary",
@@ -58,7 +55,6 @@ __all__ = [
     "check_reload",
     "check_template",
     "check_truncation",
-    "compare_loads",
     "examine",
     "find_ollama",
     "is_loopback",

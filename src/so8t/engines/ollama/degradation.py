@@ -13,14 +13,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from so8t.engines.loads import SHARE_TOLERANCE
 
-    from so8t.domain.exchange import LoadReport
+if TYPE_CHECKING:
     from so8t.engines.ollama.answers import OllamaAnswer
     from so8t.engines.ollama.records import ServerModel
 
-SHARE_TOLERANCE = 0.05
 RELOAD_SECONDS = 0.1
 """A loaded model reports 1 to 20 ms of `load_duration`; a reload of even a toy model 250."""
 
@@ -43,7 +41,6 @@ class Notice(StrEnum):
     RESTARTED = "ollama.server_restarted"
     EVICTED = "ollama.others_unloaded"
     BOTH_FIT = "ollama.both_loaded"
-    UNEQUAL = "ollama.arms_unequal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +122,7 @@ def check_gpu(
 
     A share that fell since the first load is a stop: the answers before and after come from
     different arithmetic at different speeds. A first load that is only partly on the GPU is a
-    warning, since both arms may well be alike in it (`compare_loads` decides).
+    warning, since both arms may well be alike in it (so8t.engines.loads decides).
 
     """
     share = loaded.gpu_share
@@ -168,42 +165,6 @@ def check_length(answer: OllamaAnswer, asked: int, *, key: str = "") -> Finding 
         f"The answer was cut by the context after {made} of {asked} tokens.",
         data={"key": key, "made": made, "asked": asked},
     )
-
-
-def compare_loads(a: LoadReport, b: LoadReport) -> list[Finding]:
-    """Compare how the two arms were loaded; each difference found is a stop."""
-    return list(_differences(a, b))
-
-
-def _differences(a: LoadReport, b: LoadReport) -> Iterator[Finding]:
-    for name, one, other in (
-        ("tokens of context", a.context, b.context),
-        ("slots", a.slots, b.slots),
-    ):
-        if one is not None and other is not None and one != other:
-            yield Finding(
-                Notice.UNEQUAL,
-                f"The arms were loaded differently: A with {one} {name}, B with {other}.",
-                stop=True,
-                data={"what": name, "a": one, "b": other},
-            )
-    shares = [_share(report) for report in (a, b)]
-    if shares[0] is not None and shares[1] is not None:
-        one_share, other_share = shares[0], shares[1]
-        if abs(one_share - other_share) > SHARE_TOLERANCE:
-            yield Finding(
-                Notice.UNEQUAL,
-                f"The arms were loaded differently: A {one_share:.0%} on the GPU, "
-                f"B {other_share:.0%}.",
-                stop=True,
-                data={"what": "gpu share", "a": one_share, "b": other_share},
-            )
-
-
-def _share(report: LoadReport) -> float | None:
-    if not report.memory or report.gpu_memory is None:
-        return None
-    return report.gpu_memory / report.memory
 
 
 class SpeedCanary:

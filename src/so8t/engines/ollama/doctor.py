@@ -5,11 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import suppress
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from so8t.domain.exchange import Message
+from so8t.engines.checks import Check, CheckOutcome
 from so8t.engines.ollama.client import is_loopback
 from so8t.engines.ollama.faults import OllamaError
 from so8t.engines.ollama.records import full_name
@@ -25,24 +24,6 @@ _PROBE_TOKENS = 64
 _NONE_LOADED = "no model is loaded"
 
 
-class CheckOutcome(StrEnum):
-    """How a check ended."""
-
-    PASS = "pass"  # noqa: S105 - a word, no password
-    WARN = "warn"
-    FAIL = "fail"
-
-
-@dataclass(frozen=True, slots=True)
-class ServerCheck:
-    """One line of the doctor. `fix` is None for what passed."""
-
-    name: str
-    outcome: CheckOutcome
-    detail: str
-    fix: str | None = None
-
-
 def examine(
     client: OllamaClient,
     *,
@@ -50,7 +31,7 @@ def examine(
     parallel: int = 1,
     probe: str | None = None,
     gpu_expected: bool = False,
-) -> list[ServerCheck]:
+) -> list[Check]:
     """Examine a server.
 
     Args:
@@ -73,31 +54,31 @@ def _examine(
     parallel: int,
     probe: str | None,
     gpu_expected: bool,
-) -> Iterator[ServerCheck]:
+) -> Iterator[Check]:
     try:
         version = client.version()
         present = client.models()
     except OllamaError as error:
         fix = "ollama serve" if is_loopback(client.url) else f"start Ollama behind {client.url}"
-        yield ServerCheck("ollama server", CheckOutcome.FAIL, error.message, error.hint or fix)
+        yield Check("ollama server", CheckOutcome.FAIL, error.message, error.hint or fix)
         return
-    yield ServerCheck("ollama server", CheckOutcome.PASS, f"answers at {client.url}")
+    yield Check("ollama server", CheckOutcome.PASS, f"answers at {client.url}")
     yield _version_check(version)
     missing = [name for name in models if full_name(name) not in {m.name for m in present}]
     if missing:
-        yield ServerCheck(
+        yield Check(
             "ollama models",
             CheckOutcome.FAIL,
             f"not there: {', '.join(missing)}",
             "so8t run registers them; or ollama pull / ollama create",
         )
     else:
-        yield ServerCheck("ollama models", CheckOutcome.PASS, f"{len(present)} models")
+        yield Check("ollama models", CheckOutcome.PASS, f"{len(present)} models")
     if probe is not None and full_name(probe) in {model.name for model in present}:
         try:
             yield from _probed(client, probe, parallel)
         except OllamaError as error:
-            yield ServerCheck(
+            yield Check(
                 "ollama answers",
                 CheckOutcome.FAIL,
                 error.message,
@@ -105,7 +86,7 @@ def _examine(
             )
             return
     else:
-        yield ServerCheck(
+        yield Check(
             "ollama parallelism",
             CheckOutcome.WARN,
             f"not measured; the config assumes {parallel}",
@@ -117,20 +98,20 @@ def _examine(
             client.unload(probe)
 
 
-def _version_check(version: str) -> ServerCheck:
+def _version_check(version: str) -> Check:
     numbers = tuple(int(part) for part in version.partition("-")[0].split(".") if part.isdigit())
     if numbers and numbers < OLDEST:
         wanted = ".".join(map(str, OLDEST))
-        return ServerCheck(
+        return Check(
             "ollama version",
             CheckOutcome.FAIL,
             f"{version} is older than {wanted}: it would truncate prompts in silence",
             "update Ollama",
         )
-    return ServerCheck("ollama version", CheckOutcome.PASS, version)
+    return Check("ollama version", CheckOutcome.PASS, version)
 
 
-def _probed(client: OllamaClient, probe: str, parallel: int) -> Iterator[ServerCheck]:
+def _probed(client: OllamaClient, probe: str, parallel: int) -> Iterator[Check]:
     began = time.monotonic()
     client.chat(
         probe,
@@ -138,16 +119,16 @@ def _probed(client: OllamaClient, probe: str, parallel: int) -> Iterator[ServerC
         {"num_predict": 1, "seed": 1, "temperature": 0.0},
         deadlines=client.timing.load,
     )
-    yield ServerCheck(
+    yield Check(
         "ollama answers",
         CheckOutcome.PASS,
         f"{probe} gave a token in {time.monotonic() - began:.1f} s",
     )
     slots = measure_slots(client, probe, up_to=parallel)
     if slots >= parallel:
-        yield ServerCheck("ollama parallelism", CheckOutcome.PASS, f"{parallel} answers at a time")
+        yield Check("ollama parallelism", CheckOutcome.PASS, f"{parallel} answers at a time")
     else:
-        yield ServerCheck(
+        yield Check(
             "ollama parallelism",
             CheckOutcome.WARN,
             f"{slots} at a time, the config assumes {parallel}; the rest would wait in the server",
@@ -195,23 +176,23 @@ def measure_slots(client: OllamaClient, model: str, *, up_to: int) -> int:
     return max(1, sum(wait < work / 2 for wait, work in waits))
 
 
-def _gpu_check(client: OllamaClient, gpu_expected: bool) -> ServerCheck:
+def _gpu_check(client: OllamaClient, gpu_expected: bool) -> Check:
     try:
         loaded = client.loaded()
     except OllamaError as error:
-        return ServerCheck("ollama gpu", CheckOutcome.FAIL, error.message, error.hint)
+        return Check("ollama gpu", CheckOutcome.FAIL, error.message, error.hint)
     shares = [(model.name, model.gpu_share) for model in loaded if model.gpu_share is not None]
     if not shares:
         outcome = CheckOutcome.WARN if gpu_expected else CheckOutcome.PASS
-        return ServerCheck(
+        return Check(
             "ollama gpu", outcome, _NONE_LOADED, "load one to see" if gpu_expected else None
         )
     detail = ", ".join(f"{name} {share:.0%} on the GPU" for name, share in shares)
     if gpu_expected and any(share < 1 for _name, share in shares):
-        return ServerCheck(
+        return Check(
             "ollama gpu",
             CheckOutcome.WARN,
             detail,
             "free GPU memory, choose a smaller context or quantization, or see the server's log",
         )
-    return ServerCheck("ollama gpu", CheckOutcome.PASS, detail)
+    return Check("ollama gpu", CheckOutcome.PASS, detail)

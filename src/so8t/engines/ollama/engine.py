@@ -8,16 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from so8t.domain.exchange import EngineInfo, Message
+from so8t.engines.loads import SHARE_TOLERANCE
 from so8t.engines.ollama.client import DEFAULT_URL, OllamaClient, is_loopback
-from so8t.engines.ollama.degradation import SHARE_TOLERANCE, Finding, Notice
+from so8t.engines.ollama.degradation import Finding, Notice
 from so8t.engines.ollama.faults import MODEL_FAULTS, Fault, OllamaError
+from so8t.engines.ollama.kind import CAPABILITIES
 from so8t.engines.ollama.options import load_options, stops_of
 from so8t.engines.ollama.records import ServerModel, bare_digest, full_name
 from so8t.engines.ollama.registration import register
-from so8t.engines.ollama.rendering import ChatTemplate
 from so8t.engines.ollama.session import Findings, OllamaSession
 from so8t.engines.ollama.sources import SourceRegistration
 from so8t.engines.ollama.supervisor import Supervisor, unload_and_wait
+from so8t.engines.rendering import ChatTemplate
 from so8t.errors import EngineError, EngineOutOfMemory, ModelError, UsageError
 from so8t.system.files import free_bytes
 
@@ -26,8 +28,8 @@ if TYPE_CHECKING:
 
     from so8t.domain.exchange import LoadProfile, LoadReport, ServedModel
     from so8t.engines.ollama.records import LocalModel, Shown
-    from so8t.engines.ollama.session import CountTokens
     from so8t.engines.ollama.timing import Timing
+    from so8t.engines.protocol import Capabilities, CountTokens
 
 LANE = "ollama"
 _CHAT = (Message("user", "Say a word."),)
@@ -107,6 +109,11 @@ class OllamaEngine:
         return EngineInfo(
             LANE, self._version, f"chat, num_batch {self._num_batch}, no truncation, no shift"
         )
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it can do."""
+        return CAPABILITIES
 
     def adopt(self, model: ServedModel, name: str, artifacts: Path) -> ServedModel:
         """Register a GGUF file or a directory as `name`, or look a tag up, by the server's digest.

@@ -26,12 +26,11 @@ from so8t.errors import EngineError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from so8t.domain.exchange import EngineRequest, LoadReport, Message
+    from so8t.domain.exchange import EngineRequest, LoadReport
     from so8t.engines.ollama.answers import OllamaAnswer
     from so8t.engines.ollama.supervisor import Supervisor
     from so8t.engines.ollama.transport import Call
-
-    CountTokens = Callable[[tuple[Message, ...]], int | None]
+    from so8t.engines.protocol import CountTokens
 
 
 class Findings:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from so8t.domain.exchange import Message
 from so8t.engines.ollama.options import check_options
+from so8t.engines.rendering import Rendering
 from so8t.errors import ModelError, UsageError
 from so8t.system.files import file_digest
 
@@ -25,19 +25,6 @@ _BESIDE_WEIGHTS = (
     "tokenizer_config.json",
 )
 _GGUF_MAGIC = b"GGUF"
-
-
-@dataclass(frozen=True, slots=True)
-class Rendering:
-    """A conversation and the prompt that the model's own template makes of it.
-
-    `begin` is the text of the begin-of-text token: it may stand at the start of one of the two
-    renderings and not of the other, since the engine adds that token when it reads the prompt.
-    """
-
-    messages: tuple[Message, ...]
-    text: str
-    begin: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,7 @@ class Balancing:
         journal: Journal,
         profile: LoadProfile,
         *,
-        engine: str,
+        cache_types: Sequence[str] = (),
         shapes: Sequence[Shape | None],
         max_tokens: int,
         note: Note,
@@ -94,7 +94,7 @@ class Balancing:
             profile = TypeAdapter(LoadProfile).validate_python(last[-1].data["after"])
         self._profiles = reduced_profiles(
             profile,
-            engine=engine,
+            cache_types=cache_types,
             shapes=shapes,
             longest=_longest(journal, max_tokens),
             cards=bool(balancer is not None and balancer.cards),

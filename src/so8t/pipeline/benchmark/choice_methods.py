@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from so8t.pipeline.run.progress import StopRequest
     from so8t.verdict.checks import Floats
 
-#: The engine that has both.
-EXACT_ENGINE = "embedded"
 #: The event that holds one arm's comparison.
 LANES_COMPARED = "choice_methods_compared"
 

@@ -27,7 +27,7 @@ from so8t.pipeline.benchmark.answer_settings import AnswerSettings
 from so8t.pipeline.benchmark.asking import BACK_OFF, Asker, Work
 from so8t.pipeline.benchmark.balance import Balancing
 from so8t.pipeline.benchmark.baseline import reuse_baseline
-from so8t.pipeline.benchmark.choice_methods import EXACT_ENGINE, compare_choice_methods
+from so8t.pipeline.benchmark.choice_methods import compare_choice_methods
 from so8t.pipeline.benchmark.interim import Deadline, InterimAnalysis, WantedAnswers, deadline_of
 from so8t.pipeline.benchmark.loaded import LoadedModels
 from so8t.pipeline.plan.planning import samples_in_block
@@ -88,7 +88,7 @@ class Phase4BenchmarkRunner:
             balancer,
             journal,
             registration.profile,
-            engine=registration.engine.name,
+            cache_types=engine.capabilities.cache_types,
             shapes=[registered.shape for registered in registration.arms.values()],
             max_tokens=config.generation.max_tokens,
             note=self._note,
@@ -144,7 +144,7 @@ class Phase4BenchmarkRunner:
             self._answer_blocks(wanted, may_stop=everything)
             self._retry_failed()
             self._answer_both_or_neither()
-            if self._engine.info.name == EXACT_ENGINE and not self._deadline.past():
+            if self._engine.capabilities.exact_likelihood and not self._deadline.past():
                 compare_choice_methods(
                     self._config, self._journal, self._loaded.session, self._stop
                 )

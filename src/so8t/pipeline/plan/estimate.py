@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from so8t.domain.exchange import Arm, LoadProfile
+from so8t.domain.model_form import ModelForm
 from so8t.engines.memory_needs import needs, shape_of_config, shape_of_facts
+from so8t.engines.registry import capabilities_of
 from so8t.models.gguf_check import inspect_gguf
 from so8t.pipeline.plan.planning import BYTES_PER_WEIGHT
 from so8t.pipeline.register.register import starting_profile
@@ -37,8 +39,8 @@ _OVERHEAD_SECONDS = 0.005
 class MemoryEstimate:
     """Bytes that each model takes under the profile it will be loaded with, and what is available.
 
-    An arm is None where its source does not tell its figures (a tag of an Ollama server);
-    `available` is None where the machine does not.
+    An arm is None where its source does not tell its figures (a name on a server), or where its
+    memory is another machine's; `available` is None where the machine does not.
     """
 
     arms: dict[Arm, int | None]
@@ -135,7 +137,7 @@ def memory_bandwidth() -> float:
 
 def _weights(config: RunConfig, sources: dict[Arm, ResolvedSource], arm: Arm) -> int:
     source = sources.get(arm, sources[Arm.A])
-    if source.kind != "hf":
+    if source.kind is not ModelForm.WEIGHTS:
         return source.size
     wanted = config.a.quantization if arm is Arm.A else config.b.quantization
     return round(source.size / 2 * BYTES_PER_WEIGHT[wanted])
@@ -146,9 +148,9 @@ def _shape(
 ) -> tuple[Shape | None, int | None]:
     """Return the figures of an arm and the longest context it was trained for, where known."""
     source = sources.get(arm, sources[Arm.A])
-    if source.kind == "ollama":
+    if source.kind is ModelForm.SERVED or not capabilities_of(config.engine).local:
         return None, None
-    if source.kind == "gguf":
+    if source.kind is ModelForm.FILE:
         facts = asdict(inspect_gguf(source.path))
         return shape_of_facts(facts), facts["context_length"]
     # `resolve` has read it already, so it is there and is an object.

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from so8t.domain.exchange import Arm
+from so8t.domain.model_form import ModelForm
 from so8t.domain.plan import (
     block_size,
     interleave,
@@ -18,6 +19,7 @@ from so8t.domain.plan import (
     print_of,
     repeated,
 )
+from so8t.engines.registry import capabilities_of, kinds_that
 from so8t.errors import ConfigError, DataError, PrerequisiteError
 from so8t.models.checkpoint_size import checkpoint_bytes
 from so8t.models.finetune import check_method
@@ -161,13 +163,14 @@ def _hf_samples(config: RunConfig) -> list[Sample]:
             metric=task.metric,
             seed=config.seed,
         )
-    if config.engine.kind != "embedded":
+    if not capabilities_of(config.engine).exact_likelihood:
+        able = [kind.name for kind in kinds_that(lambda can: can.exact_likelihood)]
         for sample in samples:
             if sample.form is not None and sample.form.continuations and not sample.form.choices:
                 raise ConfigError(
                     f"benchmark.hf: the task {sample.task!r} needs log likelihoods, which "
                     f"engine.kind: {config.engine.kind} does not give.",
-                    hint="use engine.kind: embedded, or leave the task out",
+                    hint=f"use engine.kind: {' or '.join(able)}, or leave the task out",
                 )
     return samples
 
@@ -204,20 +207,26 @@ def resolve_sources(config: RunConfig) -> dict[Arm, ResolvedSource]:
         split_held_out(read_conversations(config.b.finetune.data), config.b.finetune.held_out)
     for arm, quantization in ((Arm.A, config.a.quantization), (Arm.B, config.b.quantization)):
         source = sources.get(arm, sources[Arm.A])
-        if source.kind == "hf":
+        if _is_converted(config, source):
             conversion.check(source.path, quantization, config)
     return sources
+
+
+def _is_converted(config: RunConfig, source: ResolvedSource) -> bool:
+    """Whether a GGUF file is made of a source."""
+    as_it_is = capabilities_of(config.engine).serves_directories
+    return source.kind is ModelForm.WEIGHTS and not as_it_is
 
 
 def needs(config: RunConfig, sources: dict[Arm, ResolvedSource], samples: int) -> Needs:
     """Estimate the disk that artifacts and journal take, and what is free there."""
     disk = _RESERVE + samples * 2 * config.benchmark.repeats * _ROW_BYTES
-    disk += _converted(sources[Arm.A], config.a.quantization)
+    disk += _converted(config, sources[Arm.A], config.a.quantization)
     if Arm.B in sources:
-        disk += _converted(sources[Arm.B], config.b.quantization)
+        disk += _converted(config, sources[Arm.B], config.b.quantization)
     else:
         # The merged weights beside the GGUF that is made from them.
-        disk += sources[Arm.A].size + _converted(sources[Arm.A], config.b.quantization)
+        disk += sources[Arm.A].size + _converted(config, sources[Arm.A], config.b.quantization)
         if config.b.finetune is not None:
             thinks = _thinks(config.b.finetune)
             if thinks:
@@ -225,7 +234,7 @@ def needs(config: RunConfig, sources: dict[Arm, ResolvedSource], samples: int) -
             disk += checkpoint_bytes(sources[Arm.A].path, config.b.finetune, thinks=thinks)
     if config.a.measure_quantization or config.b.measure_quantization:
         largest = max(sources.values(), key=lambda source: source.size)
-        disk += _converted(largest, "f16")
+        disk += _converted(config, largest, "f16")
     return Needs(disk, free_bytes(config.output))
 
 
@@ -248,8 +257,8 @@ def check_disk(found: Needs, where: Path) -> None:
         )
 
 
-def _converted(source: ResolvedSource, quantization: Quantization) -> int:
-    if source.kind != "hf":
+def _converted(config: RunConfig, source: ResolvedSource, quantization: Quantization) -> int:
+    if not _is_converted(config, source):
         return 0
     # Weights come as two bytes each at least; f32 sources are over-estimated, on the safe side.
     merged = source.size if source.adapter is not None else 0

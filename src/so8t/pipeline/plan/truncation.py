@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from so8t.domain.exchange import Arm, Status
 from so8t.domain.plan import NOISE_FLOOR
+from so8t.engines.registry import capabilities_of
 from so8t.errors import JournalError
 from so8t.journal.store import Journal
 from so8t.pipeline.run.rundir import find_runs
@@ -113,8 +114,7 @@ def without_room(
 def _tokens(config: RunConfig, sample: Sample) -> float:
     """Estimate the tokens that a question takes in the context, its answer included."""
     form = sample.form
-    # Only the embedded engine is asked in the question's own form; a server gets the messages.
-    if form is not None and config.engine.kind == "embedded":
+    if form is not None and capabilities_of(config.engine).continues_prompts:
         if form.continuations:
             # A text without a context is measured in windows, and always fits.
             behind = [one for one in form.continuations if one.context is not None]

@@ -1,4 +1,4 @@
-"""Which converter makes the GGUF of a Hugging Face directory: ours, llama.cpp's, or Ollama."""
+"""Which converter makes the GGUF of a Hugging Face directory: ours, llama.cpp's, or a server."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from so8t.engines.ollama.sources import QUANTIZATIONS
+from so8t.engines.registry import capabilities_of
 from so8t.errors import ModelError, UnsupportedModelError
 from so8t.models.checkpoint_files import check_agreement
 from so8t.models.conversion import (
@@ -32,7 +32,7 @@ def check(directory: Path, quantization: Quantization, config: RunConfig) -> Non
     """Raise now what would be raised after hours: no converter, no program, no such type.
 
     Raises UnsupportedModelError for a model that nothing configured converts, PrerequisiteError
-    without the checkout or llama-quantize, ModelError for a type that Ollama does not make.
+    without the checkout or llama-quantize, ModelError for a type that the server does not make.
     """
     if config.llama_cpp is not None:
         check_checkout(config.llama_cpp)
@@ -40,29 +40,30 @@ def check(directory: Path, quantization: Quantization, config: RunConfig) -> Non
         check_convertible(directory)
     except UnsupportedModelError:
         if config.llama_cpp is None:
-            if config.engine.kind != "ollama":
+            if not capabilities_of(config.engine).imports_directories:
                 raise
-            _check_server_type(directory, quantization)
+            _check_server_type(directory, quantization, config)
             return
     if not by_server(quantization, config):
         check_encoder(quantization)
 
 
 def by_server(quantization: Quantization, config: RunConfig) -> bool:
-    """Whether Ollama makes this type from our F16 file, since nothing that is installed does."""
+    """Whether the server makes this type from our F16 file: nothing that is installed does."""
     return (
-        config.engine.kind == "ollama"
-        and not makes_directly(quantization)
-        and quantization.upper() in QUANTIZATIONS
+        not makes_directly(quantization)
+        and quantization in capabilities_of(config.engine).quantizes
         and shutil.which("llama-quantize") is None
     )
 
 
-def _check_server_type(directory: Path, quantization: Quantization) -> None:
-    if quantization.upper() not in QUANTIZATIONS:
+def _check_server_type(directory: Path, quantization: Quantization, config: RunConfig) -> None:
+    made = capabilities_of(config.engine).quantizes
+    if quantization not in made:
         raise ModelError(
-            f"{directory}: only Ollama can import this model, and it does not make {quantization}.",
-            hint=f"choose one of {', '.join(QUANTIZATIONS).lower()}",
+            f"{directory}: only the server ({config.engine.kind}) can import this model, and it "
+            f"does not make {quantization}.",
+            hint=f"choose one of {', '.join(made)}",
         )
 
 
@@ -77,7 +78,7 @@ def make_gguf(
 ) -> ConversionResult:
     """Convert a directory, with llama.cpp's script where ours does not know the model.
 
-    Raises UnsupportedModelError when only Ollama is left.
+    Raises UnsupportedModelError when only a server is left.
     """
 
     def progress(done: int, total: int) -> None:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import so8t
 from so8t.domain.canonical import digest_of
 from so8t.domain.exchange import Arm
+from so8t.domain.model_form import ModelForm
+from so8t.engines.registry import capabilities_of
 from so8t.errors import UnsupportedModelError
 from so8t.models.adapters import discard_merge, merge_in_child
 from so8t.models.finetune import finetune_in_child, remove_checkpoints
@@ -76,9 +78,9 @@ def prepare(
 ) -> Prepared:
     """Make a source servable: convert Hugging Face weights, check a GGUF, pass a tag on.
 
-    Weights that nothing here converts are passed on as they are to an Ollama server, which
-    imports them itself. `samples` are what the cost of quantization is measured on, where the
-    config asks for that.
+    Weights that nothing here converts are passed on as they are to a server that imports them
+    itself, and so are all weights where the server answers with a directory as it is. `samples`
+    are what the cost of quantization is measured on, where the config asks for that.
     """
     wanted = config.a if arm is Arm.A else config.b
     quantization = wanted.quantization
@@ -89,29 +91,23 @@ def prepare(
         facts |= {f"adapter_{name}": value for name, value in adapter_facts.items()}
     else:
         location = source.location
-    if source.kind == "ollama":
-        return Prepared(arm, "ollama", source.location, source.digest, source.size, None, facts)
-    if source.kind == "gguf":
-        path = Path(source.location)
-        inspect_gguf(path)
-        return Prepared(arm, "gguf", str(path), source.digest, source.size, None, facts)
+    able = capabilities_of(config.engine)
+    as_it_is = Prepared(arm, source.kind, location, source.digest, source.size, None, facts)
+    if source.kind is ModelForm.SERVED:
+        return as_it_is
+    if source.kind is ModelForm.WEIGHTS and able.serves_directories:
+        return replace(as_it_is, training=training)
+    if source.kind is ModelForm.FILE:
+        inspect_gguf(Path(source.location))
+        return as_it_is
     kind: Quantization = "f16" if conversion.by_server(quantization, config) else quantization
     out = directory / f"model-{kind}.gguf"
     try:
         result = conversion.make_gguf(Path(location), out, kind, config.llama_cpp, tell)
     except UnsupportedModelError:
-        if config.engine.kind != "ollama":
+        if not able.imports_directories:
             raise
-        return Prepared(
-            arm,
-            "safetensors",
-            location,
-            source.digest,
-            source.size,
-            quantization,
-            facts,
-            training=training,
-        )
+        return replace(as_it_is, quantization=quantization, training=training)
     inspect_gguf(out)
     conversion_facts = result.facts()
     if wanted.measure_quantization and kind not in _EXACT:
@@ -119,7 +115,7 @@ def prepare(
         conversion_facts["quantization_cost"] = cost
     return Prepared(
         arm,
-        "gguf",
+        ModelForm.FILE,
         str(out),
         result.digest,
         result.size,
@@ -221,9 +217,9 @@ def forget_training(directory: Path) -> None:
 
 def still_there(prepared: Prepared) -> bool:
     """Whether the artifact of an earlier start is whole: its bytes have the recorded digest."""
-    if prepared.kind == "ollama":
+    if prepared.kind is ModelForm.SERVED:
         return True
     path = Path(prepared.location)
-    if prepared.kind == "safetensors":
+    if prepared.kind is ModelForm.WEIGHTS:
         return path.is_dir()  # its files are digested again when they are registered
     return path.is_file() and file_digest(path) == prepared.digest

@@ -32,7 +32,7 @@ def measure(
     where no question fits the context.
     """
     began = time.monotonic()
-    threads = None if config.engine.threads == "auto" else config.engine.threads
+    threads = config.engine.threads_wanted
     vocabulary = inspect_gguf(quantized).vocabulary_size or 0
     asked = [sample.messages for sample in samples[:QUESTIONS]]
     texts = prompts_of(quantized, asked, threads=threads)

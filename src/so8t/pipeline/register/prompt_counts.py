@@ -1,4 +1,4 @@
-"""Which files count the prompt tokens of a model that an Ollama server serves."""
+"""Which files count the prompt tokens of a model that a server answers with."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from so8t.domain.exchange import Arm
+from so8t.domain.model_form import ModelForm
 from so8t.domain.plan import Phase
-from so8t.engines.ollama.rendering import PromptCounter
+from so8t.engines.rendering import PromptCounter
 from so8t.errors import ModelError
 from so8t.pipeline.register.register import registered_name
 from so8t.pipeline.run.results import read_prepared
@@ -29,7 +30,7 @@ def prompt_counter(
 
     Only a model that was converted here has both a template and a tokenizer at hand: None for a
     tag, for a GGUF of somebody else, and for a tokenizer that cannot be read alone (the run can
-    do without the count, which is then said). For `OllamaEngine(counter_of=...)`.
+    do without the count, which is then said).
     """
     arms = {registered_name(config, arm): arm for arm in Arm}
     arm = arms.get(name.removesuffix(":latest"))
@@ -37,7 +38,7 @@ def prompt_counter(
     if done is None or done.state != "done":
         return None
     prepared = read_prepared(done.result)
-    if prepared.kind != "gguf" or prepared.source["kind"] != "hf":
+    if prepared.kind is not ModelForm.FILE or prepared.source["kind"] != ModelForm.WEIGHTS:
         return None
     tokenizer = Path(prepared.source["location"]) / "tokenizer.json"
     if not tokenizer.is_file():

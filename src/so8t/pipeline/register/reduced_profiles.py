@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from so8t.engines.memory_needs import Shape
 
 _SMALL_BATCH = 128
+_SMALL_CACHE = "q8_0"
 _BLOCK = 32  # values in a q8_0 block; a head must be a multiple
 _ROUND = 256  # llama.cpp rounds a context up to this
 
@@ -25,7 +26,7 @@ _ROUND = 256  # llama.cpp rounds a context up to this
 def reduced_profiles(
     profile: LoadProfile,
     *,
-    engine: str,
+    cache_types: Sequence[str] = (),
     shapes: Sequence[Shape | None] = (),
     longest: int | None = None,
     cards: bool = False,
@@ -34,7 +35,7 @@ def reduced_profiles(
 
     Args:
         profile: what was asked for or measured.
-        engine: its name; Ollama sets the type of its KV cache for the whole server.
+        cache_types: types of the KV cache that the engine can load one model with.
         shapes: the figures of both models, None for one that does not tell them.
         longest: tokens that the longest question can take with its answer; None when unknown.
         cards: whether there is a card that layers can be taken off.
@@ -63,8 +64,8 @@ def reduced_profiles(
     if (profile.batch or _SMALL_BATCH + 1) > _SMALL_BATCH:
         add(batch=_SMALL_BATCH)
     even = len(known) == len(shapes) > 0 and all(shape.head % _BLOCK == 0 for shape in known)
-    if engine == "embedded" and even and profile.cache_type != "q8_0":
-        add(cache_type="q8_0")
+    if _SMALL_CACHE in cache_types and even and profile.cache_type != _SMALL_CACHE:
+        add(cache_type=_SMALL_CACHE)
     return tuple(profiles)
 
 

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from so8t.domain.exchange import Arm, Decoding, EngineRequest, LoadProfile, Message, Status
+from so8t.domain.model_form import ModelForm
 from so8t.engines.calibrate import SLOTS, Calibration, calibrate, candidates
+from so8t.engines.loads import unequal_loads
 from so8t.engines.memory_needs import needs, shape_of_facts
-from so8t.engines.ollama.degradation import compare_loads
+from so8t.engines.registry import capabilities_of
 from so8t.errors import EngineError, EngineOutOfMemory, IncompleteError
 from so8t.models.gguf_check import inspect_gguf
 from so8t.pipeline.register.reduced_profiles import reduced_profiles
@@ -67,16 +69,16 @@ def register(
     fits = keep is not None and keep.profile.context <= profile.context
     if keep is not None and fits and keep.engine == engine.info:
         profile, calibration = keep.profile, keep.calibration
-    elif config.engine.kind == "embedded" and "auto" in (
-        config.engine.slots,
-        config.engine.threads,
+    elif engine.capabilities.measures_threads and None in (
+        config.engine.slots_wanted,
+        config.engine.threads_wanted,
     ):
         fact = facts[Arm.A]
         measured = _calibrate(config, engine, models[Arm.A], samples, profile, fact)
         profile, calibration = measured.applied_to(profile), asdict(measured)
     profiles = reduced_profiles(
         profile,
-        engine=engine.info.name,
+        cache_types=engine.capabilities.cache_types,
         shapes=[shape_of_facts(fact) for fact in facts.values()],
         longest=longest,
         cards=cards,
@@ -89,9 +91,9 @@ def register(
         largest=None if cards else _largest(facts),
         note=note,
     )
-    for finding in compare_loads(arms[Arm.A].load, arms[Arm.B].load):
+    for difference in unequal_loads(arms[Arm.A].load, arms[Arm.B].load):
         raise IncompleteError(
-            f"{finding.message} The answers would not be comparable.",
+            f"{difference} The answers would not be comparable.",
             hint="give both models room: less context, fewer slots, a smaller quantization",
         )
     asked = config.engine.model_dump(mode="json")
@@ -110,10 +112,10 @@ def starting_profile(config: RunConfig, trained: Sequence[int]) -> LoadProfile:
     """
     wanted = config.engine
     return LoadProfile(
-        slots=1 if wanted.slots == "auto" else wanted.slots,
+        slots=wanted.slots_wanted or 1,
         context=min([wanted.context, *trained]),
         threads=_threads(config),
-        gpu_layers=wanted.gpu_layers,
+        gpu_layers=wanted.gpu_layers_wanted,
     )
 
 
@@ -152,18 +154,16 @@ def _first_that_fits(
 
 
 def _facts(model: Prepared) -> dict[str, Any]:
-    return asdict(inspect_gguf(Path(model.location))) if model.kind == "gguf" else {}
+    is_file = model.kind is ModelForm.FILE
+    return asdict(inspect_gguf(Path(model.location))) if is_file else {}
 
 
 def _threads(config: RunConfig) -> int | None:
     """Threads to start from; a server with a choice of its own keeps it."""
-    if config.engine.threads != "auto":
-        return config.engine.threads
-    return (
-        None
-        if config.engine.kind == "ollama"
-        else reading(lambda: psutil.cpu_count(logical=False)) or 1
-    )
+    wanted = config.engine.threads_wanted
+    if wanted is not None or not capabilities_of(config.engine).measures_threads:
+        return wanted
+    return reading(lambda: psutil.cpu_count(logical=False)) or 1
 
 
 def _calibrate(
@@ -187,10 +187,11 @@ def _calibrate(
         cores=profile.threads or 1,
         free_memory=None if one is None or free is None else free + one.cache,
         slot_memory=None if one is None else one.cache,
-        slots=SLOTS if wanted.slots == "auto" else [wanted.slots],
+        slots=SLOTS if wanted.slots_wanted is None else [wanted.slots_wanted],
     )
-    if wanted.threads != "auto":
-        tried = tuple(replace(one, threads=wanted.threads) for one in tried if one.threads == 1)
+    threads = wanted.threads_wanted
+    if threads is not None:
+        tried = tuple(replace(one, threads=threads) for one in tried if one.threads == 1)
     probes = samples[: 2 * max(one.slots for one in tried)]
     return calibrate(
         engine,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
 
+from so8t.config.engine_section import settings_class
 from so8t.config.schema import RunConfig
 from so8t.domain.plan import Phase
 from so8t.errors import ConfigError, PrerequisiteError
@@ -44,6 +45,8 @@ _EFFECTS: dict[str, Effect] = {
     "engine": "redo",
     "engine.url": "free",
     "engine.overwrite": "free",
+    # Who answered is part of each answer's settings, whatever the place.
+    "engine.places": "free",
     "generation": "redo",
     "llama_cpp": "free",
     "benchmark.noise_floor": "free",
@@ -119,10 +122,21 @@ def take_over(journal: Journal, wanted: Mapping[str, Any], tell: Tell) -> list[C
 def _completed(old: dict[str, Any], keys: Collection[str]) -> dict[str, Any]:
     """Fill in keys that an earlier version did not have: their default is no change."""
     try:
-        plain: dict[str, Any] = RunConfig.model_validate(old).model_dump(mode="json")
+        plain: dict[str, Any] = RunConfig.model_validate(
+            {**old, "engine": _known(old.get("engine", {}))}
+        ).model_dump(mode="json")
     except ValidationError:
         return old
     return {key: plain[key] for key in keys}
+
+
+def _known(engine: dict[str, Any]) -> dict[str, Any]:
+    """Leave out keys of an engine's section that had no effect on that engine, and are gone."""
+    try:
+        known = settings_class(engine).model_fields
+    except ValueError:
+        return engine
+    return {key: value for key, value in engine.items() if key in known}
 
 
 def differences(old: Any, new: Any, where: str = "") -> Iterator[Change]:
@@ -199,4 +213,5 @@ def registration_to_keep(journal: Journal, config: RunConfig) -> Registration | 
     if not steps:
         return None
     newest = read_registration(steps[-1].result)
-    return newest if newest.asked == config.engine.model_dump(mode="json") else None
+    wanted = config.engine.model_dump(mode="json")
+    return newest if _known(newest.asked) == wanted else None

@@ -6,7 +6,9 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
-from so8t.errors import IncompleteError, Interrupted, SO8TError
+from so8t.engines.protocol import EngineContext
+from so8t.engines.registry import open_engine
+from so8t.errors import Interrupted, SO8TError
 from so8t.journal.store import system_now
 from so8t.notify.notifier import Notifier, channels_of
 from so8t.notify.pending import Pending
@@ -20,7 +22,6 @@ from so8t.pipeline.run.sessions import interruptions, read_sessions
 from so8t.pipeline.run.watching import watched
 from so8t.resources.awake import kept_awake
 from so8t.system.child_reaping import bind_children, end_orphans
-from so8t.system.memory import available_memory
 from so8t.system.state import state_directory
 
 if TYPE_CHECKING:
@@ -42,38 +43,13 @@ def engine_for(
 
     `note` hears of what an engine notices (event kind, its data).
     """
-    if config.engine.kind == "embedded":
-        from so8t.engines.embedded import EmbeddedEngine  # noqa: PLC0415 - only what is asked for
+    from so8t.pipeline.register.prompt_counts import prompt_counter  # noqa: PLC0415 - a circle
 
-        yield EmbeddedEngine()
-        return
-    from so8t.engines.ollama import Finding, ManagedServer, OllamaEngine  # noqa: PLC0415
-    from so8t.pipeline.register.prompt_counts import prompt_counter  # noqa: PLC0415 - with that origin only
-
-    def noticed(finding: Finding) -> None:
-        note(finding.notice.value, message=finding.message, **finding.data)
-        if finding.stop:
-            raise IncompleteError(
-                f"{finding.message} The answers of A and B would not be comparable.",
-                hint="mend that, then run the same command again",
-            )
-
-    parallel = 1 if config.engine.slots == "auto" else config.engine.slots
-    server = ManagedServer(directory, url=config.engine.url, parallel=parallel)
-    server.ensure()
-    try:
-        with OllamaEngine(
-            config.engine.url,
-            parallel=parallel,
-            available_memory=available_memory,
-            counter_of=partial(prompt_counter, config, journal),
-            on_finding=noticed,
-            restart=server.restart,
-            overwrite=config.engine.overwrite,
-        ) as engine:
-            yield engine
-    finally:
-        server.stop()
+    context = EngineContext(
+        config.engine, directory, note, count_prompts=partial(prompt_counter, config, journal)
+    )
+    with open_engine(context) as engine:
+        yield engine
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from so8t.domain.exchange import Arm, EngineInfo, LoadProfile, LoadReport, ServedModel
+from so8t.domain.model_form import ModelForm
 from so8t.engines.memory_needs import Shape, shape_of_facts
 
 
@@ -17,7 +18,7 @@ class Prepared:
 
     Attributes:
         arm: whose it is.
-        kind: "gguf" (a file), "safetensors" (a directory for Ollama to import) or "ollama" (a tag).
+        kind: a GGUF file, a directory for a server, or a name on a server.
         location: the file, the directory or the tag.
         digest: of the bytes, as `sha256:<hex>`.
         size: bytes.
@@ -30,7 +31,7 @@ class Prepared:
     """
 
     arm: Arm
-    kind: str
+    kind: ModelForm
     location: str
     digest: str
     size: int

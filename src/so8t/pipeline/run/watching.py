@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from so8t.engines.registry import capabilities_of
 from so8t.journal.history import ResourceHistory
 from so8t.pipeline.benchmark.balance import tell_failures
 from so8t.resources.balancer import ResourceBalancer
@@ -29,12 +30,12 @@ def watched(config: RunConfig, journal: Journal) -> Iterator[ResourceBalancer]:
     """Watch the machine for as long as a run works, and leave a summary at its end.
 
     Children of this process inherit its lower priority. A server that works for the run without
-    being its child (Ollama) counts as the run's own work.
+    being its child counts as the run's own work.
     """
     asked = config.resources
     if asked.low_priority:
         journal.event(PRIORITY, how=lower_priority())
-    servers = ("ollama",) if config.engine.kind == "ollama" else ()
+    servers = capabilities_of(config.engine).processes
     with ResourceHistory(journal.directory) as history:
 
         def keep(sample: ResourceSample) -> None:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from so8t.errors import UsageError
+from so8t.system.plugins import nearest
 from so8t.tasks.benchmarks import bbh, japanese, knowledge, mathematics, safety
 from so8t.tasks.benchmarks.base import Benchmark, load
-from so8t.tasks.graders.registry import nearest
 
 if TYPE_CHECKING:
     from pathlib import Path

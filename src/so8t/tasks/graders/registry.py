@@ -2,61 +2,66 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
+import json
+from collections.abc import Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Union
 
-from pydantic import Discriminator, TypeAdapter, ValidationError
+from pydantic import Discriminator, ValidationError
 
 from so8t.domain.canonical import canonical_json, digest_of
 from so8t.domain.sample import Score
 from so8t.domain.thinking import CUT_IN_THINKING, split_reply
 from so8t.errors import DataError
-from so8t.tasks.graders.choice import Choice
-from so8t.tasks.graders.exact import Exact
-from so8t.tasks.graders.llm_judge import LLMJudge
-from so8t.tasks.graders.number import NumberGrader
-from so8t.tasks.graders.overlap import CharF1, TokenF1
-from so8t.tasks.graders.patterns import TIMEOUT_SECONDS, Keywords, Regex
-from so8t.tasks.graders.refusal import Refusal
-from so8t.tasks.graders.structured import JsonSchema
+from so8t.system.plugins import Plugins, nearest
+from so8t.tasks.graders.patterns import TIMEOUT_SECONDS
+from so8t.tasks.graders.spec import GraderSpec
 from so8t.tasks.graders.text import TEXT_RULES
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from so8t.domain.sample import Sample
-    from so8t.tasks.graders.spec import GraderSpec
 
 #: The grader of Hugging Face tasks. No suite can name it: it needs what a task freezes.
 LM_EVAL = "lm_eval"
-#: Names that a hint lists.
-_NAMES_SHOWN = 40
 
-GraderOptions = Annotated[
-    Exact
-    | NumberGrader
-    | Choice
-    | Keywords
-    | Regex
-    | JsonSchema
-    | TokenF1
-    | CharF1
-    | Refusal
-    | LLMJudge,
-    Discriminator("type"),
-]
 
-GRADERS: dict[str, type[GraderSpec]] = {
-    "exact": Exact,
-    "number": NumberGrader,
-    "choice": Choice,
-    "keywords": Keywords,
-    "regex": Regex,
-    "json_schema": JsonSchema,
-    "token_f1": TokenF1,
-    "char_f1": CharF1,
-    "refusal": Refusal,
-    "judge": LLMJudge,
-}
+def _complaint(name: str, found: Any) -> str | None:
+    """Say what keeps a loaded grader from being one."""
+    if not (isinstance(found, type) and issubclass(found, GraderSpec)):
+        return "it is no subclass of GraderSpec"
+    field = found.model_fields.get("type")
+    if field is None or field.default != name:
+        return f"the default of its field `type` is not {name!r}"
+    return None
+
+
+class _Graders(Mapping[str, type[GraderSpec]]):
+    """The registered graders by name; one is imported when it is asked for."""
+
+    def __init__(self) -> None:
+        self.plugins: Plugins[type[GraderSpec]] = Plugins("so8t.graders", "grader", _complaint)
+
+    def __getitem__(self, name: str) -> type[GraderSpec]:
+        if name not in self.plugins.names:
+            raise KeyError(name)
+        return self.plugins.load(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.plugins.names)
+
+    def __len__(self) -> int:
+        return len(self.plugins.names)
+
+
+#: Every registered grader by its name, ours and those from other distributions.
+GRADERS = _Graders()
+
+
+def grader_options() -> Any:
+    """Return the union of all graders' options that can be loaded, as pydantic understands it."""
+    return Annotated[Union[tuple(GRADERS.plugins.usable().values())], Discriminator("type")]  # noqa: UP007 - a union made from a list
 
 
 def grade(sample: Sample, reply_text: str) -> Score:
@@ -158,41 +163,23 @@ def _canonical(spec: dict[str, Any]) -> str:
 @lru_cache(maxsize=4096)
 def _parse(spec: str) -> GraderSpec:
     """Parse canonical JSON; a suite's samples share few graders, and each is parsed once."""
+    name = json.loads(spec)["type"]
+    if not isinstance(name, str) or name not in GRADERS:
+        raise DataError(f"unknown grader {name!r}", hint=nearest(str(name), list(GRADERS)))
     try:
-        return _adapter().validate_json(spec)
+        return GRADERS[name].model_validate_json(spec)
     except ValidationError as error:
-        message, hint = _explain(error, spec)
+        message, hint = _explain(error, name)
         raise DataError(message, hint=hint) from error
 
 
-@lru_cache(maxsize=1)
-def _adapter() -> TypeAdapter[GraderSpec]:
-    return TypeAdapter(GraderOptions)
-
-
-def _explain(error: ValidationError, spec: str) -> tuple[str, str | None]:
+def _explain(error: ValidationError, kind: str) -> tuple[str, str | None]:
     """Say in one line what pydantic found, with the nearest name for an unknown one."""
     first = error.errors(include_url=False)[0]
-    place = [str(part) for part in first["loc"]]
-    kind = place.pop(0) if place else ""
-    if first["type"] == "union_tag_invalid":
-        name = str(first["ctx"]["tag"])
-        return f"unknown grader {name!r}", nearest(name, list(GRADERS))
-    option = ".".join(place)
+    option = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         names = [field.alias or name for name, field in GRADERS[kind].model_fields.items()]
         return f"grader {kind!r} has no option {option!r}", nearest(option, names)
     if first["type"] == "missing":
         return f"grader {kind!r} needs the option {option!r}", None
-    if not option:
-        return f"no grader: {spec[:80]}: {first['msg']}", None
     return f"grader {kind!r}, option {option!r}: {first['msg'].lower()}", None
-
-
-def nearest(name: str, names: list[str]) -> str:
-    """Give the hint for an unknown name: the nearest one, or all of them where they are few."""
-    close = get_close_matches(name, names, n=1)
-    if close:
-        return f"did you mean {close[0]!r}?"
-    more = f" and {len(names) - _NAMES_SHOWN:,} more" if len(names) > _NAMES_SHOWN else ""
-    return f"known: {', '.join(names[:_NAMES_SHOWN])}{more}"

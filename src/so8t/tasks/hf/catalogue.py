@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from so8t.errors import DataError, PrerequisiteError, UsageError
-from so8t.tasks.graders.registry import nearest
+from so8t.system.plugins import nearest
 
 #: Our groups: the names people know -> lm-eval's (or our own) task names.
 GROUPS: dict[str, dict[str, str]] = {

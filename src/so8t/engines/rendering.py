@@ -6,20 +6,32 @@ names), so that a server which guessed another template is found out before the 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from jinja2 import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from so8t.engines.ollama.sources import Rendering
+from so8t.domain.exchange import Message
 from so8t.errors import ModelError
 from so8t.system.gguf import read_header
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from so8t.domain.exchange import Message
+
+@dataclass(frozen=True, slots=True)
+class Rendering:
+    """A conversation and the prompt that the model's own template makes of it.
+
+    `begin` is the text of the begin-of-text token: it may stand at the start of one of the two
+    renderings and not of the other, since the engine adds that token when it reads the prompt.
+    """
+
+    messages: tuple[Message, ...]
+    text: str
+    begin: str = ""
 
 
 class ChatTemplate:

@@ -1,0 +1,1 @@
+"""An engine, a grader and a model family that come from outside."""
