@@ -45,7 +45,7 @@ class Console:
         self.verbose = verbose
         self._stdout = Outlet("stdout")
         self._out = _rich(self._stdout)
-        self._err = _rich(Outlet("stderr"))
+        self.err = _rich(Outlet("stderr"))
 
     def data(self, value: dict[str, Any]) -> None:
         """Print the JSON document of a command, when JSON was asked for."""
@@ -75,7 +75,7 @@ class Console:
     def message(self, key: str, /, **values: Any) -> None:
         """Say something beside the result."""
         if not self.quiet:
-            self._err.print(_safe(self.text(key, **values)))
+            self.err.print(_safe(self.text(key, **values)))
 
     @property
     def is_terminal(self) -> bool:
@@ -119,7 +119,7 @@ class Console:
 
     def reporter(self) -> ConsoleReporter:
         """Return a listener that shows a run as it goes."""
-        return ConsoleReporter(self, self._err)
+        return ConsoleReporter(self)
 
 
 @dataclass
@@ -138,9 +138,9 @@ class _Rate:
 class ConsoleReporter:
     """Shows phases and progress: bars on a terminal, a plain line every 30 s elsewhere."""
 
-    def __init__(self, console: Console, err: RichConsole) -> None:
+    def __init__(self, console: Console) -> None:
         self._console = console
-        self._err = err
+        err = console.err
         self._rates: dict[str, _Rate] = {}
         self._last_line = time.monotonic()
         self._progress: Progress | None = None

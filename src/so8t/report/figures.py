@@ -73,7 +73,7 @@ def evidence_context(view: View, text: Text, who: Names) -> dict[str, Any]:
         "p_value": p_words(overall.p_value),
         "category_rows": [total, *categories],
         "task_rows": [total, *tasks],
-        "course": _course(view, text),
+        "course": course_drawings(view, text),
         "binary": binary,
         "names": names,
         "counts": counts,
@@ -129,7 +129,9 @@ class _Rows:
         return self._text(f"outcome.{group.claim.value}")
 
 
-def _forest(evidence: Evidence, text: Text) -> list[Markup]:
+def forest_rows(evidence: Evidence, text: Text) -> list[svg.ForestRow]:
+    """Return the rows of the forest plot: all items, then categories, then tasks."""
+
     def row(group: Group, prefix: str, kind: str = "group") -> svg.ForestRow:
         verdict = group.verdict
         label = text("table.overall") if kind == "overall" else text.known(prefix, group.name)
@@ -142,14 +144,19 @@ def _forest(evidence: Evidence, text: Text) -> list[Markup]:
     if len(evidence.tasks) > 1:
         rows.append(svg.ForestRow(text("categories.task"), None, None, "heading"))
         rows += [row(group, "task") for group in evidence.tasks]
-    margin = evidence.overall.settings.margin
+    return rows
+
+
+def _forest(evidence: Evidence, text: Text) -> list[Markup]:
+    rows, margin = forest_rows(evidence, text), evidence.overall.settings.margin
     return [
         svg.forest(rows, text, layout, margin=margin, ident=f"forest-{layout.name}")
         for layout in (svg.WIDE, svg.NARROW)
     ]
 
 
-def _course(view: View, text: Text) -> list[Markup]:
+def course_drawings(view: View, text: Text) -> list[Markup]:
+    """Draw the course of the evidence, wide and narrow; nothing where there is none."""
     if view.course is None:
         return []
     overall = None if view.evidence is None else view.evidence.overall

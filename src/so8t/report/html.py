@@ -166,6 +166,16 @@ def _mark_class(answer: AnswerView) -> str:
     return {1.0: "right", 0.0: "wrong"}.get(answer.score, "none")
 
 
+def standalone(picture: Markup) -> str:
+    """Return a drawing of the report as an SVG document of its own, in the page's light colours."""
+    css = _asset("report.css")
+    colours = css[css.index("{") : css.index("}") + 1]
+    rules = [line for line in css.splitlines() if line.startswith(".plot ")]
+    style = "\n".join([f".plot {colours}", *rules, ".plot { background: var(--card); }"])
+    head, rest = str(picture).split(">", 1)
+    return f"{head}><style>{style}</style>{rest}"
+
+
 def _asset(name: str) -> str:
     return (resources.files("so8t.report") / "templates" / name).read_text(encoding="utf-8")
 

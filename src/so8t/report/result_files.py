@@ -64,7 +64,7 @@ def write_result_files(journal: Journal, view: View) -> Path | None:
         atomic_text(folder / "results.json") as document,
         atomic_text(folder / "items.csv") as table,
     ):
-        _write_items(document, table, _head(found), _items(journal, view.evidence.items))
+        _write_items(document, table, _head(found), item_records(journal, view.evidence.items))
     rows = io.StringIO()
     _csv(rows, _GROUP_COLUMNS).writerows(map(_cells, _group_rows(found)))
     write_atomic(folder / "groups.csv", rows.getvalue())
@@ -116,7 +116,8 @@ def _indented(fields: dict[str, Any], line: str) -> str:
     return f"{{{inner}{line[:-1]}}}"
 
 
-def _items(journal: Journal, items: Items) -> Iterator[dict[str, Any]]:
+def item_records(journal: Journal, items: Items) -> Iterator[dict[str, Any]]:
+    """Yield every question as both arms stand with it; a missing score is None."""
     for position, sample in enumerate(journal.sample_heads()):
         a, b = (items[arm].get(position) for arm in Arm)
         known = a is not None and b is not None and a.score is not None and b.score is not None

@@ -1,0 +1,1 @@
+"""What `import so8t` offers: run, compare, load, decide, load_config. Private below these names."""
