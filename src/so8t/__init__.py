@@ -4,6 +4,7 @@
     >>> run.verdict
     >>> so8t.load("runs/x").to_pandas()
     >>> so8t.compare("a.jsonl", "b.jsonl").verdict
+    >>> so8t.decide([0, 1, 1], [1, 1, 1])
 
 Everything here is loaded when it is first used; what is not listed in `__all__` is private.
 """
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from so8t.api.loaded import Run, load
-    from so8t.api.results import compare
+    from so8t.api.results import compare, decide
     from so8t.api.running import run
     from so8t.autostart.resume import AutoStartCompleteABPipeline
     from so8t.config.load import load_config
@@ -32,6 +33,7 @@ __all__ = [
     "ResourceBalancer",
     "Run",
     "compare",
+    "decide",
     "load",
     "load_config",
     "run",
@@ -44,6 +46,7 @@ _HOMES = {
     "ResourceBalancer": "so8t.resources.balancer",
     "Run": "so8t.api.loaded",
     "compare": "so8t.api.results",
+    "decide": "so8t.api.results",
     "load": "so8t.api.loaded",
     "load_config": "so8t.config.load",
     "run": "so8t.api.running",

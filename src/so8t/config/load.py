@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _SHOWN = 10
 
 
-def load_config(path: Path, overrides: dict[str, Any] | None = None) -> RunConfig:
+def load_config(path: str | Path, overrides: Mapping[str, Any] | None = None) -> RunConfig:
     """Read and check a config file.
 
     `overrides` maps dotted keys ("b.finetune.steps") to values that win over the file. Relative
@@ -35,6 +35,7 @@ def load_config(path: Path, overrides: dict[str, Any] | None = None) -> RunConfi
 
     Raises ConfigError (exit code 2) with file, line and column.
     """
+    path = Path(path)
     document = _parse(path)
     for key, value in (overrides or {}).items():
         _override(document, key, value, path)
