@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from so8t.autostart.protocol import Job, ServiceStatus, call
 from so8t.errors import PrerequisiteError
-from so8t.system.files import write_atomic
+from so8t.system.files import remove_file, write_atomic
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,7 +53,7 @@ class LaunchdAutoStart:
         """Unload and remove the agent."""
         known = self._file.exists()
         self._call(["launchctl", "bootout", f"{_domain()}/{LABEL}"])
-        self._file.unlink(missing_ok=True)
+        remove_file(self._file)
         return known
 
     def status(self) -> ServiceStatus:

@@ -19,7 +19,7 @@ from so8t.errors import (
     UsageError,
     signal_exit_code,
 )
-from so8t.system.files import write_atomic
+from so8t.system.files import remove_file, write_atomic
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -88,7 +88,7 @@ class SystemdAutoStart:
         else:
             # No manager to talk to, as in a chroot or over su: the link is what `enable` makes.
             self._link.parent.mkdir(parents=True, exist_ok=True)
-            self._link.unlink(missing_ok=True)
+            remove_file(self._link)
             self._link.symlink_to(self._file)
             notes.append("systemd could not be reached; the unit starts at the next boot.")
         if not self._system and not self._lingers():
@@ -101,7 +101,7 @@ class SystemdAutoStart:
         with suppress(PrerequisiteError):  # without a manager the files are all there is
             call([*self._systemctl, "disable", UNIT])
         for path in (self._link, *self.files()):
-            path.unlink(missing_ok=True)
+            remove_file(path)
         self._reload()
         return known
 

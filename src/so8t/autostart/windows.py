@@ -13,7 +13,7 @@ from xml.etree import ElementTree as ET
 
 from so8t.autostart.protocol import Job, ServiceStatus, call
 from so8t.errors import PrerequisiteError
-from so8t.system.files import write_atomic
+from so8t.system.files import remove_file, write_atomic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -82,7 +82,7 @@ class WindowsAutoStart:
         """Delete both tasks."""
         found = [self._call(["schtasks", "/delete", "/tn", name, "/f"]) for name in _TASKS]
         for file in (self._resume_file, self._notify_file):
-            file.unlink(missing_ok=True)
+            remove_file(file)
         return any(code == 0 for code, _ in found)
 
     def status(self) -> ServiceStatus:

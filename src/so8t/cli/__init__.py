@@ -82,20 +82,12 @@ def _of_storage(error: Exception) -> SO8TError | None:
         return None
     # A rename names its source first; what a person knows is where it should have gone.
     where = error.filename2 or error.filename or "the output"
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return IncompleteError(
-            f"the disk is full ({where}). Everything committed is kept.",
-            hint="make room, then run the same command again",
-        )
+    if (passing := _of_a_shortage(error, where)) is not None:
+        return passing
     if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
         return PrerequisiteError(
             f"{where} cannot be written: {error.strerror}.",
             hint="choose another place with --output, or mend the permissions",
-        )
-    if error.errno in (errno.EMFILE, errno.ENFILE):
-        return IncompleteError(
-            f"no more files can be opened ({error.strerror}). Everything committed is kept.",
-            hint="raise the limit (ulimit -n 1024), then run the same command again",
         )
     if error.filename is None:
         return None
@@ -105,6 +97,28 @@ def _of_storage(error: Exception) -> SO8TError | None:
         f"{file or where} {why}.",
         hint="something else stands in its place: move it away, or choose another place",
     )
+
+
+def _of_a_shortage(error: OSError, where: object) -> IncompleteError | None:
+    """Say what stops a run for now and can be ended by a person; None for anything else."""
+    from so8t.system.files import is_held  # noqa: PLC0415 - `--help` needs no files
+
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return IncompleteError(
+            f"the disk is full ({where}). Everything committed is kept.",
+            hint="make room, then run the same command again",
+        )
+    if is_held(error):
+        return IncompleteError(
+            f"{where} is open in another program, for longer than we wait: {error.strerror}.",
+            hint="close it there (a viewer, a virus scanner, a backup), then run the same command",
+        )
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return IncompleteError(
+            f"no more files can be opened ({error.strerror}). Everything committed is kept.",
+            hint="raise the limit (ulimit -n 1024), then run the same command again",
+        )
+    return None
 
 
 def _file_in_the_way(error: OSError) -> Path | None:

@@ -16,6 +16,7 @@ from so8t.cli.console import common
 from so8t.cli.wire import find_run
 from so8t.errors import IncompleteError, PrerequisiteError, UsageError
 from so8t.pipeline.run.registry import Registry
+from so8t.system.files import move
 from so8t.system.state import state_directory
 
 if TYPE_CHECKING:
@@ -181,7 +182,7 @@ def _logged(path: Path | None) -> Iterator[None]:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists() and path.stat().st_size > _MOST_LOG:
-        path.replace(path.with_suffix(".old.log"))
+        move(path, path.with_suffix(".old.log"))
     with path.open("a", encoding="utf-8", buffering=1) as log:
         before = sys.stdout, sys.stderr
         sys.stdout = sys.stderr = log

@@ -17,7 +17,7 @@ import apsw
 
 from so8t.errors import JournalDamagedError
 from so8t.journal.chain import Head, read_head, verify_chain
-from so8t.system.files import atomic_file, file_digest, write_atomic
+from so8t.system.files import atomic_file, file_digest, remove_file, write_atomic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -112,5 +112,5 @@ def _prune(directory: Path) -> None:
     for path in _files(directory):
         if path not in whole[:KEPT]:
             # The witness first: without it the file does not count any more.
-            _witness(path).unlink(missing_ok=True)
-            path.unlink(missing_ok=True)
+            remove_file(_witness(path))
+            remove_file(path)

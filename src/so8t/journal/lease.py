@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from filelock import FileLock, Timeout
 
 from so8t.errors import LeaseHeldError
-from so8t.system.files import write_atomic
+from so8t.system.files import remove_file, write_atomic
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -46,7 +46,7 @@ class Lease:
     def release(self) -> None:
         """Give the lease back. Safe to call twice."""
         if self._lock.is_locked:
-            self._holder.unlink(missing_ok=True)
+            remove_file(self._holder)
             self._lock.release()
 
     def __enter__(self) -> Self:

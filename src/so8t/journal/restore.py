@@ -26,7 +26,7 @@ from so8t.journal.chain import UNREADABLE, Head, chain_at, read_head, read_witne
 from so8t.journal.chained import FILE_NAME, SUSPECT_NAME, WITNESS_NAME
 from so8t.journal.check import damage_in
 from so8t.journal.store import Journal, run_in
-from so8t.system.files import atomic_file, write_atomic
+from so8t.system.files import atomic_file, move, remove_file, write_atomic
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -186,7 +186,7 @@ def _place(directory: Path, restored: Restored) -> None:
     for name in kept:
         # A second try finds moved what the first one moved.
         if (directory / name).exists() and not (aside / name).exists():
-            (directory / name).rename(aside / name)
+            move(directory / name, aside / name)
     path = directory / FILE_NAME
     if restored.backup is not None:
         source = next(one for one in backups(directory) if one.path.name == restored.backup)
@@ -205,7 +205,7 @@ def _say(journal: Journal) -> Restored | None:
         said = [event.data.get("set_aside") for event in journal.events(RESTORED)]
         if restored.set_aside not in said:
             journal.event(RESTORED, **asdict(restored))
-    (journal.directory / SUSPECT_NAME).unlink()
+    remove_file(journal.directory / SUSPECT_NAME)
     return restored
 
 

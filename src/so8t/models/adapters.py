@@ -12,7 +12,6 @@ import importlib.util
 import json
 import math
 import re
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -22,7 +21,7 @@ from so8t.errors import ModelError, PrerequisiteError
 from so8t.models.checkpoint_files import read_index
 from so8t.models.child_work import run_in_child
 from so8t.models.safetensors_files import StoredTensor, read_file
-from so8t.system.files import file_digest, tree_digest, write_atomic
+from so8t.system.files import file_digest, remove_file, remove_tree, tree_digest, write_atomic
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -112,9 +111,8 @@ def discard_merge(out: Path) -> None:
 
     The record goes first: what a kill in between leaves is not taken for a whole one.
     """
-    _record_of(out).unlink(missing_ok=True)
-    if out.exists():
-        shutil.rmtree(out)
+    remove_file(_record_of(out))
+    remove_tree(out)
 
 
 def merge_in_child(base: Path, adapter: Path, out: Path, inputs: str) -> dict[str, Any]:
@@ -129,7 +127,7 @@ def merge_in_child(base: Path, adapter: Path, out: Path, inputs: str) -> dict[st
     facts = _made_before(record, out, inputs)
     if facts is not None:
         return facts
-    record.unlink(missing_ok=True)
+    remove_file(record)
     request = {"base": str(base), "adapter": str(adapter), "out": str(out)}
     facts = run_in_child(WORKER, request, what="merging the adapter")
     made = {"inputs": inputs, "digest": tree_digest(out), "facts": facts}

@@ -10,7 +10,6 @@ Imports torch; import it late.
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from so8t.domain.canonical import canonical_json
 from so8t.errors import PrerequisiteError
-from so8t.system.files import atomic_directory, file_digest
+from so8t.system.files import atomic_directory, file_digest, remove_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -78,7 +77,7 @@ class CheckpointStore:
                 hint="make room on the disk, then run the same command again",
             ) from error
         for old in self._all()[self._kept :]:
-            shutil.rmtree(old)
+            remove_tree(old)
 
     def newest(self, skipped: Skipped) -> Checkpoint | None:
         """Return the newest that verifies, or None.
@@ -90,7 +89,7 @@ class CheckpointStore:
                 return _read(folder)
             except _DamagedError as error:
                 skipped(folder.name, str(error))
-                shutil.rmtree(folder)
+                remove_tree(folder)
         return None
 
     def others(self) -> bool:

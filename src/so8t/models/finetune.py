@@ -9,9 +9,9 @@ light: torch is imported when training starts.
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,6 +24,7 @@ from so8t.models.child_work import rebuilt
 from so8t.models.training_setting import Mailbox, TrainingControl, TrainingSetting, setting_of
 from so8t.system.attempt import reading
 from so8t.system.child import Child, ChildTimeoutError
+from so8t.system.files import remove_tree
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -228,7 +229,8 @@ def finetune_in_child(
         def run(chosen: Finetune, number: int) -> float:
             place = trials / f"{number:04d}"
             done = jobs.run("trial", chosen, {"checkpoints": str(place)})
-            shutil.rmtree(place, ignore_errors=True)
+            with suppress(OSError):  # left behind, it costs room alone
+                remove_tree(place)
             return float(done["held_out_loss"])
 
         settings, found = search.search(base, settings, workspace, run=run, note=note)
@@ -240,7 +242,8 @@ def finetune_in_child(
 def remove_checkpoints(workspace: Path) -> None:
     """Remove what only an unfinished training needs; the storage of a search stays."""
     for name in (_CHECKPOINTS, _TRIALS):
-        shutil.rmtree(workspace / name, ignore_errors=True)
+        with suppress(OSError):  # as above: a training that is done does not fail for it
+            remove_tree(workspace / name)
 
 
 def check_method(settings: Finetune) -> None:

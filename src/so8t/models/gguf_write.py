@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from so8t.errors import ModelError, PrerequisiteError
 from so8t.models.tensor_types import MIXES, Fallback
-from so8t.system.files import atomic_file, file_digest
+from so8t.system.files import atomic_file, file_digest, move
 from so8t.system.gguf import (
     ALIGNMENT,
     GGUFWriter,
@@ -196,7 +196,7 @@ def adopt_gguf(
     header = read_header(made)
     types = count_types(tensor.kind for tensor in header.tensors)
     with atomic_file(out) as temporary:
-        made.replace(temporary)
+        move(made, temporary)
     return ConversionResult(
         path=out,
         size=out.stat().st_size,

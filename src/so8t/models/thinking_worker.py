@@ -6,7 +6,6 @@ read back with transformers, since only that knows what a tokenizer class makes 
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from so8t.domain.thinking_format import TAGS
 from so8t.errors import ModelError
 from so8t.models.child_work import import_tokenizers, serve_work
 from so8t.models.thinking_tokens import add_thinking_tokens
+from so8t.system.files import remove_tree
 
 if TYPE_CHECKING:
     from so8t.models.child_work import Tell
@@ -28,7 +28,7 @@ def add_and_check(base: Path, out: Path) -> dict[str, Any]:
     for tag in TAGS:
         ids = tokenizer(f"a{tag}b", add_special_tokens=False)["input_ids"]
         if facts["ids"][tag] not in ids:
-            shutil.rmtree(out)
+            remove_tree(out)
             raise ModelError(
                 f"{base}: its tokenizer class does not keep {tag} as one token.",
                 hint="save the tokenizer with a current transformers, and use that directory",

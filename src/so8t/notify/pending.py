@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from so8t.notify.channels import Notification
-from so8t.system.files import write_atomic
+from so8t.system.files import remove_file, write_atomic
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +30,7 @@ class Pending:
         told = {"at": at.isoformat(), "notification": notification.plain()}
         write_atomic(self._directory / name, json.dumps(told, ensure_ascii=False))
         for old in self._files()[:-_MOST]:
-            old.unlink(missing_ok=True)
+            remove_file(old)
 
     def take(self) -> list[tuple[datetime, Notification]]:
         """Return what is kept, the oldest first; it stays until `clear`."""
@@ -39,14 +39,16 @@ class Pending:
             try:
                 told = json.loads(file.read_text(encoding="utf-8"))
                 found.append((datetime.fromisoformat(told["at"]), _read(told["notification"])))
-            except (OSError, ValueError, KeyError, TypeError):
-                file.unlink(missing_ok=True)  # damaged: there is nothing in it to tell
+            except OSError:
+                continue  # taken by another process, or held by one: the next time
+            except (ValueError, KeyError, TypeError):
+                remove_file(file)  # damaged: there is nothing in it to tell
         return found
 
     def clear(self) -> None:
         """Forget all that is kept."""
         for file in self._files():
-            file.unlink(missing_ok=True)
+            remove_file(file)
 
     def _files(self) -> list[Path]:
         return sorted(self._directory.glob("*.json"))

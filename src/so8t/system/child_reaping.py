@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from so8t.system.files import remove_file
 from so8t.system.state import state_directory
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def end_orphans(directory: Path | None = None) -> list[int]:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
         ended += [process.pid for process in orphans]
-        file.unlink(missing_ok=True)
+        remove_file(file)
     return ended
 
 

@@ -5,18 +5,87 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import stat
 import sys
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, suppress
 from tempfile import NamedTemporaryFile
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, TextIO, TypeVar
 
 from so8t.system.attempt import reading
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
+Value = TypeVar("Value")
+
 _CHUNK = 1 << 20
+# Windows' numbers for "another program has this open just now": sharing violation, lock violation,
+# a mapped section. Access denied may mean it too, and "directory not empty" where a file that was
+# deleted in it is still open.
+_OPEN_ELSEWHERE = frozenset({32, 33, 1224})
+_HELD = _OPEN_ELSEWHERE | {5, 145}
+_PATIENCE_SECONDS = 10.0
+_FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.01, 0.5
+
+
+def patiently(action: Callable[[], Value], seconds: float = _PATIENCE_SECONDS) -> Value:
+    """Do `action`, again and again for `seconds` while another program holds what it touches.
+
+    On Windows a file that somebody has open can be neither replaced nor renamed nor deleted, and
+    virus scanners, indexers and backup programs open each new file for a moment. A read-only
+    attribute refuses it as well; what counts elsewhere is the right to the directory, so it is
+    taken away. Other systems know no such refusal: there an error is raised at once.
+    """
+    until, wait = time.monotonic() + seconds, _FIRST_WAIT_SECONDS
+    while True:
+        try:
+            return action()
+        except OSError as error:
+            if getattr(error, "winerror", None) not in _HELD or time.monotonic() >= until:
+                raise
+            for name in (error.filename, error.filename2):
+                _make_writable(name)
+        time.sleep(wait)
+        wait = min(2 * wait, _LONGEST_WAIT_SECONDS)
+
+
+def is_held(error: OSError) -> bool:
+    """Whether Windows refused for another program that has the file open."""
+    return getattr(error, "winerror", None) in _OPEN_ELSEWHERE
+
+
+def move(source: Path, target: Path) -> None:
+    """Rename `source` to `target`; a file there is replaced. Patient, see `patiently`."""
+    patiently(lambda: source.replace(target))
+
+
+def move_once(source: Path, target: Path) -> None:
+    """Rename `source` to `target`, which on Windows must not exist (FileExistsError). Patient."""
+    patiently(lambda: source.rename(target))
+
+
+def remove_file(path: Path) -> None:
+    """Delete a file, if it is there. Patient, see `patiently`."""
+    patiently(lambda: path.unlink(missing_ok=True))
+
+
+def remove_tree(path: Path) -> None:
+    """Delete a directory with all that is in it, if it is there. Patient, see `patiently`."""
+
+    def remove() -> None:
+        # What another one deletes at the same time is gone, which is what was wanted.
+        with suppress(FileNotFoundError):
+            shutil.rmtree(path)
+
+    patiently(remove)
+
+
+def _make_writable(name: object) -> None:
+    if isinstance(name, str | os.PathLike):
+        with suppress(OSError):
+            os.chmod(name, stat.S_IWRITE | stat.S_IREAD)  # noqa: PTH101 - as the error names it
 
 
 def sync_directory(path: Path) -> None:
@@ -78,9 +147,9 @@ def _replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
-        temporary.replace(path)
+        move(temporary, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        remove_file(temporary)
     sync_directory(path.parent)
 
 
@@ -89,14 +158,14 @@ def atomic_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it is synced and takes the final name."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.partial")
-    temporary.unlink(missing_ok=True)
+    remove_file(temporary)
     try:
         yield temporary
         sync_file(temporary)
-        temporary.replace(path)
+        move(temporary, path)
         sync_directory(path.parent)
     finally:
-        temporary.unlink(missing_ok=True)
+        remove_file(temporary)
 
 
 @contextmanager
@@ -108,7 +177,7 @@ def atomic_directory(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.partial")
-    shutil.rmtree(temporary, ignore_errors=True)
+    remove_tree(temporary)
     temporary.mkdir()
     try:
         yield temporary
@@ -118,12 +187,13 @@ def atomic_directory(path: Path) -> Iterator[Path]:
             else:
                 sync_directory(file)
         sync_directory(temporary)
-        if path.exists():
-            shutil.rmtree(path)
-        temporary.replace(path)
+        remove_tree(path)
+        move(temporary, path)
         sync_directory(path.parent)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        # Never in the place of the error that led here; the next attempt removes it first.
+        with suppress(OSError):
+            remove_tree(temporary)
 
 
 def file_digest(path: Path) -> str:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from so8t.errors import PrerequisiteError
-from so8t.system.files import sync_directory
+from so8t.system.files import move_once, remove_file, sync_directory
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,7 +49,7 @@ def make_secret(path: Path) -> bytes:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     if not path.exists():
         new = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        new.unlink(missing_ok=True)
+        remove_file(new)
         try:
             handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(handle, "wb") as file:
@@ -60,7 +60,7 @@ def make_secret(path: Path) -> bytes:
             with suppress(FileExistsError):
                 _name_once(new, path)
         finally:
-            new.unlink(missing_ok=True)
+            remove_file(new)
         sync_directory(path.parent)
     return read_secret(path)
 
@@ -68,7 +68,7 @@ def make_secret(path: Path) -> bytes:
 def _name_once(new: Path, path: Path) -> None:
     """Give a file its name. Raises FileExistsError where another one has it."""
     if sys.platform == "win32":
-        new.rename(path)  # there it replaces nothing
+        move_once(new, path)  # there it replaces nothing
         return
     try:
         path.hardlink_to(new)
@@ -76,4 +76,4 @@ def _name_once(new: Path, path: Path) -> None:
         raise
     except OSError:
         # A file system without links (FAT); two first starts at one moment are not expected there.
-        new.rename(path)
+        move_once(new, path)

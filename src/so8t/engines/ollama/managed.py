@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from so8t.engines.ollama.client import DEFAULT_URL, OllamaClient, is_loopback, server_url
 from so8t.errors import EngineError, PrerequisiteError
-from so8t.system.files import write_atomic
+from so8t.system.files import remove_file, write_atomic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -208,7 +208,7 @@ class ManagedServer:
             with suppress(psutil.Error):
                 process.kill()
         psutil.wait_procs(alive, timeout=10)
-        self._mark_file.unlink(missing_ok=True)
+        remove_file(self._mark_file)
 
     def _marked(self) -> Iterator[psutil.Process]:
         import psutil  # noqa: PLC0415 - only a managed server needs it

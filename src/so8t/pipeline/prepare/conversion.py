@@ -17,6 +17,7 @@ from so8t.models.conversion import (
 )
 from so8t.models.gguf_convert import check_convertible
 from so8t.models.llama_cpp_checkout import WRITTEN, check_checkout, convert_with_checkout
+from so8t.system.files import remove_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,7 +107,7 @@ def make_gguf(
         first = once(between, exact)
         result = quantize_file(between, out, quantization, imatrix=imatrix, progress=progress)
     finally:
-        between.unlink(missing_ok=True)
+        remove_file(between)
     return replace(result, converter=first.converter, caveats=first.caveats)
 
 

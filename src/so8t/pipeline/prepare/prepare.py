@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +22,7 @@ from so8t.models.training_setting import KEEPING, TrainingControl, setting_of
 from so8t.pipeline.prepare import contamination, conversion, data_policy
 from so8t.pipeline.prepare.quantization import measure
 from so8t.pipeline.run.results import Prepared
-from so8t.system.files import file_digest, tree_digest, write_atomic
+from so8t.system.files import file_digest, remove_tree, tree_digest, write_atomic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -203,7 +202,7 @@ def finetune(
         poll=follow(control),
     )
     if start != weights:
-        shutil.rmtree(start)  # B has all of it
+        remove_tree(start)  # B has all of it
     training = asdict(result) | facts
     card = model_card(config.b.label, base, settings.method, training, so8t.__version__)
     write_atomic(merged / NAME, card)

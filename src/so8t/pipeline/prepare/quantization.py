@@ -9,6 +9,7 @@ from so8t.engines.distributions import distributions, prompts_of
 from so8t.models.gguf_check import inspect_gguf
 from so8t.models.quantization_cost import quantization_cost
 from so8t.pipeline.prepare.conversion import make_gguf
+from so8t.system.files import remove_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -46,7 +47,7 @@ def measure(
         options: dict[str, Any] = {"per_text": POSITIONS, "threads": threads}
         full = distributions(half, texts, vocabulary, follow=True, **options)
     finally:
-        half.unlink(missing_ok=True)
+        remove_file(half)
     tell("measuring", 1, 2)
     same = distributions(quantized, full.texts, vocabulary, follow=False, **options)
     tell("measuring", 2, 2)

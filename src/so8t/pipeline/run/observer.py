@@ -16,6 +16,7 @@ from so8t.journal.store import system_now
 from so8t.notify.channels import Notification
 from so8t.pipeline.run.progress_state import LIVE_FILE, read_live
 from so8t.pipeline.run.sessions import LAST_SEEN
+from so8t.system.files import move, remove_file
 
 if TYPE_CHECKING:
     from so8t.config.schema import RunConfig
@@ -170,7 +171,7 @@ class Observer:
         try:
             told = {"session": self._session, "at": system_now().isoformat(), "unit": unit}
             temporary.write_text(json.dumps(told), encoding="utf-8")
-            temporary.replace(path)
+            move(temporary, path)
         except OSError as error:
             self._last_live = float("inf")  # said once; the disk is full or gone
             self._outbox.put("progress_log_failed", message=str(error))
@@ -184,6 +185,6 @@ class Observer:
 
     def _forget_live(self) -> None:
         try:
-            (self._journal.directory / LIVE_FILE).unlink(missing_ok=True)
+            remove_file(self._journal.directory / LIVE_FILE)
         except OSError as error:
             self._outbox.put("progress_log_failed", message=str(error))

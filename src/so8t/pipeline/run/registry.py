@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from so8t.config.schema import RunConfig
 from so8t.errors import ConfigError
-from so8t.system.files import write_atomic
+from so8t.system.files import remove_file, write_atomic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -114,7 +114,7 @@ class Registry:
         """Forget a run; whether it was registered."""
         file = self._file(directory.resolve())
         known = file.exists()
-        file.unlink(missing_ok=True)
+        remove_file(file)
         return known
 
     def _file(self, directory: Path) -> Path:

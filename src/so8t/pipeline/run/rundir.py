@@ -16,7 +16,7 @@ from so8t.journal.store import Journal, system_now
 from so8t.pipeline.run.changes import take_over
 from so8t.pipeline.run.progress import Silent
 from so8t.pipeline.run.sessions import CLOCK_BEHIND, GAVE_UP
-from so8t.system.files import make_directory
+from so8t.system.files import make_directory, move_once
 from so8t.system.state import boot_id
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def set_aside(directory: Path) -> Path:
     number = 1
     while (aside := directory.with_name(f"{directory.name}.old-{number}")).exists():
         number += 1
-    directory.rename(aside)
+    move_once(directory, aside)
     return aside
 
 
