@@ -66,23 +66,21 @@ def test_removing_what_is_not_there_is_no_error(tmp_path):
 @WINDOWS
 def test_a_reader_delays_and_prevents_nothing(tmp_path):
     """A file that another handle has open for a second is replaced, moved and deleted after it."""
-    path = tmp_path / "日本 語.json"
-    for act in (
-        lambda: write_atomic(path, "new"),
-        lambda: move(path, tmp_path / "moved"),
-        lambda: remove_file(path),
-        lambda: remove_tree(tmp_path / "tree"),
+    path, tree, other = tmp_path / "日本 語.json", tmp_path / "tree", tmp_path / "other"
+    for act, promised in (
+        (lambda: write_atomic(path, "new"), lambda: path.read_text() == "new"),
+        (lambda: move(path, other), lambda: other.exists() and not path.exists()),
+        (lambda: remove_file(path), lambda: not path.exists()),
+        (lambda: remove_tree(tree), lambda: not tree.exists()),
     ):
         write_atomic(path, "old")
-        write_atomic(tmp_path / "tree" / "x", "old")
-        one, two = path.open("rb"), (tmp_path / "tree" / "x").open("rb")
-        threading.Timer(1.0, lambda one=one, two=two: (one.close(), two.close())).start()
+        write_atomic(tree / "x", "old")
+        held = [path.open("rb"), (tree / "x").open("rb")]
+        timer = threading.Timer(1.0, lambda held=held: [file.close() for file in held])
+        timer.start()
         act()
-        one.close()
-        two.close()
-    assert not path.exists()
-    assert not (tmp_path / "tree").exists()
-    assert (tmp_path / "moved").read_text() == "new"
+        assert promised()
+        timer.join()
 
 
 @WINDOWS
