@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from so8t.config.load import config_schema, load_config
+from so8t.config.load import config_schema, load_config, read_config
 from so8t.config.schema import RunConfig
 from so8t.errors import ConfigError
 from so8t.examples import CONFIGS, DEMO
@@ -214,3 +214,41 @@ def test_the_committed_schema_is_current():
     """docs/run.schema.json is what `so8t validate --schema` prints."""
     committed = Path(__file__).parents[2] / "docs" / "run.schema.json"
     assert committed.read_text(encoding="utf-8") == config_schema()
+
+
+IMATRIX = [
+    ({"quantization": "q4_k_m", "imatrix": "auto"}, {}, "needs a text"),
+    ({"quantization": "q8_0", "imatrix": "m.gguf"}, {}, "no effect on q8_0"),
+    ({"imatrix": "auto"}, {"calibration": "t.txt"}, "no effect on q8_0"),
+    ({}, {"calibration": "t.txt"}, "no effect without imatrix: auto"),
+    ({"source": {"gguf": "a.gguf"}, "imatrix": "m.gguf"}, {}, "belongs to an hf source"),
+]
+
+
+@pytest.mark.parametrize(("arm", "more", "said"), IMATRIX)
+def test_an_importance_matrix_without_effect_is_refused(arm, more, said):
+    """What would change nothing, or has no text to come from, is said before any work."""
+    plain = {
+        "name": "x",
+        "a": {"source": {"hf": "a"}} | arm,
+        "b": {"source": {"hf": "b"}},
+        "benchmark": {"suites": ["default"]},
+    }
+    with pytest.raises(ConfigError, match=said):
+        read_config(plain | more)
+
+
+def test_files_of_importance_matrices_are_relative_to_the_config(tmp_path):
+    """`imatrix` and `calibration` name files beside the config; `auto` is no file."""
+    arm = {"source": {"hf": "a"}, "quantization": "q4_k_m"}
+    plain = {
+        "name": "x",
+        "a": arm | {"imatrix": "m.gguf"},
+        "b": arm | {"imatrix": "auto"},
+        "calibration": "t.txt",
+        "benchmark": {"suites": ["default"]},
+    }
+    config = read_config(plain, base=tmp_path)
+    assert config.a.imatrix == tmp_path / "m.gguf"
+    assert config.b.imatrix == "auto"
+    assert config.calibration == tmp_path / "t.txt"

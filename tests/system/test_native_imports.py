@@ -31,6 +31,7 @@ from so8t.examples import quickstart
 from so8t.journal.check import BackgroundCheck
 from so8t.journal.store import Journal
 from so8t.models.adapters import merge_in_child
+from so8t.models.calibration import make_imatrix
 from so8t.models.conversion import convert_directory
 from so8t.models.finetune import finetune_in_child
 from so8t.models.thinking_tokens import add_in_child
@@ -112,12 +113,18 @@ def _conversion(place):
     convert_directory(place, place / "q8_0.gguf", "q8_0")
 
 
+def _calibration(place):
+    (place / "text.txt").write_text("One, two, three. " * 200, "utf-8")
+    make_imatrix(_base(place), place / "imatrix.gguf", text=place / "text.txt")
+
+
 SLOW = pytest.mark.slow  # torch and transformers are loaded, beside this process and in the child
 WORK = [
     pytest.param("so8t.engines.embedded_worker", _embedded),
     pytest.param("so8t.engines.distribution_worker", _distributions),
     pytest.param("so8t.journal.check", _check),
     pytest.param("so8t.models.conversion_worker", _conversion),
+    pytest.param("so8t.models.calibration_worker", _calibration, marks=SLOW),
     pytest.param("so8t.models.thinking_worker", _thinking, marks=SLOW),
     pytest.param("so8t.models.adapter_worker", _adapter, marks=SLOW),
     pytest.param("so8t.models.finetune_worker", _finetune, marks=SLOW),

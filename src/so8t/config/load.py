@@ -261,6 +261,9 @@ def _absolute(config: RunConfig, base: Path) -> RunConfig:
             return value.model_copy(update={"hf": str(base / value.hf)})
         return value
 
+    def file(value: Any) -> Any:
+        return base / value.expanduser() if isinstance(value, Path) else value
+
     finetune = config.b.finetune
     if finetune is not None:
         finetune = finetune.model_copy(
@@ -289,10 +292,17 @@ def _absolute(config: RunConfig, base: Path) -> RunConfig:
     )
     return config.model_copy(
         update={
-            "a": config.a.model_copy(update={"source": source(config.a.source)}),
-            "b": config.b.model_copy(
-                update={"source": source(config.b.source), "finetune": finetune}
+            "a": config.a.model_copy(
+                update={"source": source(config.a.source), "imatrix": file(config.a.imatrix)}
             ),
+            "b": config.b.model_copy(
+                update={
+                    "source": source(config.b.source),
+                    "imatrix": file(config.b.imatrix),
+                    "finetune": finetune,
+                }
+            ),
+            "calibration": file(config.calibration),
             "benchmark": benchmark,
             "judge": config.judge
             and config.judge.model_copy(update={"source": source(config.judge.source)}),

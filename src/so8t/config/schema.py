@@ -230,6 +230,19 @@ class Finetune(_Strict):
         return 0.01 if self.method == "so8" else 0.0005
 
 
+def _check_imatrix(imatrix: object, quantization: Quantization, source: Source | None) -> None:
+    """Refuse an importance matrix that would have no effect."""
+    if imatrix is None:
+        return
+    if source is not None and source.hf is None:
+        raise ValueError("imatrix belongs to an hf source: a GGUF file or a tag is ready made")
+    if quantization in {"f32", "f16", "bf16", "q8_0"}:
+        raise ValueError(
+            f"imatrix has no effect on {quantization}; choose a quantization of 6 bits or fewer, "
+            "or leave it out"
+        )
+
+
 class ArmA(_Strict):
     """The base."""
 
@@ -243,6 +256,16 @@ class ArmA(_Strict):
         description="compare the quantized model with F16 on a few questions and report what "
         "quantization alone costs",
     )
+    imatrix: Literal["auto"] | Path | None = Field(
+        default=None,
+        description="importance matrix for quantizations of 6 bits and below: auto computes one "
+        "of this model and the text of `calibration`; or a file of llama-imatrix (GGUF or .dat)",
+    )
+
+    @model_validator(mode="after")
+    def _imatrix_has_an_effect(self) -> Self:
+        _check_imatrix(self.imatrix, self.quantization, self.source)
+        return self
 
 
 class ArmB(_Strict):
@@ -253,11 +276,13 @@ class ArmB(_Strict):
     finetune: Finetune | None = Field(default=None, description="make B from A's hf source")
     quantization: Quantization = "q8_0"
     measure_quantization: bool = Field(default=False, description="as for a")
+    imatrix: Literal["auto"] | Path | None = Field(default=None, description="as for a")
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
         if (self.source is None) == (self.finetune is None):
             raise ValueError("b needs either a source or finetune, and not both")
+        _check_imatrix(self.imatrix, self.quantization, self.source)
         return self
 
 
@@ -505,6 +530,11 @@ class RunConfig(_Strict):
         description="a checkout of llama.cpp, whose convert_hf_to_gguf.py takes the architectures "
         "that are not built in",
     )
+    calibration: Path | None = Field(
+        default=None,
+        description="a plain text (UTF-8) that `imatrix: auto` reads; default: the training data "
+        "of b.finetune, as the chat template writes it. Never text of the benchmark",
+    )
     generation: Generation = Generation()
     judge: JudgeConfig | None = None
     verdict: VerdictConfig = VerdictConfig()
@@ -531,11 +561,22 @@ class RunConfig(_Strict):
             raise ValueError(
                 "b.finetune needs a.source.hf: only Hugging Face weights can be trained"
             )
+        self._calibration_fits()
         judge = None if self.judge is None else self.judge.source
         for arm, source in (("a", self.a.source), ("b", self.b.source), ("judge", judge)):
             if source is not None and source.form is ModelForm.SERVED:
                 _check_served(arm, source, self.engine.SOURCE_KEY)
         return self
+
+    def _calibration_fits(self) -> None:
+        wanted = "auto" in (self.a.imatrix, self.b.imatrix)
+        if wanted and self.calibration is None and self.b.finetune is None:
+            raise ValueError(
+                "imatrix: auto needs a text: name one with `calibration` (b.finetune, whose data "
+                "would be taken, is not there)"
+            )
+        if self.calibration is not None and not wanted:
+            raise ValueError("calibration has no effect without imatrix: auto")
 
 
 def _check_served(arm: str, source: Source, key: str | None) -> None:

@@ -39,6 +39,11 @@ def _named(config: RunConfig) -> Iterator[tuple[str, Path]]:
     yield from _of_questions(config)
     if config.llama_cpp is not None:
         yield "llama_cpp", config.llama_cpp
+    if config.calibration is not None:
+        yield "calibration", config.calibration
+    for key, imatrix in (("a.imatrix", config.a.imatrix), ("b.imatrix", config.b.imatrix)):
+        if isinstance(imatrix, Path):
+            yield key, imatrix
 
 
 def _of_questions(config: RunConfig) -> Iterator[tuple[str, Path]]:

@@ -7,6 +7,7 @@ import os
 from array import array
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from so8t.domain.exchange import Arm
@@ -35,7 +36,6 @@ from so8t.tasks.suite import stream_suite
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
 
     from so8t.config.schema import Finetune, Quantization, RunConfig
     from so8t.domain.sample import Sample
@@ -205,10 +205,16 @@ def resolve_sources(config: RunConfig) -> dict[Arm, ResolvedSource]:
                 )
         check_method(config.b.finetune)
         split_held_out(read_conversations(config.b.finetune.data), config.b.finetune.held_out)
-    for arm, quantization in ((Arm.A, config.a.quantization), (Arm.B, config.b.quantization)):
+    for arm, wanted in ((Arm.A, config.a), (Arm.B, config.b)):
         source = sources.get(arm, sources[Arm.A])
         if _is_converted(config, source):
-            conversion.check(source.path, quantization, config)
+            matrix = wanted.imatrix if isinstance(wanted.imatrix, Path) else None
+            conversion.check(source.path, wanted.quantization, config, imatrix=matrix)
+    if config.calibration is not None and not config.calibration.is_file():
+        raise PrerequisiteError(
+            f"the calibration text {config.calibration} is not there.",
+            hint="mend `calibration` in the config",
+        )
     return sources
 
 
@@ -232,6 +238,9 @@ def needs(config: RunConfig, sources: dict[Arm, ResolvedSource], samples: int) -
             if thinks:
                 disk += sources[Arm.A].size  # the base with the tags as tokens, while it is trained
             disk += checkpoint_bytes(sources[Arm.A].path, config.b.finetune, thinks=thinks)
+    if config.a.imatrix is not None or config.b.imatrix is not None:
+        # The unrounded file that is quantized from.
+        disk += _converted(config, max(sources.values(), key=lambda one: one.size), "f32")
     if config.a.measure_quantization or config.b.measure_quantization:
         largest = max(sources.values(), key=lambda source: source.size)
         disk += _converted(config, largest, "f16")

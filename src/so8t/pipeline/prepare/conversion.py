@@ -16,6 +16,7 @@ from so8t.models.conversion import (
     quantize_file,
 )
 from so8t.models.gguf_convert import check_convertible
+from so8t.models.imatrix import read_imatrix
 from so8t.models.llama_cpp_checkout import WRITTEN, check_checkout, convert_with_checkout
 from so8t.system.files import remove_file
 
@@ -29,8 +30,12 @@ if TYPE_CHECKING:
     Tell = Callable[[str, int, int], None]
 
 
-def check(directory: Path, quantization: Quantization, config: RunConfig) -> None:
+def check(
+    directory: Path, quantization: Quantization, config: RunConfig, *, imatrix: Path | None = None
+) -> None:
     """Raise now what would be raised after hours: no converter, no program, no such type.
+
+    `imatrix` is an importance matrix that is there already.
 
     Raises UnsupportedModelError for a model that nothing configured converts, PrerequisiteError
     without the checkout or llama-quantize, ModelError for a type that the server does not make.
@@ -45,8 +50,10 @@ def check(directory: Path, quantization: Quantization, config: RunConfig) -> Non
                 raise
             _check_server_type(directory, quantization, config)
             return
+    if imatrix is not None:
+        read_imatrix(imatrix)
     if not by_server(quantization, config):
-        check_encoder(quantization)
+        check_encoder(quantization, imatrix=imatrix is not None)
 
 
 def by_server(quantization: Quantization, config: RunConfig) -> bool:

@@ -13,6 +13,7 @@ from so8t.domain.model_form import ModelForm
 from so8t.engines.registry import capabilities_of
 from so8t.errors import UnsupportedModelError
 from so8t.models.adapters import discard_merge, merge_in_child
+from so8t.models.calibration import make_imatrix
 from so8t.models.finetune import finetune_in_child, remove_checkpoints
 from so8t.models.gguf_check import inspect_gguf
 from so8t.models.model_card import NAME, model_card
@@ -47,8 +48,19 @@ def inputs_a(config: RunConfig, source: ResolvedSource) -> str:
             "source": source.digest,
             "quantization": config.a.quantization,
             "measure": config.a.measure_quantization,
+            **_imatrix_inputs(config, config.a.imatrix),
         }
     )
+
+
+def _imatrix_inputs(config: RunConfig, wanted: object) -> dict[str, Any]:
+    """Digests of what an importance matrix is or is made from; nothing without one."""
+    if wanted is None:
+        return {}
+    files = [wanted] if isinstance(wanted, Path) else [config.calibration]
+    if files == [None]:
+        files = [*(config.b.finetune.data if config.b.finetune is not None else ())]
+    return {"imatrix": [tree_digest(file) for file in files if file is not None]}
 
 
 def inputs_b(config: RunConfig, base: ResolvedSource, source: ResolvedSource | None) -> str:
@@ -60,6 +72,7 @@ def inputs_b(config: RunConfig, base: ResolvedSource, source: ResolvedSource | N
             "source": source.digest if source else None,
             "quantization": config.b.quantization,
             "measure": config.b.measure_quantization,
+            **_imatrix_inputs(config, config.b.imatrix),
             "finetune": finetune.model_dump(mode="json", exclude=KEEPING) if finetune else None,
             "data": [tree_digest(file) for file in finetune.data] if finetune else [],
         }
@@ -102,7 +115,10 @@ def prepare(
     kind: Quantization = "f16" if conversion.by_server(quantization, config) else quantization
     out = directory / f"model-{kind}.gguf"
     try:
-        result = conversion.make_gguf(Path(location), out, kind, config.llama_cpp, tell)
+        matrix = _imatrix(config, wanted.imatrix, Path(location), directory, tell)
+        result = conversion.make_gguf(
+            Path(location), out, kind, config.llama_cpp, tell, imatrix=matrix
+        )
     except UnsupportedModelError:
         if not able.imports_directories:
             raise
@@ -122,6 +138,22 @@ def prepare(
         facts,
         conversion=conversion_facts,
         training=training,
+    )
+
+
+def _imatrix(
+    config: RunConfig, wanted: object, model: Path, directory: Path, tell: Tell
+) -> Path | None:
+    """Return the importance matrix that an arm asks for; `auto` is computed into `directory`."""
+    if wanted is None or isinstance(wanted, Path):
+        return wanted
+    data = config.b.finetune.data if config.b.finetune is not None else ()
+    return make_imatrix(
+        model,
+        directory / "imatrix.gguf",
+        text=config.calibration,
+        data=data,
+        progress=lambda done, total: tell("calibrating", done, total),
     )
 
 

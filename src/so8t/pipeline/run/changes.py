@@ -49,6 +49,7 @@ _EFFECTS: dict[str, Effect] = {
     "engine.places": "free",
     "generation": "redo",
     "llama_cpp": "free",
+    "calibration": "redo",
     "benchmark.noise_floor": "free",
     "benchmark.reuse_baseline": "free",
     "verdict": "unanswered",
