@@ -184,7 +184,7 @@ def _without_figures(verdict: Verdict, text: Text, standing: Standing | None) ->
     if known > 0:
         look = min(verdict.settings.stride(verdict.items_total), verdict.items_total)
         finding = text("finding.before_look", pairs=known, look=look)
-        return Words(text("headline.ongoing"), finding, "", basis)
+        return Words(_no_verdict_yet(text, standing), finding, "", basis)
     over = standing is None or standing.state in (RunState.COMPLETE, RunState.DEADLINE)
     key = "headline.nothing" if over else "headline.no_data"
     return Words(text(key), text("finding.nothing" if over else "finding.no_data"), "", basis)
@@ -196,15 +196,20 @@ def _outcome_key(verdict: Verdict) -> str:
     return verdict.outcome.value
 
 
+def _no_verdict_yet(text: Text, standing: Standing | None) -> str:
+    if standing is not None and standing.state is RunState.DEADLINE:
+        return text("headline.ongoing_deadline")
+    if standing is not None and standing.state is RunState.STOPPED:
+        return text("headline.ongoing_stopped")
+    return text("headline.ongoing")
+
+
 def _headline(verdict: Verdict, text: Text, who: Names, standing: Standing | None) -> str:
     key = _outcome_key(verdict)
     if verdict.missing_could_turn and verdict.outcome is Outcome.UNDECIDED:
         return text(f"headline.{key}_missing")
-    if key == "ongoing" and standing is not None:
-        if standing.state is RunState.DEADLINE:
-            return text("headline.ongoing_deadline")
-        if standing.state is RunState.STOPPED:
-            return text("headline.ongoing_stopped")
+    if key == "ongoing":
+        return _no_verdict_yet(text, standing)
     said = text(
         f"headline.{key}",
         where=text(f"where.{verdict.settings.scope.value}"),
@@ -230,6 +235,11 @@ def _conclusion(verdict: Verdict, text: Text, who: Names, standing: Standing | N
     claims = [claim for claim, _ in verdict.claims]
     if proven and Outcome.EQUIVALENT in claims and not verdict.missing_could_turn:
         said.append(text("conclusion.within_margin", margin=margin))
+    if verdict.outcome in _OF_MARGIN and not verdict.missing_could_turn:
+        if Outcome.B_BETTER in claims:
+            said.append(text("conclusion.better_within", better=who.b, worse=who.a))
+        elif Outcome.A_BETTER in claims:
+            said.append(text("conclusion.better_within", better=who.a, worse=who.b))
     return text("space").join(part for part in said if part)
 
 
