@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 import wave
+from html import escape
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ import pytest
 
 from processes import alive, gone
 from so8t.config.schema import Notify
+from so8t.domain.plain_text import visible
 from so8t.journal.store import system_now
 from so8t.notify.channels import (
     Command,
@@ -125,7 +127,10 @@ def test_no_text_can_become_a_command(platform):
     """On macOS and Windows the texts are no part of the script; on Linux they follow `--`."""
     command = desktop_command(told(text=HOSTILE), platform)
     if platform == "linux":
-        assert command[command.index("--") + 1 :] == ["run: done", HOSTILE]
+        assert command[command.index("--") + 1 :] == [
+            "run: done",
+            escape(visible(HOSTILE), quote=False),
+        ]
     else:
         assert not any("rm -rf" in part for part in command)
         assert any("SO8T_TEXT" in part for part in command)
@@ -139,7 +144,7 @@ def test_the_persons_command_gets_the_facts_and_no_shell(tmp_path):
     send(Command([str(script), "$HOME; x"], 30), told(text=HOSTILE.replace("\udcff", "")))
     first, text, occasion = (tmp_path / "out").read_text().split("|")
     assert (first, occasion) == ("$HOME; x", "done")
-    assert text == HOSTILE.replace("\udcff", "").replace("\0", "")
+    assert text == visible(HOSTILE.replace("\udcff", ""))
 
 
 @posix

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import sys
+import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -142,3 +143,71 @@ def test_keys_known_to_others_are_found_too():
     text = "SG." + "a1" * 11 + "." + "b2" * 21 + "c"
     assert re.match(r"SG\.", text)
     assert [span.kind for span in find(text)] == [PersonalDataKind.SECRET]
+
+
+NASTY = [
+    "-eyJ",
+    "eyJaaaaaaaaa.-",
+    "-----BEGIN PRIVATE KEY-----",
+    "-----END PRIVATE KEY-----",
+    "a@b.",
+    "a@",
+    "+11111111111111111111111111111 ",
+    "+1",
+    "0312345678 ",
+    "(0",
+    "東京都市一",
+    "県県県",
+    "〒123-4567 ",
+    "sk-",
+    "ghp_",
+    "api_key=",
+    "password='a",
+    "1.1.1.1 ",
+    "1.1.1.",
+    "::",
+    "a:",
+    "4111 1111 1111 1111 ",
+    "x@example.com ",
+    "1-",
+    "//a",
+    "xoxb-1-",
+    "https://hooks.slack.com/services/T",
+    "aws key '",
+    "_",
+]
+
+
+@pytest.mark.parametrize("piece", NASTY)
+def test_the_search_takes_time_in_proportion_to_the_text(piece):
+    """Eight times as much text takes at most 24 times as long: the square would be 64."""
+
+    def seconds(length):
+        text = (piece * (length // len(piece) + 1))[:length]
+        began = time.process_time()
+        find(text)
+        mask(text)
+        return time.process_time() - began
+
+    short = min(seconds(10_000) for _ in range(2))
+    assert min(seconds(80_000) for _ in range(2)) < 24 * short + 0.3
+
+
+@given(st.text(st.sampled_from("a1@. -+()〒都県市番地sk_eyJ:\n")))
+def test_places_are_in_order_and_apart(text):
+    """Every place lies in the text, behind the one before it; a masked text has none left."""
+    found = find(text)
+    edges = [edge for span in found for edge in (span.start, span.end)]
+    assert edges == sorted(edges)
+    assert all(span.start < span.end <= len(text) for span in found)
+    assert find(mask(text)[0]) == []
+
+
+def test_a_private_key_is_masked_to_its_last_line():
+    """Whole where the end comes soon; the first line alone where it does not."""
+    begin, end = "-----BEGIN RSA PRIVATE KEY-----", "-----END RSA PRIVATE KEY-----"
+    assert mask(f"a {begin}\nMIIE\n{end} b")[0] == "a [SECRET] b"
+    assert mask(f"{begin} x {begin} y {end}")[0] == "[SECRET]"
+    assert mask(f"{end} {begin} x")[0] == f"{end} [SECRET] x"
+    far = "M" * 9000
+    assert mask(f"{begin}{far}{end}")[0] == f"[SECRET]{far}{end}"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from so8t.report.redact import shorten, visible
+from so8t.domain.plain_text import visible
+from so8t.report.redact import shorten
 
 
 @pytest.mark.parametrize(

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import difflib
-import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
-from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from so8t.config.engine_section import settings_class
 from so8t.config.schema import DEFAULT_SUITE, Resources, RunConfig
 from so8t.errors import ConfigError
+from so8t.system.yaml_file import YamlProblemError, load_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +22,7 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 _SHOWN = 10
+_LARGEST = 4 << 20
 
 
 def load_config(path: str | Path, overrides: Mapping[str, Any] | None = None) -> RunConfig:
@@ -100,6 +99,12 @@ def config_schema() -> str:
 
 def _parse(path: Path) -> CommentedMap:
     try:
+        if path.stat().st_size > _LARGEST:
+            raise ConfigError(
+                f"a config of more than {_LARGEST >> 20} MiB.",
+                file=str(path),
+                hint="is it another file? questions belong in a suite",
+            )
         text = path.read_bytes().decode("utf-8")
     except FileNotFoundError:
         raise ConfigError(
@@ -117,19 +122,15 @@ def _parse(path: Path) -> CommentedMap:
             line=line,
             hint="save it as UTF-8 (Shift_JIS and UTF-16 are not read)",
         ) from None
-    yaml = YAML(typ="rt", pure=True)
     try:
-        document = yaml.load(io.StringIO(text))
-    except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
+        document = load_yaml(text)
+    except YamlProblemError as error:
         raise ConfigError(
-            f"not valid YAML: {error.problem or error.context}.",
+            f"not valid YAML: {error.message}.",
             file=str(path),
-            line=mark.line + 1 if mark else None,
-            column=mark.column + 1 if mark else None,
+            line=error.line,
+            column=error.column,
         ) from None
-    except YAMLError as error:
-        raise ConfigError(f"not valid YAML: {error}", file=str(path)) from None
     if not isinstance(document, CommentedMap):
         raise ConfigError("a config is a mapping of keys to values.", file=str(path), line=1)
     return document

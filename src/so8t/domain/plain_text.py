@@ -2,38 +2,67 @@
 
 What a suite, a model, a file's name, a server or a journal says is data. A terminal obeys control
 sequences in it (C0 and C1, of one byte or of two in UTF-8), bidirectional marks reorder a line so
-that it reads as another one, and a lone surrogate (a file's name that is no UTF-8) cannot be
-written at all. Each such character is shown as its escape; nothing is dropped, so two texts that
-differ are seen to differ.
+that it reads as another one, a spreadsheet takes a cell for a formula, and a lone surrogate (a
+file's name that is no UTF-8) cannot be written at all.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 
-#: C0 but tab and line feed; DEL and C1; separators that break lines for some readers only;
-#: embeddings, overrides and isolates of bidirectional text; invisible tags; surrogates.
-_OBEYED = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\U000e0000-\U000e007f\ud800-\udfff]"
-)
-_LINES = re.compile("[\t\n]+")
+# Controls, format characters, surrogates, and separators that break lines for some readers only.
+_HIDDEN_CATEGORIES = ("Cc", "Cf", "Cs", "Zl", "Zp")
+# Format characters that belong to the spelling of languages and emoji.
+_JOINERS = ("\N{ZERO WIDTH JOINER}", "\N{ZERO WIDTH NON-JOINER}", "\N{SOFT HYPHEN}")
+_GAPS = re.compile(r"[\t\n]+")
+# What Markdown takes for a mark of its own, HTML in it included; "_" inside a word is none.
+_MARKDOWN = re.compile(r"[\\`*\[\]|~]|(?<!\w)_|_(?!\w)")
+# What makes Excel, LibreOffice and Sheets read a formula (OWASP, CSV injection), full-width forms
+# that they fold included. A plain number is none.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001 - as above
 
 
 def visible(text: str) -> str:
-    r"""Return `text` with its control characters as escapes (`\x1b`, `\u202e`).
+    """Make characters visible that would change or hide what stands around them.
 
-    Tabs and line feeds stay; a carriage return before a line feed is an ordinary line's end.
+    Controls, bidirectional marks and other invisible characters become their code point, e.g.
+    <U+202E>; halves of surrogate pairs cannot be written and become U+FFFD. Tabs and line feeds
+    stay; a carriage return before a line feed is an ordinary end of a line.
     """
-    return _OBEYED.sub(_escaped, text.replace("\r\n", "\n"))
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        character
+        if character in "\n\t" or unicodedata.category(character) not in _HIDDEN_CATEGORIES
+        else _spelled(character)
+        for character in text.replace("\r\n", "\n")
+    )
 
 
 def one_line(text: str) -> str:
-    """Return `text` on one line, its control characters as escapes."""
-    return visible(_LINES.sub(" ", text.replace("\r\n", "\n")))
+    """Return `text` visible, on one line."""
+    return visible(_GAPS.sub(" ", text.replace("\r\n", "\n")))
 
 
-def _escaped(found: re.Match[str]) -> str:
-    code = ord(found[0])
-    if code < 0x100:  # noqa: PLR2004 - what \x can write
-        return f"\\x{code:02x}"
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"  # noqa: PLR2004 - what \u can
+def markdown(text: str) -> str:
+    """Return `text` on one line, as Markdown that shows it and does nothing else."""
+    entities = one_line(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return _MARKDOWN.sub(r"\\\g<0>", entities)
+
+
+def cell(text: str) -> str:
+    """Return `text` as a spreadsheet's cell that is no formula: with an apostrophe before it.
+
+    A text that already begins with apostrophes and such a sign gets one more, so that removing one
+    gives every text back.
+    """
+    return f"'{text}" if text.lstrip("'").lstrip(" ").startswith(_FORMULA) else text
+
+
+def _spelled(character: str) -> str:
+    if unicodedata.category(character) == "Cs":
+        return "\N{REPLACEMENT CHARACTER}"
+    if character in _JOINERS:
+        return character
+    return f"<U+{ord(character):04X}>"

@@ -6,9 +6,12 @@ weights and names files and digests, never places on this machine.
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+from so8t.domain.plain_text import markdown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
 NAME: Final = "README.md"
 _HUB_PATH: Final = re.compile(r"models--(?P<owner>.+?)--(?P<name>.+)")
 # What hubs take as `license:`; anything else is "other" with its name.
+# An id that YAML reads as text as it stands; anything else is quoted (JSON is YAML).
+_HUB_ID: Final = re.compile(r"[A-Za-z][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
 _LICENCE_ID: Final = re.compile(r"[a-z0-9][a-z0-9.-]*")
 _NO_SAFETY: Final = "No part of the data was declared as a safety corpus (`safety_data`)."
 _SAFETY: Final = (
@@ -55,11 +60,12 @@ def model_card(
             *_front_matter(name, base, method),
             "---",
             "",
-            f"# {label}",
+            f"# {markdown(label)}",
             "",
             (
-                f"Fine-tuned from {name} with so8t {version}. The weights are an ordinary model "
-                "of the base's architecture; every runtime that serves the base serves this one."
+                f"Fine-tuned from {markdown(name)} with so8t {version}. The weights are an "
+                "ordinary model of the base's architecture; every runtime that serves the base "
+                "serves this one."
             ),
             "",
             "## Base",
@@ -115,21 +121,24 @@ def _front_matter(name: str, base: ResolvedSource, method: str) -> list[str]:
     known = base.licence is not None and _LICENCE_ID.fullmatch(base.licence) is not None
     lines = [f"license: {base.licence}"] if known else ["license: other"]
     if not known:
-        lines.append(f'license_name: "{_quoted(base.licence or "unknown")}"')
+        lines.append(f"license_name: {json.dumps(base.licence or 'unknown')}")
     if base.commit is not None:
-        lines += [f"base_model: {name}", "base_model_relation: finetune"]
+        lines += [
+            f"base_model: {name if _HUB_ID.fullmatch(name) else json.dumps(name)}",
+            "base_model_relation: finetune",
+        ]
     return [*lines, "library_name: transformers", "pipeline_tag: text-generation", "tags:",
             "- so8t", f"- {method}"]  # fmt: skip
 
 
 def _base(name: str, base: ResolvedSource) -> list[str]:
-    lines = [f"- model: {name}", f"- commit: {base.commit or 'none, a directory'}"]
+    lines = [f"- model: {markdown(name)}", f"- commit: {base.commit or 'none, a directory'}"]
     if base.adapter is not None:
         lines += [
             f"- digest of the base: `{base.base_digest}`",
             (
-                f"- with the adapter {Path(base.adapter).name} ({base.adapter_kind}) merged into "
-                f"it, digest `{base.adapter_digest}`"
+                f"- with the adapter {markdown(Path(base.adapter).name)} ({base.adapter_kind}) "
+                f"merged into it, digest `{base.adapter_digest}`"
             ),
         ]
     return [*lines, f"- digest: `{base.digest}`"]
@@ -161,7 +170,7 @@ def _figures(training: Mapping[str, Any]) -> list[str]:
 
 def _data(training: Mapping[str, Any]) -> list[str]:
     lines = [
-        f"- {Path(path).name}: `{digest}`"
+        f"- {markdown(Path(path).name)}: `{digest}`"
         for path, digest in (training.get("data_digests") or {}).items()
     ]
     lines.append(
@@ -195,14 +204,12 @@ def _licence(base: ResolvedSource) -> str:
             "Unknown: neither the base's card nor a licence file beside it names one. Find out "
             "before passing this model on."
         )
-    return f"That of the base: {base.licence}. The training data may add terms of its own."
+    return (
+        f"That of the base: {markdown(base.licence)}. The training data may add terms of its own."
+    )
 
 
 def _number(value: Any) -> str:
     if value is None:
         return "unknown"
     return f"{value:,}" if isinstance(value, int) else f"{value:.6g}"
-
-
-def _quoted(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"')

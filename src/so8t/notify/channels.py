@@ -5,6 +5,7 @@ Each channel does its work within a time limit and raises UndeliveredError when 
 
 from __future__ import annotations
 
+import html
 import os
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from so8t.domain.plain_text import one_line, visible
 from so8t.errors import SO8TError
 from so8t.notify import limited
 from so8t.notify.sounds import sound_file
@@ -171,8 +173,9 @@ def desktop_command(notification: Notification, platform: str) -> list[str]:
         "--app-name=SO8T",
         f"--urgency={urgency}",
         "--",
-        notification.title,
-        notification.text,
+        one_line(notification.title),
+        # Servers of desktops read markup in the body (links, images), never in the summary.
+        html.escape(visible(notification.text), quote=False),
     ]
 
 
@@ -217,9 +220,9 @@ class Command:
 
 
 def _texts(notification: Notification) -> dict[str, str]:
-    """Return the facts as environment variables; a NUL cannot stand in one."""
+    """Return the facts as environment variables; no control sequence is in one, and no NUL."""
     return {
-        f"SO8T_{key.upper()}": "" if value is None else str(value).replace("\0", "")
+        f"SO8T_{key.upper()}": "" if value is None else visible(str(value))
         for key, value in notification.plain().items()
     }
 

@@ -12,12 +12,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from so8t.domain.exchange import CONTEXT
+from so8t.domain.plain_text import visible
 from so8t.journal.store import Journal
 from so8t.report import facts, figures
 from so8t.report.embedded import embed
 from so8t.report.grader_words import grader_words
 from so8t.report.query import Marks, load_view
-from so8t.report.redact import visible
 from so8t.report.text import MINUS, Text, resolve_language
 from so8t.report.timeline import timelines
 from so8t.report.words import command_words, names, view_words

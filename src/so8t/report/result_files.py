@@ -12,6 +12,7 @@ import json
 from typing import TYPE_CHECKING, Any, TextIO
 
 from so8t.domain.exchange import Arm
+from so8t.domain.plain_text import cell
 from so8t.journal.store import Journal
 from so8t.report.query import load_view, summary
 from so8t.system.files import atomic_text, write_atomic
@@ -188,8 +189,10 @@ def _csv(file: TextIO, columns: tuple[str, ...]) -> Any:
 
 def _cells(row: list[Any]) -> list[Any]:
     """Return what is written of a row; an unknown value is an empty field, never a zero."""
-    return ["" if cell is None else _cell(cell) for cell in row]
+    return ["" if value is None else _cell(value) for value in row]
 
 
 def _cell(value: Any) -> Any:
+    if isinstance(value, str):
+        return cell(value)
     return str(value).lower() if isinstance(value, bool) else value

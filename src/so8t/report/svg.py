@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup, escape
 
-from so8t.report.redact import visible
+from so8t.domain.plain_text import visible
 from so8t.report.text import MINUS
 
 if TYPE_CHECKING:

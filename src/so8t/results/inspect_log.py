@@ -26,15 +26,13 @@ from so8t.results.items import (
     question_digest,
     shown,
 )
-from so8t.results.lines import parse_json
+from so8t.results.zip_entries import check_sizes, read_list, read_object
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 _WORDS = {"C": 1.0, "I": 0.0, "P": 0.5, "N": 0.0, "yes": 1.0, "no": 0.0}
-# Far above any real entry; an archive that claims more is damaged or meant to do harm.
-_LARGEST_ENTRY = 2**31
 _LONGEST_STRATUM = 60
 # summaries.json cuts longer inputs here (inspect_ai/log/_recorders, MAX_TEXT_LENGTH).
 _INPUT_CUT_AT = 5120
@@ -93,27 +91,20 @@ def _read_archive(path: Path, archive: zipfile.ZipFile) -> Results:
             "a zip archive, but no log of Inspect: it lacks header.json or its samples",
             file=str(path),
         )
-    header = _object(_load(path, archive, header_name), SourcePlace(path, entry=header_name))
+    read = ["summaries.json"] if "summaries.json" in names else samples
+    check_sizes(archive, [header_name, *read], SourcePlace(path))
+    place = SourcePlace(path, entry=header_name)
+    header = _object(read_object(archive, header_name, place), place)
 
     def entries() -> Iterator[tuple[SourcePlace, Any]]:
-        if "summaries.json" in names:
-            place = SourcePlace(path, entry="summaries.json")
-            summaries = _load(path, archive, "summaries.json")
-            if not isinstance(summaries, list):
-                raise place.error("not a list of samples")
-            yield from ((place, summary) for summary in summaries)
-            return
-        for name in samples:
-            yield SourcePlace(path, entry=name), _load(path, archive, name)
+        for name in read:
+            place = SourcePlace(path, entry=name)
+            if name == "summaries.json":
+                yield from ((place, one) for one in read_list(archive, name, place))
+            else:
+                yield place, read_object(archive, name, place)
 
     return _results(path, header, entries())
-
-
-def _load(path: Path, archive: zipfile.ZipFile, name: str) -> Any:
-    place = SourcePlace(path, entry=name)
-    if archive.getinfo(name).file_size > _LARGEST_ENTRY:
-        raise place.error("an entry of more than 2 GiB")
-    return parse_json(archive.read(name), place)
 
 
 def read_json(path: Path, document: dict[str, Any]) -> Results:

@@ -7,7 +7,6 @@ import sys
 from array import array
 from collections import Counter
 from dataclasses import dataclass, field
-from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -278,33 +277,20 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _yaml_items(path: Path, text: str) -> Iterator[tuple[int, Any]]:
     """Yield the items of a YAML list with the lines on which they begin."""
-    from ruamel.yaml import YAML  # noqa: PLC0415 - JSONL suites do without
-    from ruamel.yaml.error import MarkedYAMLError, YAMLError  # noqa: PLC0415 - as above
-    from ruamel.yaml.reader import ReaderError  # noqa: PLC0415 - as above
+    from so8t.system.yaml_file import YamlProblemError, load_yaml  # noqa: PLC0415 - JSONL does without
 
     try:
-        document: Any = YAML(typ="rt").load(StringIO(text))
-    except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark else None
-        raise DataError(f"no YAML: {error.problem}", file=str(path), line=line) from error
-    except ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        raise DataError(f"no YAML: {error.reason}", file=str(path), line=line) from error
-    except (YAMLError, ValueError, RecursionError) as error:
-        # a date that is none (2024-99-99), or nesting without end
-        raise DataError(f"no YAML: {error}", file=str(path), line=1) from error
+        document = load_yaml(text)
+    except YamlProblemError as error:
+        line = error.line or 1
+        raise DataError(f"no YAML: {error.message}", file=str(path), line=line) from error
     if document is None:
         return
     if not isinstance(document, list):
         raise DataError("a YAML suite is a list of items", file=str(path), line=1)
     lines: Any = document  # ruamel's list knows where its items begin
     for index, item in enumerate(document):
-        line = lines.lc.item(index)[0] + 1
-        try:
-            yield line, _plain(item)
-        except RecursionError as error:
-            raise DataError("an item that holds itself", file=str(path), line=line) from error
+        yield lines.lc.item(index)[0] + 1, _plain(item)
 
 
 def _plain(value: Any) -> Any:

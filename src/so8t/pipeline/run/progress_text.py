@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from so8t.domain.plain_text import markdown
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -91,15 +93,15 @@ def interruption_line(interruption: Interruption, words: ProgressWords) -> str:
 
 def checklist(progress: RunProgress, words: ProgressWords) -> str:
     """Return a run's checklist as Markdown."""
-    lines = [f"# {words('progress.title', run=progress.run)}", ""]
+    lines = [f"# {markdown(words('progress.title', run=progress.run))}", ""]
     lines += [
-        f"- [{'x' if phase.state == 'done' else ' '}] {phase_line(phase, words)}"
+        f"- [{'x' if phase.state == 'done' else ' '}] {markdown(phase_line(phase, words))}"
         for phase in progress.phases
     ]
-    lines += ["", *(f"- {line}" for line in summary_lines(progress, words))]
+    lines += ["", *(f"- {markdown(line)}" for line in summary_lines(progress, words))]
     if progress.interruptions:
         lines += ["", f"## {words('progress.interruptions')}", ""]
-        lines += [f"- {interruption_line(one, words)}" for one in progress.interruptions]
+        lines += [f"- {markdown(interruption_line(one, words))}" for one in progress.interruptions]
     if progress.last_written is not None:
         at = progress.last_written.astimezone().strftime("%Y-%m-%d %H:%M:%S %z")
         lines += ["", words("progress.as_of", at=at)]
@@ -111,7 +113,7 @@ def log_table(entries: Sequence[dict[str, Any]], words: ProgressWords) -> str:
     names = ("at", "phase", "answers", "rate", "left", "tokens", "active")
     columns = [words(f"progress.column.{name}") for name in names]
     rows = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
-    rows.extend("| " + " | ".join(_cells(entry, words)) + " |" for entry in entries)
+    rows.extend("| " + " | ".join(map(markdown, _cells(entry, words))) + " |" for entry in entries)
     return "\n".join(rows) + "\n"
 
 
