@@ -41,7 +41,9 @@ _AFTER_MANY = (
     rf"|(?:cannot|can\s*not|can['’]t|could\s*n[o'’]t|do\s+not|don['’]t)\s+{_FITS})"
 )
 _AFTER_ONE = (
-    rf"\s+(?:(?:is|was){_MANNER}(?:{_NOT}|{_WRONG})|(?:is|was)n['’]t\b"
+    r"\s*:\s*[*_]*(?:wrong|incorrect|false|no\b|×|✗|❌|誤り|不正解|不適切|間違い)"
+    r"|\s+can\s+(?:also\s+)?be\s+(?:ruled\s+out|eliminated|excluded|discarded|rejected|dismissed)"
+    rf"|\s+(?:(?:is|was){_MANNER}(?:{_NOT}|{_WRONG})|(?:is|was)n['’]t\b"
     rf"|(?:does\s+not|doesn['’]t)\s+{_FITS})"
 )
 # だ, です and する denied, and what is said of an answer that is wrong
@@ -60,7 +62,7 @@ _AFTER_JA = rf"""(?:
   | でも(?:な|あり) | でも[^。.!?\n]{{1,30}}?でも(?:な|ありませ)
   | も[^。.!?\n]{{1,20}}?も(?:{_JA_WRONG}|{_JA_NOT}|{_JA_UNDONE}|{_JA_FAILS}) | を除
   | 以外(?![^。\n]{{0,20}}{_JA_WRONG})
-  | は{_JA_WRONG} | [はがも]{_JA_NOT} | な[くし](?=[、。\n]|$)
+  | [はも]{_JA_WRONG} | [はがも]{_JA_NOT} | な[くし](?=[、。\n]|$)
   | [はがも]?{_JA_UNDONE} | [はがも]{_JA_FAILS}
   | の?関係(?:に|で|が)?[はも]?(?:な[いくし]|ありませ)
   | (?:する|である|になる)?(?:と|こと)(?:まで)?[はも]{_JA_SAY}

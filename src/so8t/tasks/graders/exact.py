@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import ClassVar, Literal
 
 from pydantic import Field
@@ -21,6 +22,10 @@ from so8t.tasks.graders.text import (
 )
 
 _SHOWN = 80
+# A note in brackets behind an answer: 「東京(日本の首都)です」.
+_NOTE = re.compile(
+    r"(?<=[\u3040-\u9fff\u30fcA-Za-z0-9」])[（(][^()（）\n]{1,120}[)）](?=(?:です|でした|である|だ)?[。.]?\s*$)"
+)
 _WRAPPING = "*_`\"'「」『』()[] "
 
 
@@ -35,7 +40,7 @@ class Exact(GraderSpec):
     `#### ...`) or in a box; what follows the last label, up to the end of its line, is compared.
     """
 
-    rules: ClassVar[int] = 2
+    rules: ClassVar[int] = 3
 
     type: Literal["exact"] = "exact"
     aliases: list[str] = Field(default=[], description="other right answers")
@@ -80,7 +85,7 @@ def _behind_labels(answer: str) -> list[str]:
         if not ends:
             return []
         inside = text[ends[-1] :].strip().split("\n", maxsplit=1)[0]
-    bare = inside.strip().rstrip(".。 ").strip(_WRAPPING)
+    bare = _NOTE.sub("", inside.strip()).rstrip(".。 ").strip(_WRAPPING)
     for copula in ("でした", "です", "である", "だ"):
         bare = bare.removesuffix(copula)
     return [inside, bare.strip(_WRAPPING)]

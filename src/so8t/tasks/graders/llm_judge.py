@@ -9,7 +9,7 @@ from pydantic import Field
 from so8t.domain.exchange import Message
 from so8t.domain.sample import Score
 from so8t.errors import DataError
-from so8t.tasks.graders.choice import recognise
+from so8t.tasks.graders.choosing import recognise
 from so8t.tasks.graders.spec import GraderSpec
 from so8t.tasks.graders.text import answer_of
 

@@ -43,6 +43,12 @@ _SENTENCE_END = re.compile(r"[ ]?[.!]?\s*(?:$|\n)|[.!]\s")
 _SHORT = 60
 _TWO_GROUPS = re.compile(r"\d \d{3}(?!\d)")
 _EQUALS = "=≈"
+# A note behind an answer tells of what it is made, or of another price: (内訳 ...).
+_NOTE = re.compile(
+    r"(?<=\S)\s?\((?:内訳|税込|税抜|税別|うち|参考|※|注|including|incl\.|of\s+which|breakdown)"
+    r"[^()\n]{0,200}\)",
+    re.IGNORECASE,
+)
 
 
 class NumberGrader(GraderSpec):
@@ -53,7 +59,7 @@ class NumberGrader(GraderSpec):
     reference; both are 0 by default, and arithmetic is exact.
     """
 
-    rules: ClassVar[int] = 2
+    rules: ClassVar[int] = 3
 
     type: Literal["number"] = "number"
     tolerance: float = Field(default=0.0, ge=0, allow_inf_nan=False, description="absolute")
@@ -109,6 +115,7 @@ def answer_number(answer: str) -> Number | str:
     if inside is not None:
         return read_box(inside)
     text = _with_thousands_joined(prepare(answer))
+    text = _NOTE.sub("", text)
     numbers = find_numbers(text)
     words = find_words(text)
     labelled = _behind_label(text, sorted([*numbers, *words], key=lambda number: number.start))

@@ -59,6 +59,8 @@ _LATEX: list[tuple[re.Pattern[str], str]] = [
     (re.compile(r"\\[dtc]?frac\s*(\d)\s*(\d)"), r"\1/\2"),
     (_TEXT, r" \1"),
     (re.compile(r"\{,\}"), ","),
+    # 12,\!000 and 12\,000
+    (re.compile(r"(?<=\d),\\[,!;: ](?=\d{3}(?!\d))"), ","),
     (re.compile(r"(?<=\d)\\[,!;: ](?=\d)"), ""),
     (re.compile(r"\\([$%])"), r"\1"),
     (re.compile(r"\\(?:times|cdot)(?![a-z])"), "×"),

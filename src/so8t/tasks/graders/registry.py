@@ -14,6 +14,7 @@ from so8t.domain.sample import Score
 from so8t.domain.thinking import CUT_IN_THINKING, split_reply
 from so8t.errors import DataError
 from so8t.system.plugins import Plugins, nearest
+from so8t.tasks.graders.own_answer import own_answer
 from so8t.tasks.graders.patterns import TIMEOUT_SECONDS
 from so8t.tasks.graders.spec import GraderSpec
 from so8t.tasks.graders.text import TEXT_RULES
@@ -81,7 +82,7 @@ def grade(sample: Sample, reply_text: str) -> Score:
     except DataError as error:
         return Score.unscored(error.message)
     parts = split_reply(reply_text)
-    answer = parts.answer.strip()
+    answer = own_answer(parts.answer)
     if parts.cut:
         return Score.invalid(CUT_IN_THINKING)
     if not answer:

@@ -1,6 +1,7 @@
 """What every grader does to a reply before it looks at it: take the answer out, level the text.
 
-Change a rule here or in `split_reply` and raise `TEXT_RULES`: it is part of every grader's digest.
+Change a rule here, in `own_answer` or in `split_reply` and raise `TEXT_RULES`: it is part of every
+grader's digest.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ import re
 import unicodedata
 
 from so8t.domain.thinking import split_reply
+from so8t.tasks.graders.own_answer import own_answer
 
-TEXT_RULES = 3
+TEXT_RULES = 4
 
 _SPACE = re.compile(r"\s+")
 _KATAKANA_TO_HIRAGANA = {code: code - 0x60 for code in range(0x30A1, 0x30F7)}
@@ -18,7 +20,7 @@ _KATAKANA_TO_HIRAGANA = {code: code - 0x60 for code in range(0x30A1, 0x30F7)}
 
 def answer_of(reply: str) -> str:
     """Return the part of a reply that is graded, trimmed. It may be empty."""
-    return split_reply(reply).answer.strip()
+    return own_answer(split_reply(reply).answer)
 
 
 def nfkc(text: str) -> str:
@@ -59,8 +61,11 @@ _LABEL_WORDS_EN = (
 _LABEL_WORDS_JA = r"(?:最終(?:的な)?|私の)?(?:答え|答|解答|回答|正解|正答|解|結論|選択)"
 LABEL = re.compile(
     rf"""
-      \b{_LABEL_WORDS_EN}\b[\s*_`"')\]]*(?P<colon_en>[:=]|\bis\b:?|\bwould\s+be\b|\bmust\s+be\b)
-    | {_LABEL_WORDS_JA}[\s*_`」』】\])]*(?:[:=]|は|が|として、?)
+      \b{_LABEL_WORDS_EN}\b(?:\s+to\s+(?:the|this)\s+(?:question|problem))?[\s*_`"')\]]*
+      (?P<colon_en>[:=]|[-–—](?=\s)|\bis\b:?|\b(?:would|must|should|has\s+to|will)\s+be\b)
+    | \b(?:ans|response|selection|conclusion)\b[*_`]*(?:[:=]|\.(?=\s*\S{1, 4}\s*$))
+    | {_LABEL_WORDS_JA}[\s*_`」』】\])]*(?:[:=]|→|->|=>|は|が|として、?)
+    | 【{_LABEL_WORDS_JA}】 | ^[ \t■●*]*{_LABEL_WORDS_JA}[ \t]+(?=\S)
     | ^[ \t]*\#{{4}}(?=\s)
     | (?<![A-Za-z])A\s*:(?=\s|[^\s\w])
     """,
