@@ -6,17 +6,20 @@ import json
 import os
 import sys
 
+import apsw
 import pytest
 from journals import Clock, graded, sample, small_journal
 
 from so8t.domain.exchange import Arm
 from so8t.domain.plan import Phase
 from so8t.errors import IncompleteError, JournalDamagedError, JournalError
-from so8t.journal.backup import KEPT, backups
+from so8t.journal.backup import KEPT, Backup, backups
 from so8t.journal.chain import check_witness
 from so8t.journal.chained import FILE_NAME, SUSPECT_NAME, WITNESS_NAME
-from so8t.journal.restore import _AT_ONCE, CHECKED, RESTORED, open_journal
+from so8t.journal.check import damage_in
+from so8t.journal.restore import _AT_ONCE, CHECKED, RESTORED, WITNESS_MISSING, open_journal
 from so8t.journal.store import Journal
+from so8t.system.files import file_digest
 
 COUNT = 12
 
@@ -170,6 +173,69 @@ def test_another_runs_journal_is_not_taken_for_the_rest_of_this_one(directory, t
     (directory / FILE_NAME).write_bytes((tmp_path / "other" / FILE_NAME).read_bytes())
     restored, _, _ = opened(directory)
     assert restored.backup is not None
+
+
+ROWS_AND_SCHEMA = {
+    "config": "UPDATE run SET config = replace(config, '0.05', '0.5')",
+    "name": "UPDATE run SET name = 'another'",
+    "record gone": "DELETE FROM run",
+    "digest": "UPDATE event SET data = '{}' WHERE kind = 'run_created'",
+    "index": "DROP INDEX answer_once",
+    "trigger": "CREATE TRIGGER x AFTER INSERT ON answer BEGIN DELETE FROM score; END",
+    "answer": "UPDATE answer SET text = 'x' WHERE position = 3",
+}
+
+
+@pytest.mark.parametrize("change", ROWS_AND_SCHEMA)
+def test_a_start_verify_and_a_backup_mean_the_same_by_damage(directory, change):
+    """A start goes back to a good backup; a backup with the same change is none."""
+
+    def spoil(path):
+        connection = apsw.Connection(str(path))
+        connection.execute(ROWS_AND_SCHEMA[change])
+        connection.close()
+
+    with Journal(directory, readonly=True) as journal:
+        run = journal.run
+    spoil(directory / FILE_NAME)
+    assert damage_in(directory / FILE_NAME)
+    restored, _, _ = opened(directory)
+    assert restored.backup is not None
+    with Journal(directory, readonly=True) as journal:
+        assert journal.run == run
+    if change == "answer":
+        return  # the backup is from before the answers
+    for backup in list(backups(directory)):
+        spoil(backup.path)
+        digest = file_digest(backup.path)
+        changed = Backup(backup.path, backup.head, digest)
+        with pytest.raises(JournalDamagedError):
+            changed.check()
+        told = json.loads(backup.path.with_suffix(".witness").read_text())
+        backup.path.with_suffix(".witness").write_text(json.dumps(told | {"digest": digest}))
+    spoil(directory / FILE_NAME)
+    before = files(directory)
+    with pytest.raises(JournalDamagedError, match="no backup"):
+        open_journal(directory, now=Clock())
+    assert files(directory) == before
+
+
+def test_a_witness_that_is_gone_is_written_anew_and_told(directory):
+    """Every row is recomputed, and the journal says that it was so."""
+    (directory / WITNESS_NAME).unlink()
+    assert opened(directory)[0] is None
+    with Journal(directory, readonly=True) as journal:
+        assert len(journal.events(WITNESS_MISSING)) == 1
+    assert (directory / WITNESS_NAME).exists()
+
+
+def test_a_backup_that_is_gone_is_made_at_the_next_start(directory):
+    """Killed between the end of a phase and its backup, or the backup deleted."""
+    for path in (directory / "backups").iterdir():
+        path.unlink()
+    assert opened(directory)[0] is None
+    (backup,) = backups(directory)
+    backup.check()
 
 
 def test_a_damaged_backup_is_passed_over(directory):

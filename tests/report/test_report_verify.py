@@ -22,7 +22,9 @@ from so8t.journal.chained import FILE_NAME, WITNESS_NAME
 from so8t.journal.migrations import CHAINED
 from so8t.journal.store import Journal
 from so8t.report.html import write_report
+from so8t.report.result_files import write_results
 from so8t.report.verify import verify_run
+from so8t.system.files import file_digest, write_atomic
 
 
 @pytest.fixture(scope="module")
@@ -185,12 +187,111 @@ def test_a_changed_report_is_named(copy, old, new):
     assert found(copy) == {"report"}
 
 
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("results.json", '"undecided"', '"b_better"'),
+        ("results.json", '"rows": ', '"rows": 1'),
+        ("results.json", "{", ""),
+        ("items.csv", "1.0", "0.0"),
+        ("groups.csv", "overall", "overall "),
+    ],
+)
+def test_a_changed_result_file_is_named(copy, name, old, new):
+    """The files are made again from the journal and compared byte by byte."""
+    path = copy / "artifacts" / name
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+    assert found(copy) == {"results"}
+
+
+def test_result_files_that_are_older_or_gone_are_told(copy):
+    """Book-keeping that came later, and a file that was deleted, are remarks."""
+    with Journal(copy) as journal:
+        journal.event("later")
+    assert found(copy) == set()
+    assert found(copy, "warn") == {"report", "results"}
+    write_results(copy)
+    assert found(copy, "warn") == {"report"}
+    (copy / "artifacts" / "items.csv").unlink()
+    assert found(copy, "warn") == {"report", "results"}
+
+
+def test_lm_evals_files_are_held_to_their_recorded_digests(copy):
+    """A changed one is named; one that is gone is a remark, and so is a run without digests."""
+    path = copy / "artifacts" / "lm_eval" / "a" / "results_x.json"
+    write_atomic(path, '{"acc": 0.5}')
+    with Journal(copy) as journal:
+        journal.event("hf_results", tasks={}, files={"lm_eval/a/results_x.json": file_digest(path)})
+    assert found(copy) == set()
+    path.write_text('{"acc": 0.9}')
+    assert found(copy) == {"lm-eval files"}
+    path.unlink()
+    assert "lm-eval files" in found(copy, "warn")
+    with Journal(copy) as journal:
+        journal.event("hf_results", tasks={})
+    assert "lm-eval files" in found(copy, "warn")
+    assert found(copy) == set()
+
+
+def test_progress_files_are_said_to_be_no_evidence(copy):
+    """Whatever stands in them."""
+    (copy / "progress.md").write_text("all is well")
+    assert found(copy) == set()
+    assert found(copy, "skip") == {"progress files"}
+
+
+@pytest.mark.parametrize("what", ["journal.witness", "backups", "one backup"])
+def test_a_deleted_witness_or_backup_is_named(copy, what):
+    """They were there when the run ended in order."""
+    if what == "one backup":
+        path = min((copy / "backups").glob("*.sqlite"))
+        path.unlink()
+        path.with_suffix(".witness").unlink()
+    elif what == "backups":
+        shutil.rmtree(copy / "backups")
+    else:
+        (copy / what).unlink()
+    assert found(copy) == {"witness" if what == "journal.witness" else "backups"}
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DROP INDEX answer_once",
+        "CREATE TRIGGER x AFTER INSERT ON answer BEGIN DELETE FROM score; END",
+        "UPDATE run SET config = replace(config, '0.05', '0.5')",
+    ],
+    ids=["index", "trigger", "run"],
+)
+def test_schema_and_run_record_are_part_of_the_chain(copy, statement):
+    """An index that is gone, a trigger that was added, a config that was changed."""
+    change(copy, statement)
+    assert "chain" in found(copy)
+
+
+@pytest.mark.parametrize("what", ["garbage", "empty", "gone", "a directory"])
+def test_a_journal_that_cannot_be_opened_is_damage(capsys, copy, what):
+    """Exit code 11, and --json names the check."""
+    path = copy / FILE_NAME
+    path.unlink()
+    if what == "a directory":
+        path.mkdir()
+    elif what != "gone":
+        path.write_bytes(b"garbage" * 100 if what == "garbage" else b"")
+    assert run(["verify", str(copy), "--json"]) == 11
+    said = json.loads(capsys.readouterr().out)
+    assert [check["name"] for check in said["checks"]] == ["journal"]
+    assert said["sound"] is False
+
+
 def test_a_report_from_before_the_newest_rows_says_so(copy):
     """Book-keeping that came later is a remark; another result would be a failure."""
     with Journal(copy) as journal:
         journal.event("later")
     assert found(copy) == set()
-    assert found(copy, "warn") == {"report"}
+    assert found(copy, "warn") == {"report", "results"}
 
 
 def test_the_command_names_what_is_wrong_and_exits_11(capsys, copy):

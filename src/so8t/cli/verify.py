@@ -10,8 +10,11 @@ import click
 
 from so8t.cli.console import common
 from so8t.cli.next_step import command_line
-from so8t.cli.wire import read_journal
-from so8t.errors import VerificationFailed
+from so8t.cli.wire import find_run
+from so8t.errors import JournalError, JournalNewerError, PrerequisiteError, VerificationFailed
+from so8t.journal.backup import backups
+from so8t.journal.store import Journal
+from so8t.report.findings import Finding
 
 if TYPE_CHECKING:
     from so8t.cli.console import Console
@@ -23,14 +26,12 @@ if TYPE_CHECKING:
 def command(console: Console, run: Path | None) -> int:
     """Recompute all that RUN rests on (a run's directory or its config; default: the newest).
 
-    Digests of files, the journal's chain and witness, every score from the stored answer, the
-    verdict, and whether the report says what the data say. Changes nothing. Exit code 11 when
-    something is not what it should be.
+    Digests of files, the journal's chain, schema, witness and backups, every score from the stored
+    answer, the verdict, and whether report and result files say what the data say. Changes nothing.
+    Exit code 11 when something is not what it should be, or the journal cannot be opened.
     """
-    from so8t.report.verify import verify_run  # noqa: PLC0415 - the graders, only when asked for
-
-    with read_journal(run, check=False) as (directory, journal):
-        findings = verify_run(journal)
+    directory = find_run(run)
+    findings = _findings(directory)
     failed = [finding for finding in findings if finding.result == "fail"]
     console.data(
         {
@@ -40,7 +41,7 @@ def command(console: Console, run: Path | None) -> int:
         }
     )
     console.line(str(directory), style="bold")
-    marks = {"pass": "ok  ", "warn": "warn", "fail": "FAIL"}
+    marks = {"pass": "ok  ", "warn": "warn", "fail": "FAIL", "skip": "--  "}
     for finding in findings:
         console.line(f"{marks[finding.result]}  {finding.name}: {finding.detail}")
     if failed:
@@ -52,3 +53,21 @@ def command(console: Console, run: Path | None) -> int:
             f"{command_line('report', str(directory))} writes the report anew",
         )
     return 0
+
+
+def _findings(directory: Path) -> list[Finding]:
+    """Look at all of a run; a journal that is gone or cannot be opened is damage like any other."""
+    from so8t.report.verify import verify_run  # noqa: PLC0415 - the graders, only when asked for
+
+    try:
+        with Journal(directory, readonly=True, check=False) as journal:
+            return verify_run(journal)
+    except JournalNewerError:
+        raise
+    except JournalError as error:
+        return [Finding("journal", "fail", error.message)]
+    except PrerequisiteError as error:
+        # Without a file there may have been no run yet; with a backup of it there was one.
+        if next(backups(directory), None) is None:
+            raise
+        return [Finding("journal", "fail", f"{error.message} There are backups of it.")]

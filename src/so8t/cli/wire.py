@@ -134,8 +134,8 @@ def find_run(target: Path | None) -> Path:
 
 
 @contextmanager
-def read_journal(target: Path | None, *, check: bool = True) -> Iterator[tuple[Path, Journal]]:
-    """Open a run's journal for reading; `check` compares it with its witness."""
+def read_journal(target: Path | None) -> Iterator[tuple[Path, Journal]]:
+    """Open a run's journal for reading."""
     directory = find_run(target)
-    with Journal(directory, readonly=True, check=check) as journal:
+    with Journal(directory, readonly=True) as journal:
         yield directory, journal

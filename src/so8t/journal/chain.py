@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import apsw
 
-from so8t.domain.canonical import canonical_json
+from so8t.domain.canonical import canonical_json, digest_of
 from so8t.errors import JournalDamagedError
-from so8t.journal.migrations import CHAINED, JOURNAL
+from so8t.journal.migrations import CHAINED, JOURNAL, RUN_COLUMNS, RUN_CREATED
 from so8t.system.files import write_atomic
 
 if TYPE_CHECKING:
@@ -67,9 +67,11 @@ def _tables(connection: apsw.Connection) -> list[str]:
 
 
 def verify_chain(connection: apsw.Connection) -> Head:
-    """Check the file's structure and recompute every link.
+    """Check the file's structure, its schema and the run's record, and recompute every link.
 
-    Raises JournalDamagedError naming the first row that does not fit. SQLite's own check comes
+    This is what "whole" means, to a start, to `verify`, to a restore and of a backup alike.
+
+    Raises JournalDamagedError naming the first thing that does not fit. SQLite's own check comes
     first: a damaged index can hide rows from a query while the table, and so the chain, is whole.
     """
     with one_moment(connection):
@@ -77,7 +79,27 @@ def verify_chain(connection: apsw.Connection) -> Head:
         if found != ("ok",):
             raise JournalDamagedError(f"the journal's file is damaged: {found}")
         JOURNAL.check_schema(connection)
-        return follow(connection, Head(0, GENESIS))
+        head = follow(connection, Head(0, GENESIS))
+        check_run_record(connection)
+        return head
+
+
+def check_run_record(connection: apsw.Connection) -> None:
+    """Compare the run's own record (its config) with the digest that the chain holds of it.
+
+    Raises JournalDamagedError where it is not the one that was written.
+    """
+    columns = ", ".join(RUN_COLUMNS)
+    try:
+        rows = connection.execute(f"SELECT {columns} FROM run").fetchall()  # noqa: S608 - our own names
+        told = connection.execute("SELECT data FROM event WHERE kind = ?", (RUN_CREATED,))
+        created = [json.loads(data)["row"] for (data,) in told]
+    except (*UNREADABLE, ValueError, KeyError, TypeError) as error:
+        raise JournalDamagedError(f"the run's own record is damaged: {error}") from error
+    if created != [digest_of(row) for row in rows]:
+        raise JournalDamagedError(
+            "the run's own record (its config) was changed after it was written."
+        )
 
 
 def follow(connection: apsw.Connection, start: Head) -> Head:

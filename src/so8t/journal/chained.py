@@ -17,6 +17,7 @@ from so8t.journal.backup import Backup, backups, write_backup
 from so8t.journal.chain import (
     UNREADABLE,
     Head,
+    check_run_record,
     check_witness,
     follow,
     link,
@@ -82,6 +83,8 @@ class ChainedFile:
         self._broken: str | None = None
         try:
             witness = check_witness(self._witness, self._connection) if check else None
+            if check:
+                check_run_record(self._connection)
             if witness is not None and not readonly:
                 # What came after the witness is vouched for by its links alone: a few hundred
                 # rows. All of them are recomputed after an unclean stop (see `restore`).
@@ -121,13 +124,10 @@ class ChainedFile:
     def verify(self) -> Head:
         """Recompute the whole chain. Raises JournalDamagedError naming the first wrong row."""
         try:
-            return self._verified()
+            return verify_chain(self._connection)
         except JournalDamagedError as error:
             self._hint(error)
             raise
-
-    def _verified(self) -> Head:
-        return verify_chain(self._connection)
 
     def _hint(self, error: JournalError, *, readable: bool = True) -> None:
         """Say what a person can type against damage; `verify` needs a file that can be opened."""

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING
 
 import apsw
 
-from so8t.errors import JournalDamagedError, JournalError, PrerequisiteError, SO8TError
+from so8t.errors import (
+    IncompleteError,
+    JournalDamagedError,
+    JournalError,
+    PrerequisiteError,
+    SO8TError,
+)
 from so8t.journal.migrations import JOURNAL
 
 if TYPE_CHECKING:
@@ -55,6 +61,11 @@ def connect(
     except (apsw.CorruptError, apsw.NotADBError) as error:
         connection.close()
         raise JournalDamagedError(f"{path} is damaged: {error}") from error
+    except apsw.BusyError as error:
+        connection.close()
+        raise IncompleteError(
+            f"{path} is locked by another program.", hint="end that program, then try again"
+        ) from error
     except apsw.Error as error:
         connection.close()
         raise JournalError(f"{path} cannot be opened as a journal: {error}") from error
@@ -100,7 +111,8 @@ def _configure(
         connection.pragma("query_only", True)
         if not version:
             raise PrerequisiteError(
-                f"{path} holds no run yet.", hint="it was only just begun: try again"
+                f"{path} holds no run yet.",
+                hint="it was only just begun, or cut off there: the command that began it goes on",
             )
         return
     connection.pragma("synchronous", _FULL)

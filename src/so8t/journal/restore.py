@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 #: The event that says what was lost; and the one that says that every row was recomputed.
 RESTORED = "journal_restored"
 CHECKED = "journal_checked"
+#: The event that says that a finished phase's witness was gone.
+WITNESS_MISSING = "witness_missing"
 # Up to so many rows a whole verification takes less time than the process that would do it.
 _AT_ONCE = 5_000
 
@@ -78,8 +80,10 @@ def open_journal(
     """
     try:
         _look_closer(directory)
+        witnessed = (directory / WITNESS_NAME).exists()
         journal = Journal(directory, now=now)
         _verify_soon(journal, now)
+        _complete(journal, witnessed=witnessed)
     except JournalDamagedError as error:
         _restore(directory, error)
         journal = Journal(directory, now=now)
@@ -114,6 +118,18 @@ def _verify_soon(journal: Journal, now: Callable[[], datetime]) -> None:
         journal.abandon()
         raise
     journal.event(CHECKED, rows=rows, seconds=(now() - began).total_seconds())
+
+
+def _complete(journal: Journal, *, witnessed: bool) -> None:
+    """Make what stands behind each finished phase and is not there: its witness, its backup."""
+    done = [step.seq for step in journal.phases() if step.state == "done"]
+    if not done:
+        return
+    if not witnessed:
+        journal.event(WITNESS_MISSING, rows=journal.head.seq)
+    newest = next(backups(journal.directory), None)
+    if newest is None or newest.head.seq < done[-1]:
+        journal.secure()
 
 
 def recorded_run(directory: Path) -> RunRecord | None:

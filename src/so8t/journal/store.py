@@ -10,6 +10,7 @@ import json
 import time
 import uuid
 from array import array
+from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +19,9 @@ from pydantic import TypeAdapter
 from so8t.domain.canonical import canonical_json, digest_of
 from so8t.domain.plan import Phase
 from so8t.domain.sample import Sample
-from so8t.errors import JournalDamagedError
+from so8t.errors import IncompleteError
 from so8t.journal.answers import AnswerRows, request_key, system_now
-from so8t.journal.chain import UNREADABLE
+from so8t.journal.migrations import RUN_COLUMNS, RUN_CREATED
 from so8t.journal.rows import (
     EventRecord,
     PhaseRecord,
@@ -36,16 +37,18 @@ if TYPE_CHECKING:
     import apsw
 
     from so8t.domain.sample import Origin
-    from so8t.journal.chain import Head
+    from so8t.journal.backup import Backup
 
 __all__ = ["Journal", "request_key", "system_now"]
 
 #: The event that holds a run's config from then on.
 CONFIG_CHANGED = "config_changed"
+#: The event that says that there was no room for a backup of the rows until then.
+BACKUP_NOT_MADE = "backup_not_made"
 
 #: A sample as the text that is kept of it.
 SAMPLE = TypeAdapter(Sample)
-_RUN = "run_id, name, created, version, config, config_digest"
+_RUN = ", ".join(RUN_COLUMNS)
 
 
 def run_in(connection: apsw.Connection) -> RunRecord | None:
@@ -105,7 +108,7 @@ class Journal(AnswerRows):
                 "event",
                 at,
                 time.monotonic(),
-                "run_created",
+                RUN_CREATED,
                 canonical_json({"row": digest_of(row)}),
             )
 
@@ -281,6 +284,15 @@ class Journal(AnswerRows):
 
     # --- durability ----------------------------------------------------------------------------
 
+    def secure(self) -> Backup | None:
+        """Make what is committed survive damage to the file; a backup without room is recorded."""
+        backup = super().secure()
+        if backup is None:
+            # On a full disk there may be no room for this row either; the next commit tells.
+            with suppress(IncompleteError):
+                self.event(BACKUP_NOT_MADE, rows=self.head.seq)
+        return backup
+
     def last_written(self, *, ignoring: Sequence[str] = ()) -> datetime | None:
         """When the newest row was committed; events of the kinds `ignoring` do not count."""
         newest = self._one(
@@ -291,17 +303,3 @@ class Journal(AnswerRows):
             json.dumps(list(ignoring)),
         )
         return datetime.fromisoformat(newest) if newest else None
-
-    def _verified(self) -> Head:
-        # The run's own record is no link of the chain, so it is compared beside it.
-        head = super()._verified()
-        try:
-            row = self._connection.execute(f"SELECT {_RUN} FROM run").fetchone()  # noqa: S608 - our own names
-        except UNREADABLE as error:
-            raise JournalDamagedError(f"the run's own record is damaged: {error}") from error
-        created = [event.data["row"] for event in self.events("run_created")]
-        if created != ([digest_of(row)] if row else []):
-            raise JournalDamagedError(
-                "the run's own record (its config) was changed after it was written."
-            )
-        return head

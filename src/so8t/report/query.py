@@ -49,9 +49,9 @@ _COURSE_POINTS = 240
 _RESOURCE_POINTS = 240
 # Book-keeping that every run has, shown elsewhere in the report.
 # Events of Hugging Face tasks, shown in a section of their own.
-_HF_RESULTS, _CHOICE_METHODS = "hf_results", "choice_methods_compared"
+HF_RESULTS, _CHOICE_METHODS = "hf_results", "choice_methods_compared"
 _QUIET = {
-    _HF_RESULTS,
+    HF_RESULTS,
     _CHOICE_METHODS,
     FROZEN,
     CHECKED,
@@ -131,7 +131,7 @@ def _load(journal: Journal, embed: int, marks: Marks) -> View:
         head=journal.head,
         resources=_thinned(journal.resource_samples()),
         last_written=journal.last_written(),
-        hf_scores=_hf_scores([event.data for event in events if event.kind == _HF_RESULTS]),
+        hf_scores=_hf_scores([event.data for event in events if event.kind == HF_RESULTS]),
         cut_in_thinking={arm: one.counts["cut_in_thinking"] for arm, one in given.items()},
         choice_methods=tuple(event.data for event in events if event.kind == _CHOICE_METHODS),
     )

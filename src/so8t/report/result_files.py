@@ -11,6 +11,7 @@ import io
 import json
 from typing import TYPE_CHECKING, Any, TextIO
 
+import so8t
 from so8t.domain.exchange import Arm
 from so8t.domain.plain_text import cell
 from so8t.journal.store import Journal
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 FORMAT = "so8t-results/1"
 #: Where the files lie in a run's directory.
 FOLDER = "artifacts"
+NAMES = ("results.json", "items.csv", "groups.csv")
 _ENCODE = json.JSONEncoder(ensure_ascii=False).encode
 _ITEM_COLUMNS = (
     "position", "item", "task", "category", "language", "cluster",
@@ -56,27 +58,34 @@ def write_result_files(journal: Journal, view: View) -> Path | None:
     None, and nothing written, before a plan is frozen. Files of an earlier call are replaced, each
     as a whole; equal journals give equal files. Questions are written as they are read.
     """
+    return write_result_files_to(journal.directory / FOLDER, journal, view)
+
+
+def write_result_files_to(folder: Path, journal: Journal, view: View) -> Path | None:
+    """Write them into any folder."""
     if view.evidence is None:
         return None
     found = summary(view)
-    folder = journal.directory / FOLDER
     folder.mkdir(exist_ok=True)
     with (
-        atomic_text(folder / "results.json") as document,
-        atomic_text(folder / "items.csv") as table,
+        atomic_text(folder / NAMES[0]) as document,
+        atomic_text(folder / NAMES[1]) as table,
     ):
-        _write_items(document, table, _head(found), item_records(journal, view.evidence.items))
+        _write_items(
+            document, table, _head(found, view), item_records(journal, view.evidence.items)
+        )
     rows = io.StringIO()
     _csv(rows, _GROUP_COLUMNS).writerows(map(_cells, _group_rows(found)))
-    write_atomic(folder / "groups.csv", rows.getvalue())
+    write_atomic(folder / NAMES[2], rows.getvalue())
     return folder
 
 
-def _head(found: dict[str, Any]) -> dict[str, Any]:
+def _head(found: dict[str, Any], view: View) -> dict[str, Any]:
     """Return results.json without its items, which are its last field."""
     return {
         "format": FORMAT,
         "run": found["run"],
+        "journal": {"rows": view.head.seq, "chain": view.head.chain, "version": so8t.__version__},
         "state": found["state"],
         "standing": found["standing"],
         "labels": found["labels"],

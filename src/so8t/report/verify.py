@@ -9,24 +9,26 @@ answers, scores, chain, witness, backups and report together leaves nothing to f
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import so8t
 from so8t.domain.exchange import Arm, Status
 from so8t.domain.model_form import ModelForm
 from so8t.domain.plan import Phase
 from so8t.errors import JournalDamagedError, SO8TError
-from so8t.journal.backup import backups
+from so8t.journal.backup import KEPT, backups
 from so8t.journal.chain import UNREADABLE, chain_at, check_witness
 from so8t.journal.chained import WITNESS_NAME
 from so8t.journal.evidence import FROZEN, gather
+from so8t.journal.store import BACKUP_NOT_MADE
 from so8t.report.embedded import Embedded, extract, zone_of
+from so8t.report.findings import Finding, counted
 from so8t.report.html import FILE_NAME as REPORT_NAME
-from so8t.report.html import marks, render
+from so8t.report.html import REVEALED_NAME, marks, render
 from so8t.report.query import load_view, summary
 from so8t.report.text import Text
+from so8t.report.verify_files import check_lm_eval, check_results
 from so8t.system.files import file_digest
 from so8t.tasks.graders import grade, grader_digest
 
@@ -37,21 +39,10 @@ if TYPE_CHECKING:
     from so8t.journal.rows import AnswerRecord, PhaseRecord
     from so8t.journal.store import Journal
 
-Result = Literal["pass", "warn", "fail"]
-_NAMED = 5
 _NOT_COMPARED = (
     "its data are the journal's; its text was written by another version or in another time zone "
     "and was not compared"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was recomputed: `pass`, `warn` (could not be, or not wholly) or `fail`."""
-
-    name: str
-    result: Result
-    detail: str
 
 
 def verify_run(journal: Journal) -> list[Finding]:
@@ -69,6 +60,9 @@ def verify_run(journal: Journal) -> list[Finding]:
         _scores,
         _verdict,
         _report,
+        check_results,
+        check_lm_eval,
+        _progress,
     )
     return [finding for check in checks for finding in _made(check, journal)]
 
@@ -79,7 +73,13 @@ def _made(check: Callable[[Journal], Iterator[Finding]], journal: Journal) -> li
         return list(check(journal))
     except (SO8TError, ValueError, KeyError, TypeError, IndexError, *UNREADABLE) as error:
         said = error.message if isinstance(error, SO8TError) else f"{type(error).__name__}: {error}"
-        return [Finding(check.__name__.lstrip("_"), "fail", f"could not be recomputed: {said}")]
+        return [
+            Finding(
+                check.__name__.removeprefix("check").strip("_"),
+                "fail",
+                f"could not be recomputed: {said}",
+            )
+        ]
 
 
 # --- the journal itself ------------------------------------------------------------------------
@@ -102,7 +102,11 @@ def _witness(journal: Journal) -> Iterator[Finding]:
         yield Finding("witness", "fail", error.message)
         return
     if witness is None:
-        yield Finding("witness", "warn", f"{path.name} is not there: a lost tail could not be seen")
+        yield Finding(
+            "witness",
+            "fail" if _must_be_there(journal) else "warn",
+            f"{path.name} is not there: a lost tail could not be seen",
+        )
     else:
         yield Finding("witness", "pass", f"row {witness.seq} is the one that was witnessed")
 
@@ -121,8 +125,23 @@ def _backups(journal: Journal) -> Iterator[Finding]:
             yield Finding(
                 "backups", "fail", f"the journal does not continue {backup.path.name}: rows differ"
             )
-    if count:
+    done = sum(step.state == "done" for step in journal.phases())
+    wanted = min(KEPT, done - len(journal.events(BACKUP_NOT_MADE)))
+    if count < wanted:
+        yield Finding(
+            "backups",
+            "fail" if _must_be_there(journal) else "warn",
+            f"{count} of the {wanted} that were made are there",
+        )
+    elif count:
         yield Finding("backups", "pass", f"{count} compared")
+
+
+def _must_be_there(journal: Journal) -> bool:
+    """Whether what is written behind a phase must be there: it is done, and nothing was cut off."""
+    sessions = [event.kind for event in journal.events() if event.kind.startswith("session_")]
+    done = any(step.state == "done" for step in journal.phases())
+    return done and sessions[-1:] != ["session_started"]
 
 
 # --- files -------------------------------------------------------------------------------------
@@ -158,7 +177,7 @@ def _settings(journal: Journal) -> Iterator[Finding]:
         known = registered.result["arms"][arm.value]["model"]["digest"]
         models = {bodies[answer.settings]["model"]["digest"] for answer in journal.answers(arm)}
         wrong += [f"{arm.upper()}: {model}" for model in sorted(models - {known})]
-    yield _counted(
+    yield counted(
         "settings", wrong, len(bodies), "sets of settings; each model is the one that was made",
         "sets of settings name another model",
     )  # fmt: skip
@@ -178,7 +197,7 @@ def _questions(journal: Journal) -> Iterator[Finding]:
         for sample, recorded in zip(journal.samples(), journal.sample_digests(), strict=True)
         if sample.digest != recorded
     ]
-    yield _counted(
+    yield counted(
         "questions", wrong, journal.sample_count(), "frozen questions have their digest",
         "frozen questions are not what their digest says",
     )  # fmt: skip
@@ -202,7 +221,7 @@ def _scores(journal: Journal) -> Iterator[Finding]:
             other_rules += 1
         elif not _same_score(sample, answer):
             wrong.append(f"{sample.id} ({answer.arm.upper()})")
-    yield _counted(
+    yield counted(
         "scores", wrong, count - other_rules, "answers graded again, each with the same score",
         "answers have another score when they are graded again",
     )  # fmt: skip
@@ -245,24 +264,25 @@ def _verdict(journal: Journal) -> Iterator[Finding]:
 
 
 def _report(journal: Journal) -> Iterator[Finding]:
-    path = journal.directory / REPORT_NAME
-    if not path.exists():
+    pages = {REPORT_NAME: False, REVEALED_NAME: True}
+    there = [name for name in pages if (journal.directory / name).exists()]
+    for name in there:
+        # Bytes that are no UTF-8 make it another page than the one that was written: a finding.
+        page = (journal.directory / name).read_text(encoding="utf-8", errors="replace")
+        said = extract(page)
+        if said is None:
+            yield Finding("report", "fail", f"{name} holds no data that can be read")
+        else:
+            yield _page(journal, page, said, reveal_thinking=pages[name])
+    if not there:
         yield Finding("report", "pass", "none was written yet")
-        return
-    # Bytes that are no UTF-8 make it another page than the one that was written: a finding.
-    page = path.read_text(encoding="utf-8", errors="replace")
-    said = extract(page)
-    if said is None:
-        yield Finding("report", "fail", f"{path.name} holds no data that can be read")
-        return
-    yield _page(journal, page, said)
 
 
-def _page(journal: Journal, page: str, said: Embedded) -> Finding:
+def _page(journal: Journal, page: str, said: Embedded, *, reveal_thinking: bool) -> Finding:
     if chain_at(journal.connection, said.head.seq) != said.head.chain:
         return Finding("report", "fail", "it was written from another journal")
     text = Text(said.language)
-    view = load_view(journal, marks=marks(text))
+    view = load_view(journal, marks=marks(text, reveal_thinking=reveal_thinking))
     known, told = summary(view), said.summary
     differing = {key for key in known | told if known.get(key) != told.get(key)}
     if said.head != view.head:
@@ -283,8 +303,8 @@ def _older(differing: set[str]) -> Finding:
     return Finding("report", "warn", "it has the result, but not the newest rows (so8t report)")
 
 
-def _counted(name: str, wrong: list[str], total: int, good: str, bad: str) -> Finding:
-    if not wrong:
-        return Finding(name, "pass", f"{total} {good}")
-    some = ", ".join(wrong[:_NAMED]) + (", ..." if len(wrong) > _NAMED else "")
-    return Finding(name, "fail", f"{len(wrong)} of {total} {bad}: {some}")
+def _progress(_: Journal) -> Iterator[Finding]:
+    yield Finding(
+        "progress files", "skip", "progress.jsonl, progress.md and checklist.md are notes on the "
+        "way and no evidence; what is recorded stands in the journal",
+    )  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from so8t.domain.exchange import Arm
+from so8t.system.files import file_digest
 from so8t.tasks.graders.registry import LM_EVAL
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ HF_RESULTS = "hf_results"
 def write_hf_results(journal: Journal, artifacts: Path) -> None:
     """Write `lm_eval/<arm>/samples_*.jsonl` and `results_*.json`, and record the task scores.
 
-    Written again after each phase 4; the scores are recorded where they have changed.
+    Written again after each phase 4; scores and digests are recorded where they have changed.
     """
     tasks = journal.positions_graded_by(LM_EVAL, ordered_by="doc_id")
     if not tasks:
@@ -45,9 +46,19 @@ def write_hf_results(journal: Journal, artifacts: Path) -> None:
         write_summary(folder, results, label=label, date=created)
         for task, found in results.items():
             scores.setdefault(task, {})[arm.value] = found.scores
+    said = {"tasks": scores, "files": _digests(artifacts)}
     last = journal.events(HF_RESULTS)
-    if scores and (not last or last[-1].data["tasks"] != scores):
-        journal.event(HF_RESULTS, tasks=scores)
+    if scores and (not last or last[-1].data != said):
+        journal.event(HF_RESULTS, **said)
+
+
+def _digests(artifacts: Path) -> dict[str, str]:
+    """Return the digests of lm-eval's files, so that a changed one is found later."""
+    return {
+        path.relative_to(artifacts).as_posix(): file_digest(path)
+        for path in sorted((artifacts / "lm_eval").rglob("*.json*"))
+        if not path.name.startswith(".")
+    }
 
 
 def _given(journal: Journal, arm: Arm, positions: Iterable[int]) -> Iterator[Answered]:
