@@ -13,9 +13,9 @@ from typing import IO, TYPE_CHECKING, Any, Self, TypeVar, cast
 import click
 from rich.console import Console as RichConsole
 from rich.live import Live
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.table import Table
+from rich.text import Text as RichText
 
 from so8t.cli.outlet import NobodyReadsError, Outlet
 from so8t.domain.plain_text import visible
@@ -147,7 +147,7 @@ class ConsoleReporter:
         self._tasks: dict[str, TaskID] = {}
         if err.is_terminal and not console.quiet:
             self._progress = Progress(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[eta]}"),
@@ -189,7 +189,7 @@ class ConsoleReporter:
             task = self._tasks.get(what)
             if task is None:
                 task = self._tasks[what] = self._progress.add_task(
-                    _safe(name), total=total, eta=eta
+                    visible(name), total=total, eta=eta
                 )
             self._progress.update(task, completed=done, total=total, eta=eta)
         elif now - self._last_line >= _PLAIN_SECONDS and done < total:
@@ -231,11 +231,11 @@ def size(count: float | None) -> str:
 def show_error(error: SO8TError) -> None:
     """Print an error without a traceback: what happened, what is saved, what to type next."""
     err = _rich(Outlet("stderr"))
-    err.print(f"[bold red]error:[/] {_safe(error.message)}")
+    err.print(RichText.assemble(("error:", "bold red"), " ", _safe(error.message)))
     if error.saved:
         err.print(_safe(error.saved))
     if error.hint:
-        err.print(f"[bold]hint:[/] {_safe(error.hint)}")
+        err.print(RichText.assemble(("hint:", "bold"), " ", _safe(error.hint)))
 
 
 def show_raw_error(text: str) -> None:
@@ -247,9 +247,9 @@ def _rich(outlet: Outlet) -> RichConsole:
     return RichConsole(file=cast("IO[str]", outlet), soft_wrap=True, highlight=False, emoji=False)
 
 
-def _safe(text: str) -> str:
-    """Return somebody's text as markup of rich that shows it, and does nothing else."""
-    return escape(visible(text))
+def _safe(text: str) -> RichText:
+    """Return somebody's text as one that rich shows, and that does nothing else."""
+    return RichText(visible(text))
 
 
 def _json(value: dict[str, Any], indent: int | None = None) -> str:
