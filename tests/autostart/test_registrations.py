@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from needs import absent
-from so8t.autostart import launchd, systemd, windows
+from so8t.autostart import launchd, protocol, systemd, windows
 from so8t.autostart.protocol import Job, dry_run, resume_job
 from so8t.errors import PrerequisiteError
 
@@ -278,6 +278,42 @@ def test_windows_notices_a_registration_that_differs(tmp_path):
     tool = Schtasks(change=("PT0S", "PT72H"))
     with pytest.raises(PrerequisiteError, match="ExecutionTimeLimit is 'PT72H'"):
         task_scheduler(tmp_path, tool).install()
+
+
+@pytest.mark.parametrize(
+    "answer", ["", "SUCCESS", "<Task", "<Task><Settings></Task>", "フォルダー: \\SO8T"]
+)
+def test_a_task_that_cannot_be_read_is_told_and_no_traceback(answer, tmp_path):
+    """A schtasks that answers otherwise is quoted by install, status and test."""
+
+    class Odd(Schtasks):
+        def __call__(self, arguments):
+            return (0, answer) if arguments[1] == "/query" else super().__call__(arguments)
+
+    starter = task_scheduler(tmp_path, Odd())
+    (note,) = starter.install()
+    assert "not confirmed: schtasks does not show the task" in note
+    status = starter.status()
+    assert not status.installed
+    assert "does not show the task" in status.problems[0]
+    assert "does not show the task" in starter.verify()[0]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "lost"),
+    [("utf-16", 0), ("utf-16-le", 0), ("utf-8", 0), ("cp932", 0), ("cp437", 4), ("cp1252", 4)],
+)
+def test_a_japanese_path_is_read_back_from_any_console(encoding, lost, tmp_path):
+    """schtasks writes in the console's code page; what that cannot write is no difference."""
+    home = tmp_path / "太郎の箱"
+    wanted = windows.parse(windows.resume_xml(job(home), "PC\\me", windows.S4U))
+    text = windows.resume_xml(job(home), "PC\\me", windows.S4U).decode("utf-16")
+    said = protocol.decode(text.encode(encoding, errors="replace"), ("cp932", encoding))
+    found = windows.parse(said.encode("utf-16"))
+    assert said.count("?") - text.count("?") >= lost
+    assert windows.differences(wanted, found) == []
+    other = windows.parse(said.replace("100 %", "200 %").encode("utf-16"))
+    assert len(windows.differences(wanted, other)) == 1
 
 
 # --- launchd -------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -14,6 +15,14 @@ from so8t.errors import PrerequisiteError
 
 Which = Literal["all", "newest"]
 _SECONDS = 60.0
+# What every program of a person is given, by systemd and launchd or by the Task Scheduler.
+_KEPT = (
+    *("HOME", "USER", "LOGNAME", "LANG", "SYSTEMROOT", "SYSTEMDRIVE", "COMSPEC", "PATHEXT"),
+    *("USERNAME", "USERDOMAIN", "USERPROFILE", "HOMEDRIVE", "HOMEPATH", "APPDATA", "LOCALAPPDATA"),
+    *("PROGRAMDATA", "PROGRAMFILES", "TEMP", "TMP", "NUMBER_OF_PROCESSORS"),
+)
+# The console's and the programs' code page, by the names that Python has for them on Windows only.
+_CODE_PAGES = ("oem", "mbcs") if sys.platform == "win32" else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +107,7 @@ def notify_job(state: Path) -> Job:
 
 def dry_run(job: Job) -> list[str]:
     """Start the job as the system would, with `--dry-run`; return what goes wrong."""
-    keep = ("HOME", "USER", "LOGNAME", "LANG", "SYSTEMROOT", "USERPROFILE", "LOCALAPPDATA", "TEMP")
-    environment = {name: os.environ[name] for name in keep if name in os.environ}
+    environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
     try:
         answer = subprocess.run(
             [*job.command, "--dry-run"],
@@ -141,10 +149,19 @@ def call(arguments: list[str]) -> tuple[int, str]:
     return answer.returncode, decode(answer.stdout).strip()
 
 
-def decode(output: bytes) -> str:
-    """Read what a tool wrote: UTF-16 with a mark (Windows), else UTF-8."""
+def decode(output: bytes, code_pages: tuple[str, ...] = _CODE_PAGES) -> str:
+    """Read what a tool wrote: UTF-16, UTF-8, else in the first of `code_pages` that fits.
+
+    Tools of Windows write in the console's code page (932 in Japan, 850 or 437 in the West) unless
+    they write UTF-16, with a mark or without.
+    """
     if output.startswith((b"\xff\xfe", b"\xfe\xff")):
         return output.decode("utf-16", errors="replace")
+    if output[1:2] == b"\0" and len(output) % 2 == 0:
+        return output.decode("utf-16-le", errors="replace")
+    for encoding in ("utf-8", *code_pages):
+        with suppress(UnicodeDecodeError):
+            return output.decode(encoding)
     return output.decode(errors="replace")
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import re
 import subprocess
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
@@ -44,7 +45,7 @@ class WindowsAutoStart:
     ) -> None:
         """`state` is where the XML files are kept; `tool` runs schtasks."""
         self._job, self._logon, self._call = job, logon, tool
-        self._user = user or _user()
+        self._known_user = user
         self._resume_file = state / "autostart" / "resume.xml"
         self._notify_file = state / "autostart" / "notify.xml"
 
@@ -71,7 +72,10 @@ class WindowsAutoStart:
             code, said = self._create(NOTIFY_TASK, self._notify_file, xml)
         if code != 0:
             raise PrerequisiteError(f"the Task Scheduler refused the task: {said}")
-        wrong = self.verify()
+        try:
+            wrong = self._compare()
+        except _UnreadableError as error:
+            return [*notes, f"registered, but not confirmed: {error}"]
         if wrong:
             raise PrerequisiteError(
                 f"the Task Scheduler registered something else: {'; '.join(wrong)}"
@@ -87,11 +91,12 @@ class WindowsAutoStart:
 
     def status(self) -> ServiceStatus:
         """Read the task back."""
-        registered = self._registered(RESUME_TASK)
-        if registered is None:
-            return ServiceStatus(
-                False, None, (f"there is no task {RESUME_TASK}: so8t autostart install",)
-            )
+        try:
+            registered = self._registered(RESUME_TASK)
+        except _UnreadableError as error:
+            return ServiceStatus(False, None, (f"{error}. It may be registered nevertheless.",))
+        if isinstance(registered, str):
+            return ServiceStatus(False, None, (f"{registered}: so8t autostart install",))
         before = _text(registered, "Principals/Principal/LogonType") == S4U
         problems = list(self.verify())
         if not before:
@@ -102,17 +107,28 @@ class WindowsAutoStart:
 
     def verify(self) -> list[str]:
         """Compare what is registered with what was asked for."""
+        try:
+            return self._compare()
+        except _UnreadableError as error:
+            return [str(error)]
+
+    def _compare(self) -> list[str]:
         wrong = []
         for name, wanted in (
             (RESUME_TASK, resume_xml(self._job, self._user, S4U)),
             (NOTIFY_TASK, notify_xml(self._logon, self._user)),
         ):
             registered = self._registered(name)
-            if registered is None:
-                wrong.append(f"there is no task {name}")
+            if isinstance(registered, str):
+                wrong.append(registered)
             else:
                 wrong += [f"{name}: {what}" for what in differences(parse(wanted), registered)]
         return wrong
+
+    @property
+    def _user(self) -> str:
+        """Asked for late: resuming runs needs no name, and a service may have none."""
+        return self._known_user or _user()
 
     def _xml(self, logon_type: str) -> bytes:
         return resume_xml(self._job, self._user, logon_type)
@@ -121,12 +137,27 @@ class WindowsAutoStart:
         write_atomic(file, xml)
         return self._call(["schtasks", "/create", "/tn", name, "/xml", str(file), "/f"])
 
-    def _registered(self, name: str) -> ET.Element | None:
+    def _registered(self, name: str) -> ET.Element | str:
+        """Read a task back, or say why there is none to read. Raises _UnreadableError."""
         code, said = self._call(["schtasks", "/query", "/tn", name, "/xml"])
         if code != 0:
-            return None
+            # One exit code for all reasons, in words of the system's language.
+            return f"there is no task {name} to be read ({said})"
         # schtasks writes in the console's encoding whatever the declaration claims.
-        return ET.fromstring(said[said.index("<Task") :])  # noqa: S314 - from the system's own tool
+        begin, end = said.find("<Task"), said.rfind("</Task>")
+        try:
+            if 0 <= begin < end:
+                return ET.fromstring(said[begin : end + len("</Task>")])  # noqa: S314 - the system's
+        except ET.ParseError as error:
+            raise _UnreadableError(name, str(error)) from error
+        raise _UnreadableError(name, f"it answers {said[:200]!r} and no task")
+
+
+class _UnreadableError(Exception):
+    """schtasks says that there is a task and does not show it."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(f"schtasks does not show the task {name}: {why}")
 
 
 _TASKS = (RESUME_TASK, NOTIFY_TASK)
@@ -169,14 +200,27 @@ def differences(wanted: ET.Element, found: ET.Element) -> list[str]:
     """Say which elements that were asked for are absent or other in what is registered.
 
     What the Task Scheduler adds does not count, nor how it writes a user (as a SID) or which of
-    the two kinds of logon it was allowed.
+    the two kinds of logon it was allowed. Where a text of ours has characters that the console's
+    code page may not know (schtasks writes "?" then), any others may stand in their place.
     """
     ours, theirs = dict(_leaves(wanted)), dict(_leaves(found))
     return [
         f"{path} is {theirs.get(path)!r} and not {text!r}"
         for path, text in ours.items()
-        if theirs.get(path) != text and path.rsplit("/", 1)[-1] not in ("UserId", "LogonType")
+        if not _same(text, theirs.get(path))
+        and path.rsplit("/", 1)[-1] not in ("UserId", "LogonType")
     ]
+
+
+def _same(ours: str, theirs: str | None) -> bool:
+    if theirs is None or ours.isascii():
+        return ours == theirs
+    parts = re.split(r"([^\x00-\x7f]+)", ours)
+    # A character becomes one or two others at most.
+    loose = "".join(
+        re.escape(part) if part.isascii() else f".{{1,{2 * len(part)}}}" for part in parts
+    )
+    return re.fullmatch(loose, theirs, re.DOTALL) is not None
 
 
 def _task(description: str) -> tuple[ET.Element, ET.Element]:
@@ -230,7 +274,14 @@ def _windowless(program: Path) -> Path:
 
 def _user() -> str:
     domain = os.environ.get("USERDOMAIN")
-    return f"{domain}\\{getpass.getuser()}" if domain else getpass.getuser()
+    try:
+        name = getpass.getuser()
+    except (OSError, ImportError) as error:  # Python before 3.13 looks for Unix's `pwd`
+        raise PrerequisiteError(
+            "this process does not know its user: USERNAME is not set.",
+            hint="run it as the person who shall own the task",
+        ) from error
+    return f"{domain}\\{name}" if domain else name
 
 
 def _add(parent: ET.Element, name: str, text: str | None = None) -> ET.Element:
