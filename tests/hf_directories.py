@@ -16,11 +16,13 @@ TOKENIZERS = {
     "llama3": hf.llama3_tokenizer,
     "mistral": hf.mistral_tokenizer,
     "phi3": hf.phi3_tokenizer,
+    "gpt4o": hf.gpt4o_tokenizer,
 }
 CHATS = {
     "qwen": ["<|im_start|>user\n日本は？<|im_end|>\n<|im_start|>assistant\n<think>\nhm</think>"],
     "llama3": ["<|end_of_text|> hello <|eot_id|>\n\nworld"],
     "mistral": ["Hi there</s> and on</s>"],
+    "gpt4o": ["<|user|>hello<|end|>"],
     "phi3": [
         "<|user|>\nHow many?<|end|>\n<|assistant|>\n  Three.<|end|>",
         "<s> <|system|>  Be brief.<|end|><|endoftext|>\nok",
@@ -45,6 +47,79 @@ FAMILIES = {
     "Qwen2": ("qwen", {"tie_word_embeddings": True}),
     "Qwen3": ("qwen", {"head_dim": 32}),
     "Phi3": ("phi3", {}),
+    "SmolLM3": ("llama3", {"num_hidden_layers": 4}),
+    "Granite": (
+        "qwen",
+        {
+            "attention_multiplier": 0.0625,
+            "embedding_multiplier": 12.0,
+            "residual_multiplier": 0.22,
+            "logits_scaling": 8.0,
+            "tie_word_embeddings": True,
+        },
+    ),
+    "GraniteMoeHybrid": (
+        "qwen",
+        {
+            "layer_types": ["attention", "attention"],
+            "num_local_experts": 0,
+            "num_experts_per_tok": 0,
+            "shared_intermediate_size": 160,
+            "position_embedding_type": "rope",
+            "attention_multiplier": 0.0625,
+            "embedding_multiplier": 12.0,
+            "residual_multiplier": 0.22,
+            "logits_scaling": 8.0,
+            "tie_word_embeddings": True,
+        },
+    ),
+    "Olmo2": ("qwen", {}),
+    "Exaone4": ("qwen", {"num_hidden_layers": 64, "sliding_window": 8, "head_dim": 16}),
+    "Glm4": ("qwen", {"head_dim": 16, "attention_bias": True}),
+    "Gemma3": (
+        "mistral",
+        {"num_hidden_layers": 6, "sliding_window": 8, "head_dim": 32, "query_pre_attn_scalar": 32},
+    ),
+    "Ministral3": ("qwen", {"head_dim": 16}),
+    "Qwen3Moe": (
+        "qwen",
+        {
+            "head_dim": 32,
+            "num_experts": 8,
+            "num_experts_per_tok": 3,
+            "moe_intermediate_size": 48,
+            "norm_topk_prob": True,
+        },
+    ),
+    "GptOss": (
+        "qwen",
+        {
+            "head_dim": 16,
+            "num_local_experts": 4,
+            "num_experts_per_tok": 2,
+            "sliding_window": 8,
+            "intermediate_size": 96,
+            **rope("yarn", factor=32.0, original_max_position_embeddings=4096),
+        },
+    ),
+    "Lfm2": (
+        "qwen",
+        {
+            "num_hidden_layers": 4,
+            "layer_types": ["conv", "full_attention", "conv", "full_attention"],
+        },
+    ),
+    "Qwen3_5": (
+        "qwen",
+        {
+            "num_hidden_layers": 4,
+            "head_dim": 32,
+            "linear_num_key_heads": 2,
+            "linear_num_value_heads": 4,
+            "linear_key_head_dim": 16,
+            "linear_value_head_dim": 16,
+        },
+    ),
 }
 
 

@@ -235,6 +235,13 @@ def phi3_tokenizer() -> tuple[Tokenizer, dict]:
     }
 
 
+def gpt4o_tokenizer() -> tuple[Tokenizer, dict]:
+    """Phi-4-mini: GPT-4o's expression, no bos."""
+    tokenizer = byte_level(GPT4O)
+    tokenizer.add_special_tokens(["<|endoftext|>", "<|user|>", "<|assistant|>", "<|end|>"])
+    return tokenizer, {"eos_token": "<|endoftext|>", "pad_token": "<|endoftext|>"}
+
+
 def save_tokenizer(
     tokenizer: Tokenizer, settings: dict, directory: Path, template: str | None = TEMPLATE
 ) -> None:
@@ -278,7 +285,7 @@ def save_model(name: str, directory: Path, *, seed: int = 0, rows: int | None = 
         **changes,
     }
     model = getattr(transformers, f"{name}ForCausalLM")(
-        getattr(transformers, f"{name}Config")(**config)
+        getattr(transformers, f"{name}TextConfig", getattr(transformers, f"{name}Config"))(**config)
     )
     # Norms and biases start as ones and zeros, which would hide a mistake with them.
     for key, value in model.named_parameters():

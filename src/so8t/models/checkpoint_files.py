@@ -143,8 +143,7 @@ def beside_weights(directory: Path, *, notes: bool = False) -> list[Path]:
 def read_index(directory: Path) -> dict[str, StoredTensor]:
     """List a checkpoint's tensors by name, without reading any.
 
-    Raises ModelError for files that are missing, damaged, truncated or contradict their index, and
-    for element types other than F64, F32, F16 and BF16.
+    Raises ModelError for files that are missing, damaged, truncated or contradict their index.
     """
     tensors: dict[str, StoredTensor] = {}
     for file in weight_files(directory):

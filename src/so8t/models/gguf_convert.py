@@ -16,7 +16,7 @@ import numpy as np
 from so8t.errors import ModelError
 from so8t.models.checkpoint_files import EMBEDDING, HEAD, check_agreement, read_json
 from so8t.models.encoding import NumpyEncoder, block_rows
-from so8t.models.gguf_families import Architecture, Wanted, read_architecture
+from so8t.models.gguf_families import read_architecture
 from so8t.models.gguf_vocab import read_tokenizer
 from so8t.models.gguf_write import (
     ConversionResult,
@@ -26,6 +26,7 @@ from so8t.models.gguf_write import (
     tokenizer_digest,
     write_gguf,
 )
+from so8t.models.safetensors_files import check_kind
 from so8t.models.tensor_types import NATIVE_ONLY, ModelShape, check_quantization, choose_types
 from so8t.system.gguf import GGUFWriter, ValueType
 
@@ -36,10 +37,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from so8t.models.encoding import Encoder
+    from so8t.models.gguf_architecture import Architecture, Wanted
     from so8t.models.safetensors_files import StoredTensor
 
-# Buffers that old checkpoints carry and every loader computes itself.
-_IGNORED: Final = re.compile(r"rotary_emb\.inv_freq$|\.masked_bias$")
+# Buffers that old checkpoints carry and every loader computes itself; layers that guess further
+# tokens ahead, which transformers leaves out too.
+_IGNORED: Final = re.compile(r"rotary_emb\.inv_freq$|\.masked_bias$|^mtp\.")
 
 
 def convert(
@@ -66,8 +69,8 @@ def convert(
     if encoder is None and quantization in NATIVE_ONLY:
         raise ModelError(f"numpy's encoders do not make {quantization}.", hint="choose q8_0")
     config = read_config(directory)
-    stored = check_agreement(directory)
     architecture = read_architecture(directory / "config.json", config)
+    stored = check_agreement(directory)
     wanted = _match(directory, architecture, stored)
     tokenizer = read_tokenizer(directory, architecture.vocabulary, config)
     writer = GGUFWriter()
@@ -94,9 +97,9 @@ def convert(
             target.source,
             target.shape,
             types[target.name],
-            partial(_blocks, tensor, target),
+            partial(_blocks, tensors, target),
         )
-        for target, tensor in wanted
+        for target, tensors in wanted
     ]
     digest_of_tokenizer = tokenizer_digest(writer.metadata)
     size, digest = write_gguf(out, writer, outputs, encoder or NumpyEncoder(), progress)
@@ -142,27 +145,14 @@ def read_config(directory: Path) -> dict[str, Any]:
 
 def _match(
     directory: Path, architecture: Architecture, stored: dict[str, StoredTensor]
-) -> list[tuple[Wanted, StoredTensor]]:
-    """Pair every tensor that the architecture needs with a stored one of the right shape."""
+) -> list[tuple[Wanted, list[StoredTensor]]]:
+    """Pair every tensor that the architecture needs with stored ones of the right shape."""
     pairs = []
     for target in architecture.tensors():
-        tensor = stored.get(target.source)
-        if tensor is None and target.source == EMBEDDING and architecture.tied:
-            tensor = stored.get(HEAD)  # the one of two tied tables that was saved
-        if tensor is None:
-            raise ModelError(
-                f"{directory}: the tensor {target.source!r} with shape {list(target.shape)} is "
-                "missing.",
-                hint="config.json and weights belong to different models, or a file is missing",
-            )
-        if tensor.shape != target.shape:
-            raise ModelError(
-                f"{directory}: {target.source!r} has the shape {list(tensor.shape)}, "
-                f"where config.json asks for {list(target.shape)}.",
-                hint="config.json and weights belong to different models",
-            )
-        pairs.append((target, tensor))
-    used = {target.source for target, _ in pairs}
+        shape = target.stored or target.shape
+        found = [_stored(directory, name, shape, architecture, stored) for name in target.names]
+        pairs.append((target, found))
+    used = {name for target, _ in pairs for name in target.names}
     if architecture.tied:
         used.add(HEAD)
     extra = [name for name in stored if name not in used and not _IGNORED.search(name)]
@@ -176,20 +166,48 @@ def _match(
     return pairs
 
 
+def _stored(
+    directory: Path,
+    name: str,
+    shape: tuple[int, ...],
+    architecture: Architecture,
+    stored: dict[str, StoredTensor],
+) -> StoredTensor:
+    tensor = stored.get(name)
+    if tensor is None and name == EMBEDDING and architecture.tied:
+        tensor = stored.get(HEAD)  # the one of two tied tables that was saved
+    if tensor is None:
+        raise ModelError(
+            f"{directory}: the tensor {name!r} with shape {list(shape)} is missing.",
+            hint="config.json and weights belong to different models, or a file is missing",
+        )
+    if tensor.shape != shape:
+        raise ModelError(
+            f"{directory}: {name!r} has the shape {list(tensor.shape)}, where config.json asks for "
+            f"{list(shape)}.",
+            hint="config.json and weights belong to different models",
+        )
+    check_kind(tensor)
+    return tensor
+
+
 def _once(values: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
     yield values.reshape(1, -1)
 
 
-def _blocks(tensor: StoredTensor, target: Wanted) -> Iterator[NDArray[Any]]:
-    """Read a tensor block by block; whole heads where rows change places."""
-    if target.rotated_heads and len(target.shape) == 1:
-        for row in tensor.blocks(1):
-            yield pair_rows(row.T, target.rotated_heads)
-        return
-    heads = target.rotated_heads
-    head_rows = target.shape[0] // heads if heads else 1
-    for block in tensor.blocks(block_rows(target.shape[-1], head_rows)):
-        yield pair_rows(block, len(block) // head_rows) if heads else block
+def _blocks(tensors: list[StoredTensor], target: Wanted) -> Iterator[NDArray[Any]]:
+    """Read tensors block by block; whole heads, or groups of rows, where values change places."""
+    for tensor in tensors:
+        if target.rotated_heads and len(target.shape) == 1:
+            for row in tensor.blocks(1):
+                yield pair_rows(row.T, target.rotated_heads)
+            continue
+        heads = target.rotated_heads
+        head_rows = target.shape[0] // heads if heads else 1
+        rows = target.group or block_rows(tensor.shape[-1], head_rows)
+        for block in tensor.blocks(rows):
+            turned = pair_rows(block, len(block) // head_rows) if heads else block
+            yield turned if target.change is None else target.change(turned)
 
 
 def pair_rows(block: NDArray[Any], heads: int) -> NDArray[Any]:

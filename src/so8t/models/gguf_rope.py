@@ -6,6 +6,7 @@ read. Formulas: transformers' `modeling_rope_utils.py`.
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _DEFAULT_THETA: Final = 10_000.0
+# What llama.cpp does whatever a file says.
+_YARN: Final = {"beta_fast": 32.0, "beta_slow": 1.0, "truncate": True}
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +109,14 @@ def read_rope(
         return _longrope(path, settings, theta, dimensions, (first, context))
     if kind == "yarn" and not {"mscale", "mscale_all_dim", "attention_factor"} & settings.keys():
         factor = _number(path, settings, "factor")
+        given = {name: settings.get(name, usual) for name, usual in _YARN.items()}
+        if given != _YARN:
+            listed = ", ".join(f"{name} is {json.dumps(value)}" for name, value in given.items())
+            raise UnsupportedModelError(
+                f"{path}: {listed} in its yarn; llama.cpp mixes between 32 turns and 1, and rounds "
+                "these limits.",
+                hint=ways_out(),
+            )
         return Rope(theta, dimensions, "yarn", factor, first)
     raise UnsupportedModelError(
         f"{path}: the rope scaling {kind!r} cannot be converted here; "

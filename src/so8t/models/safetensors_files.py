@@ -66,6 +66,16 @@ class StoredTensor:
                 yield block
 
 
+def check_kind(tensor: StoredTensor) -> None:
+    """Raise ModelError for an element type other than F64, F32, F16 and BF16."""
+    if tensor.kind not in _WIDTHS:
+        raise ModelError(
+            f"{tensor.file}: {tensor.name!r} has the element type {tensor.kind}; "
+            f"{', '.join(_WIDTHS)} can be converted.",
+            hint="save the model unquantized (bfloat16, float16 or float32)",
+        )
+
+
 def as_float32(block: NDArray[Any]) -> NDArray[np.float32]:
     """Turn a block of `StoredTensor.blocks` into float32; uint16 holds the bits of bfloat16."""
     if block.dtype == np.uint16:
@@ -76,8 +86,7 @@ def as_float32(block: NDArray[Any]) -> NDArray[np.float32]:
 def read_file(file: Path) -> Iterator[StoredTensor]:
     """List the tensors of one file, without reading any.
 
-    Raises ModelError for a file that is damaged or truncated, and for element types other than
-    F64, F32, F16 and BF16.
+    Raises ModelError for a file that is damaged or truncated.
     """
     size = file.stat().st_size
 
@@ -102,13 +111,8 @@ def read_file(file: Path) -> Iterator[StoredTensor]:
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise damaged(f"its header cannot be read ({error!r}).") from error
     for name, kind, shape, begin, end in entries:
-        if kind not in _WIDTHS:
-            raise ModelError(
-                f"{file}: {name!r} has the element type {kind}; "
-                f"{', '.join(_WIDTHS)} can be converted.",
-                hint="save the model unquantized (bfloat16, float16 or float32)",
-            )
-        if min(shape, default=1) < 1 or end - begin != prod(shape) * _WIDTHS[kind]:
+        width = _WIDTHS.get(kind)
+        if min(shape, default=1) < 1 or (width and end - begin != prod(shape) * width):
             raise damaged(f"{name!r} has the shape {list(shape)} but {end - begin:,} bytes.")
         if begin < 0 or 8 + length + end > size:
             raise damaged(f"ends before {name!r} does: it is truncated.")
