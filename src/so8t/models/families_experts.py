@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from so8t.models.gguf_architecture import Change
+
 
 def experts(config: Mapping[str, Any]) -> int:
     """Return the number of experts, for which there are two keys."""
@@ -98,14 +100,14 @@ class GptOss(Family):
                 (count, inner, width),
                 stored=(count, width, 2 * inner),
                 group=width,
-                change=lambda block, start=start: np.ascontiguousarray(block.T[start::2]),
+                change=_every_second(start, turned=True),
             )
             yield Wanted(
                 f"{both}_bias",
                 f"{name}.ffn_{part}_exps.bias",
                 (count, inner),
                 stored=(count, 2 * inner),
-                change=lambda block, start=start: np.ascontiguousarray(block[:, start::2]),
+                change=_every_second(start, turned=False),
             )
         yield Wanted(
             down,
@@ -116,6 +118,15 @@ class GptOss(Family):
             change=_turned,
         )
         yield Wanted(f"{down}_bias", f"{name}.ffn_down_exps.bias", (count, width))
+
+
+def _every_second(start: int, *, turned: bool) -> Change:
+    """Take every second output: a row once the matrix is turned, a number of a bias."""
+
+    def change(block: NDArray[Any]) -> NDArray[Any]:
+        return np.ascontiguousarray(block.T[start::2] if turned else block[:, start::2])
+
+    return change
 
 
 def _turned(block: NDArray[Any]) -> NDArray[Any]:
