@@ -82,7 +82,9 @@ class Form:
 class EngineRequest:
     """One question to one model.
 
-    `key` is unique in a run and comes back with the reply; replies may come in any order. With a
+    `key` is unique in a run and comes back with the reply; replies may come in any order. `item` is
+    what the key is for both arms and all repeats: where there are several places, they meet on one.
+    `elsewhere` asks for another place of the same kind, where there is one. With a
     `form` that measures or chooses, the reply's text is what `so8t.domain.measured` writes.
     """
 
@@ -90,6 +92,8 @@ class EngineRequest:
     messages: tuple[Message, ...]
     decoding: Decoding = field(default_factory=Decoding)
     form: Form | None = None
+    item: str = ""
+    elsewhere: bool = False
 
 
 class Status(StrEnum):
@@ -106,7 +110,9 @@ class EngineReply:
 
     `text` is whole for completed answers, cut at the token budget for truncated ones and empty
     for failed ones, whose `reason` says why. `thinking` is what the engine itself kept apart from
-    the text, where it does; `so8t.domain.thinking.join_reply` makes the reply whole. Times are
+    the text, where it does; `so8t.domain.thinking.join_reply` makes the reply whole. `place` is
+    which of several machines or servers answered, and `kind` the digest of what that one is:
+    answers of unlike kinds are not compared. Times are
     seconds, None where the engine does not tell: unknown is never zero.
     """
 
@@ -118,6 +124,8 @@ class EngineReply:
     completion_tokens: int | None = None
     seconds: float | None = None
     thinking: str = field(default="", repr=False)
+    place: str | None = None
+    kind: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +176,8 @@ class EngineInfo:
 class LoadReport:
     """What loading a model really gave, to be compared with what was asked for.
 
-    Sizes in bytes, time in seconds; None where the engine does not tell.
+    Sizes in bytes, time in seconds; None where the engine does not tell. `kinds` are the digests of
+    the places that answer, where an engine has places.
     """
 
     seconds: float
@@ -177,3 +186,4 @@ class LoadReport:
     memory: int | None = None
     gpu_memory: int | None = None
     template_digest: str | None = None
+    kinds: tuple[str, ...] = ()

@@ -132,6 +132,9 @@ class EmbeddedEngine:
         """Return the model as it is: llama.cpp loads the file itself."""
         return model
 
+    def recall(self, models: Iterable[ServedModel]) -> None:
+        """Do nothing: a model is looked up when it is opened."""
+
     def open(self, model: ServedModel, profile: LoadProfile) -> EmbeddedSession:
         """Load a GGUF file in a new child.
 

@@ -35,8 +35,8 @@ class Tokenizer(Protocol):
     """What splitting text needs."""
 
     @property
-    def end_token(self) -> int:
-        """The token that ends a text (EOS)."""
+    def end_token(self) -> int | None:
+        """The token that ends a text (EOS), None where that is not known."""
 
     def token_text(self, token: int) -> str:
         """Return how the vocabulary writes a token."""
@@ -60,8 +60,10 @@ class Splitter:
         """`limit` is the most tokens that a context and its continuation may have together."""
         self._tokenizer = tokenizer
         self._limit = limit
-        self._prefix = _prefix(tokenizer)
-        self._prefix_text = tokenizer.token_text(self._prefix)
+        self._prefix_token = _prefix(tokenizer)
+        # Without a token of its own before a text nothing is to be kept from being doubled.
+        known = self._prefix_token is not None
+        self._prefix_text = tokenizer.token_text(self._prefix) if known else ""
 
     def pairs(self, context: str | None, text: str) -> list[Pair]:
         """Split a continuation from its context; without one (None) roll over the whole text.
@@ -85,6 +87,12 @@ class Splitter:
         if length > self._limit:
             raise TooLongError(length)
         return [pair]
+
+    @property
+    def _prefix(self) -> int:
+        if self._prefix_token is None:
+            raise ValueError("which token stands before a text without a context is not known")
+        return self._prefix_token
 
     def _encode(self, text: str) -> Tokens:
         return self._tokenizer.tokenize(text, special=not text.startswith(self._prefix_text))
@@ -115,7 +123,7 @@ class Splitter:
         return pairs
 
 
-def _prefix(tokenizer: Tokenizer) -> int:
+def _prefix(tokenizer: Tokenizer) -> int | None:
     """Return the token before a text without a context: BOS if texts begin with it, else EOS.
 
     A GGUF may name a BOS that the tokenizer never had (from the model's config), so that only one
@@ -222,10 +230,22 @@ class GrammarScorer:
     name = "grammar"
     spare = 2  # the server ends an answer before its slot is full
 
-    def __init__(self, tokenizer: Tokenizer, complete: Callable[[dict[str, Any]], Any]) -> None:
-        """`complete` puts a body to the server's completion endpoint and returns its answer."""
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        complete: Callable[[dict[str, Any]], Any],
+        *,
+        slot: int | None = 0,
+    ) -> None:
+        """`complete` puts a body to the server's completion endpoint and returns its answer.
+
+        `slot`: the one whose cache keeps the shared context; None leaves slot and cache to others.
+        """
         self._tokenizer = tokenizer
         self._complete = complete
+        self._where: dict[str, Any] = (
+            {"cache_prompt": False} if slot is None else {"id_slot": slot, "cache_prompt": True}
+        )
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -245,8 +265,7 @@ class GrammarScorer:
                 "n_probs": 1,
                 "post_sampling_probs": False,
                 "temperature": 0.0,
-                "id_slot": 0,
-                "cache_prompt": True,
+                **self._where,
                 "ignore_eos": False,
                 "return_tokens": True,
             }

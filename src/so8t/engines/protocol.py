@@ -122,6 +122,12 @@ class Engine(Protocol):
         again changes nothing.
         """
 
+    def recall(self, models: Iterable[ServedModel]) -> None:
+        """Take up models that an earlier process has adopted, as `adopt` gave them back.
+
+        An engine that keeps nothing between processes has nothing to do. Raises as `adopt`.
+        """
+
     def open(self, model: ServedModel, profile: LoadProfile) -> Session:
         """Load a model. Raises ModelError for a model that cannot be loaded, else EngineError.
 

@@ -79,6 +79,9 @@ class ScriptedEngine:
         """Return the model as it is: there is nothing to register."""
         return model
 
+    def recall(self, models: Iterable[ServedModel]) -> None:
+        """Do nothing: a model is looked up when it is opened."""
+
     def open(self, model: ServedModel, profile: LoadProfile) -> ScriptedSession:
         """Return a session. Raises ModelError for the locations named in `Faults.refuse`."""
         if model.location in self._faults.refuse:

@@ -136,6 +136,10 @@ class AnswerRows(ChainedFile):
         changes = self._changes_of_settings(arm)
         return changes[-1] if changes else None
 
+    def all_in_force(self, arm: Arm) -> set[str]:
+        """Digests of all settings that were ever said to be in force for an arm."""
+        return set(self._changes_of_settings(arm))
+
     def loads(self) -> dict[int, int]:
         """How many answers were allowed in flight when each answer (by its row) was asked."""
         return dict(self._connection.execute("SELECT answer, in_flight FROM load"))

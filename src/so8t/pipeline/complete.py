@@ -232,6 +232,7 @@ class CompleteAutomatedABPipeline:
         """Benchmark both and return the evidence; with one origin only, the phase stays open."""
         registration = self._first(Phase.REGISTER, self.run_phase3)
         self.preflight()
+        self._engine.recall(registration.arms[arm.value].model for arm in Arm)
         runner = self.benchmark_runner(registration)
         self._same_models(runner)
         if origin != "all":

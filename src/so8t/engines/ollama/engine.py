@@ -24,7 +24,7 @@ from so8t.errors import EngineError, EngineOutOfMemory, ModelError, UsageError
 from so8t.system.files import free_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from so8t.domain.exchange import LoadProfile, LoadReport, ServedModel
     from so8t.engines.ollama.records import LocalModel, Shown
@@ -149,6 +149,9 @@ class OllamaEngine:
         if not is_loopback(self.client.url):
             return None
         return free_bytes(Path(os.environ.get("OLLAMA_MODELS", Path.home() / ".ollama")))
+
+    def recall(self, models: Iterable[ServedModel]) -> None:
+        """Do nothing: a model is looked up when it is opened."""
 
     def open(self, model: ServedModel, profile: LoadProfile) -> OllamaSession:
         """Load a model and check what was loaded.

@@ -10,7 +10,7 @@ from so8t.journal.answers import IN_FORCE
 
 if TYPE_CHECKING:
     from so8t.config.schema import RunConfig
-    from so8t.domain.exchange import LoadProfile
+    from so8t.domain.exchange import EngineReply, LoadProfile
     from so8t.journal.store import Journal
     from so8t.pipeline.benchmark.balance import Balancing
     from so8t.pipeline.run.results import Registration
@@ -31,16 +31,22 @@ class AnswerSettings:
         self._journal = journal
         self._registration = registration
         self._balancing = balancing
-        self._known: dict[tuple[Arm, LoadProfile], str] = {}
+        self._in_force: set[str] = set()
+        self._known: dict[tuple[Arm, LoadProfile, str | None], str] = {}
 
-    def of(self, arm: Arm) -> str:
-        """Digest of everything besides the question that can change this arm's answers."""
+    def of(self, arm: Arm, kind: str | None = None) -> str:
+        """Digest of everything besides the question that can change this arm's answers.
+
+        `kind` is what the place that answered is, where an engine has places.
+        """
         profile = self._balancing.profile
-        if (arm, profile) in self._known:
-            return self._known[arm, profile]
+        known = (arm, profile, kind)
+        if known in self._known:
+            return self._known[known]
         registration = self._registration
         registered = registration.arms[arm.value]
-        self._known[arm, profile] = self._journal.settings(
+        place = {} if kind is None else {"place": kind}
+        self._known[known] = self._journal.settings(
             {
                 "arm": arm.value,
                 "model": asdict(registered.model) | {"location": None},
@@ -49,9 +55,29 @@ class AnswerSettings:
                 "profile": asdict(profile),
                 "generation": self._config.generation.model_dump(mode="json"),
                 "seed": self._config.seed,
+                **place,
             }
         )
-        return self._known[arm, profile]
+        return self._known[known]
+
+    def of_reply(self, arm: Arm, reply: EngineReply) -> str:
+        """Digest of the settings that a reply was given under.
+
+        Those of a kind of place that answers for the first time come into force beside the others.
+        """
+        if reply.kind is None:
+            return self.of(arm)
+        settings = self.of(arm, reply.kind)
+        if settings not in self._in_force:
+            if settings not in self._journal.all_in_force(arm):
+                self._journal.event(IN_FORCE, arm=arm.value, settings=settings, beside=True)
+            self._in_force.add(settings)
+        return settings
+
+    def every(self, arm: Arm) -> list[str]:
+        """Digests of the settings under which an arm may be answered now: one for each kind."""
+        kinds = self._registration.arms[arm.value].load.kinds
+        return [self.of(arm, kind) for kind in kinds] or [self.of(arm)]
 
     def settle(self) -> None:
         """Let answers under the smaller way to load stand beside those from before."""

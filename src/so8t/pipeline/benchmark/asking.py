@@ -163,7 +163,7 @@ class Asker:
         score, grader = None, None
         if reply.status is not Status.FAILED:
             score, grader = self._graded(work, position, sample, reply)
-        settings = self._settings.of(work.arm)
+        settings = self._settings.of_reply(work.arm, reply)
         self._journal.record(
             [
                 GradedReply(

@@ -152,13 +152,13 @@ class Phase4BenchmarkRunner:
         return gather(self._journal)
 
     def _reuse_baseline(self) -> None:
-        settings = self._settings.of(Arm.A)
-        if any(event.data["settings"] == settings for event in self._journal.events(SEARCHED)):
-            return
         runs = self._journal.directory.parent
-        for reused in reuse_baseline(self._journal, runs, settings):
-            self._note("baseline_reused", **asdict(reused))
-        self._journal.event(SEARCHED, settings=settings)
+        searched = {event.data["settings"] for event in self._journal.events(SEARCHED)}
+        for settings in self._settings.every(Arm.A):
+            if settings not in searched:
+                for reused in reuse_baseline(self._journal, runs, settings):
+                    self._note("baseline_reused", **asdict(reused))
+                self._journal.event(SEARCHED, settings=settings)
 
     def _answer_blocks(self, wanted: WantedAnswers, *, may_stop: bool) -> None:
         replayed = sum(self._journal.answer_counts().values())

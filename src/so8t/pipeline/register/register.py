@@ -10,6 +10,7 @@ import psutil
 
 from so8t.domain.exchange import Arm, Decoding, EngineRequest, LoadProfile, Message, Status
 from so8t.domain.model_form import ModelForm
+from so8t.domain.plan import NOISE_FLOOR
 from so8t.engines.calibrate import SLOTS, Calibration, calibrate, candidates
 from so8t.engines.loads import unequal_loads
 from so8t.engines.memory_needs import needs, shape_of_facts
@@ -240,4 +241,11 @@ def decoding_of(sample: Sample, config: RunConfig, repeat: int = 0) -> Decoding:
 
 def request(sample: Sample, config: RunConfig, key: str, repeat: int = 0) -> EngineRequest:
     """Turn a sample into the question that is put to an engine."""
-    return EngineRequest(key, sample.messages, decoding_of(sample, config, repeat), sample.form)
+    return EngineRequest(
+        key,
+        sample.messages,
+        decoding_of(sample, config, repeat),
+        sample.form,
+        item=sample.id,
+        elsewhere=repeat == NOISE_FLOOR,
+    )

@@ -155,6 +155,8 @@ def differences(old: Any, new: Any, where: str = "") -> Iterator[Change]:
 # it names. Another engine version or load profile is nobody's wish: it is refused.
 _ASKED_FOR = {"model", "template", "generation"}
 _OF_THE_ENGINE = {"engine", "profile"}
+# Which kind of place answered differs from answer to answer: pairs of unlike kinds are left out.
+_OF_THE_ANSWER = {"place"}
 
 
 def settle_settings(journal: Journal, arm: Arm, settings: str, tell: Tell) -> None:
@@ -174,6 +176,9 @@ def settle_settings(journal: Journal, arm: Arm, settings: str, tell: Tell) -> No
         bodies = journal.all_settings()
         old, new = bodies[before], bodies[settings]
         differing = {key for key in old.keys() | new.keys() if old.get(key) != new.get(key)}
+        differing -= _OF_THE_ANSWER
+        if not differing:
+            return
         unasked = (
             differing - _ASKED_FOR - (_OF_THE_ENGINE if _engine_changed(journal, arm) else set())
         )
