@@ -17,11 +17,11 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+import verdict_claims as claims
 from so8t.verdict import (
     DIRECTION,
     EQUIVALENCE,
@@ -34,23 +34,13 @@ from so8t.verdict import (
     paired_mean,
 )
 from so8t.verdict.hedge import LARGEST_STAKE, play, predicted_spread
+from verdict_claims import Row, at_most
 
 Floats = NDArray[np.float64]
 ALPHA = 0.05
 LOST_AT_MOST = 0.03
 SMALL_GAINS = 0.9
 DIRECTIONS = (Outcome.B_BETTER, Outcome.A_BETTER)
-
-
-@dataclass(frozen=True)
-class Row:
-    """One measured figure beside the one asked."""
-
-    what: str
-    asked: str
-    measured: float
-    error: float
-    holds: bool
 
 
 def binary(random: np.random.Generator, n: int, runs: int, q: float, difference: float) -> Floats:
@@ -88,19 +78,6 @@ def chunks(n: int, runs: int) -> Iterator[int]:
     size = max(1, min(runs, 2_500_000 // n))
     for start in range(0, runs, size):
         yield min(size, runs - start)
-
-
-def rate(hits: int, runs: int) -> tuple[float, float]:
-    """A share with its standard error."""
-    share = hits / runs
-    return share, math.sqrt(max(share * (1 - share), 1 / runs) / runs)
-
-
-def at_most(what: str, limit: float, hits: int, runs: int, *, text: str = "") -> Row:
-    share, error = rate(hits, runs)
-    # The standard error that counts is the one if the limit were the truth.
-    allowed = limit + 3 * math.sqrt(limit * (1 - limit) / runs)
-    return Row(what, text or f"<= {limit:.0%} + 3 SE", share, error, share <= allowed)
 
 
 def false_direction(seed: int, runs: int, n: int, q: float) -> list[Row]:
@@ -290,6 +267,42 @@ def jobs(scale: float) -> list[Job]:
     return listed
 
 
+def claim_jobs(scale: float) -> list[Job]:
+    """The rows on finished, missing, reopened and early-stopped results, and on candidates."""
+
+    def runs(full: int) -> int:
+        return max(100, round(full * scale))
+
+    return [
+        (claims.early_stop, (111, runs(2000), 1319, 0.2, 0.0)),
+        (claims.early_stop, (112, runs(2000), 1319, 0.2, 0.03)),
+        (claims.early_stop, (113, runs(2000), 1319, 0.2, 0.06)),
+        (claims.early_stop, (114, runs(3000), 200, 0.2, 0.03)),
+        (claims.early_stop, (115, runs(3000), 200, 0.2, 0.10)),
+        (claims.reopened, (121, runs(2000), 1319, 0.0)),
+        (claims.reopened, (122, runs(2000), 1319, 0.03)),
+        (claims.missing, (131, runs(3000), 1319, "at random", 0.0)),
+        (claims.missing, (132, runs(3000), 1319, "where wrong", 0.0)),
+        (claims.missing, (133, runs(1000), 10_000, "where wrong", 0.0)),
+        (claims.missing, (134, runs(1000), 10_000, "at random", 0.0)),
+        (claims.missing, (135, runs(2000), 1319, "at random", 0.06)),
+        (claims.candidates, (141, runs(2000), 1319, (0.0, 0.0, 0.0, 0.0))),
+        (claims.candidates, (142, runs(2000), 1319, (0.05, 0.05, 0.0))),
+        (claims.candidates, (143, runs(2000), 1319, (0.08, 0.02, -0.03))),
+        (claims.finished_binary, (151, runs(5000), 1319, 0.2, 0.0)),
+        (claims.finished_binary, (152, runs(5000), 1319, 0.2, 0.03)),
+        (claims.finished_binary, (153, runs(5000), 200, 0.2, 0.0)),
+        (claims.finished_binary, (154, runs(5000), 200, 0.2, 0.10)),
+        (claims.finished_binary, (155, runs(5000), 50, 0.2, 0.0)),
+        (claims.finished_graded, (156, runs(5000), 200, 0.0)),
+        (claims.finished_graded, (157, runs(5000), 200, 0.02)),
+        (claims.finished_clusters, (158, runs(5000), 40)),
+        (claims.finished_clusters, (159, runs(5000), 12)),
+        (claims.finished_equivalence, (160, runs(5000), 1319, 0.2, 0.05)),
+        (claims.finished_equivalence, (161, runs(5000), 200, 0.06, 0.05)),
+    ]
+
+
 def work(job: Job) -> list[Row]:
     measure, arguments = job
     return measure(*arguments)
@@ -298,15 +311,18 @@ def work(job: Job) -> list[Row]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--quick", action="store_true", help="a tenth of the runs")
+    parser.add_argument(
+        "--claims",
+        action="store_true",
+        help="only the rows of verdict_claims.py",
+    )
     parser.add_argument("--workers", type=int, default=min(2, os.cpu_count() or 1))
     options = parser.parse_args()
+    scale = 0.1 if options.quick else 1.0
+    asked = claim_jobs(scale) + ([] if options.claims else jobs(scale))
     start = time.monotonic()
     with multiprocessing.Pool(options.workers) as pool:
-        rows = [
-            row
-            for found in pool.imap(work, jobs(0.1 if options.quick else 1.0), chunksize=1)
-            for row in found
-        ]
+        rows = [row for found in pool.imap(work, asked, chunksize=1) for row in found]
     width = max(len(row.what) for row in rows)
     print(f"{'figure':{width}}  {'asked':>13}  {'measured':>8}  {'SE':>6}")
     for row in sorted(rows, key=lambda row: row.what):

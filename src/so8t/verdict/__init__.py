@@ -3,6 +3,7 @@
 Nothing in here reads a file, a clock or global randomness, or writes a log.
 """
 
+from so8t.verdict.candidates import Candidate, Ranking, rank_candidates
 from so8t.verdict.classical import (
     PairedMean,
     TestResult,
@@ -83,6 +84,7 @@ __all__ = [
     "EQUIVALENCE",
     "WITHOUT_REPLACEMENT",
     "Bets",
+    "Candidate",
     "Claim",
     "Course",
     "Discordant",
@@ -96,6 +98,7 @@ __all__ = [
     "Paired",
     "PairedMean",
     "Pool",
+    "Ranking",
     "Scope",
     "Sensitivity",
     "Settings",
@@ -141,6 +144,7 @@ __all__ = [
     "place_bets",
     "posterior_b_better",
     "predictive_probability",
+    "rank_candidates",
     "sign_e_value",
     "sign_flip",
     "tango_interval",

@@ -73,11 +73,11 @@ def closed_holm(rejected: NDArray[np.bool_]) -> Booleans:
     table = np.array(rejected, dtype=bool)
     if table.ndim != 2 or table.shape[0] != table.shape[1]:  # noqa: PLR2004 - a table
         raise VerdictInputError(f"the table of rejections has shape {table.shape}, not (K, K)")
-    claimed = _closed_holm(table.shape[0], lambda k, r: bool(table[k, r]))
+    claimed = claimed_by_closure(table.shape[0], lambda k, r: bool(table[k, r]))
     return np.array(claimed, dtype=bool)
 
 
-def _closed_holm(size: int, rejected: Callable[[int, int], bool]) -> list[bool]:
+def claimed_by_closure(size: int, rejected: Callable[[int, int], bool]) -> list[bool]:
     """Do as `closed_holm`, asking only for what decides: mostly it is one column."""
 
     @cache
@@ -125,7 +125,7 @@ def decide_tasks(
         )
         return _decide(tasks[names[k]], strict, finished=finished, with_interval=False).outcome
 
-    claimed = _closed_holm(len(names), lambda k, r: at_level(k, r) in _DIRECTIONS)
+    claimed = claimed_by_closure(len(names), lambda k, r: at_level(k, r) in _DIRECTIONS)
     result = {}
     for k, (name, claim) in enumerate(zip(names, claimed, strict=True)):
         # The claim names the side of the strictest level that rejects.
