@@ -149,7 +149,7 @@ def check(view, language: str) -> None:
 
 def _check_claims(view, words, tables, text) -> None:
     """Hold the headline, the word above it, the line of the table and the interval together."""
-    overall, state = view.evidence.overall, view.standing.state
+    overall = view.evidence.overall
     who = names(view.label_a, view.label_b, text)
     said = " ".join((words.headline, words.sentence(text)))
     # The headline, the word above it, and the line of the table are one reading.
@@ -169,13 +169,20 @@ def _check_claims(view, words, tables, text) -> None:
     elif overall.interval is not None and overall.settings.scope.value == "population":
         directed = {claim for claim, _ in overall.claims} & {Outcome.A_BETTER, Outcome.B_BETTER}
         told = not overall.interval[0] <= 0.0 <= overall.interval[1]
-        assert told <= bool(directed and overall.outcome is Outcome.EQUIVALENT)
-    over = state in (RunState.COMPLETE, RunState.DEADLINE)
-    if over:
+        if told:  # the looks have not decided what one look at the end would have, and it is said
+            aside = overall.fixed is not None and overall.fixed.claims[0] is not overall.outcome
+            assert directed or (aside and words.beside)
+    _check_end(overall, view.standing, said, words, text)
+
+
+def _check_end(overall, standing, said, words, text) -> None:
+    """Hold that what is over is not said to go on, and that a margin's interval proves it."""
+    state = standing.state
+    if state in (RunState.COMPLETE, RunState.DEADLINE):
         for key in ("headline.ongoing", "conclusion.ongoing"):
             assert text(key) not in said
     if overall.ending is Ending.ONGOING and state is RunState.COMPLETE:
-        assert view.standing.pairs < view.standing.planned or not overall.items_used
+        assert standing.pairs < standing.planned or not overall.items_used
 
     # The interval that a claim of the margin names proves it.
     margin = overall.settings.margin

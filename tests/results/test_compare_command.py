@@ -167,7 +167,7 @@ def test_gate(pair, capsys):
         ("item,score\nx,1,2\n", 2, "3 columns"),
         ('item,score\n"x,1\n', 2, "no CSV"),
         ("item,score,score\nx,1,2\n", 1, "occurs twice"),
-        ("name,points\nx,1\n", 1, "no columns item and score"),
+        ("name,points\nx,1\n", 1, "no column of ids"),
         ('{"item": "x", "score": 1}\n["y", 0]\n', 2, "not an object"),
         ('{"item": "x", "score": 1}\n{"item": "y", "sco', 2, "no JSON"),
         ('{"item": "x", "score": -0.1}\n', 1, "must lie in [0, 1]"),

@@ -23,6 +23,7 @@ from so8t.errors import DataError
 from so8t.results.detect import read_results
 from so8t.results.match import match
 from so8t.results.metrics import select
+from so8t.results.table import Columns
 
 
 def scores(results, metric=None, filter_=None):
@@ -63,8 +64,8 @@ def test_json_tables(tmp_path):
 def test_a_column_by_name(tmp_path):
     """--metric names the column of a table that holds the score; the other is no stratum."""
     path = table(tmp_path / "a.csv", [("x", 1, 0.25), ("y", 0, 0.75)], "item,score,F1")
-    found = read_results(str(path), "f1")
-    assert scores(found, "f1") == {"x": 0.25, "y": 0.75}
+    found = read_results(str(path), Columns(metric="f1"))
+    assert scores(found, "score") == {"x": 0.25, "y": 0.75}
     assert found.items[0].strata == {}
 
 

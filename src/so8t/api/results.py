@@ -12,6 +12,7 @@ from so8t.results.comparison import Options
 from so8t.results.comparison import compare as compare_results
 from so8t.results.detect import read_results
 from so8t.results.summary import summary
+from so8t.results.table import Columns
 from so8t.verdict.missing import judge_pairs
 from so8t.verdict.pairs import pair_scores
 from so8t.verdict.sensitivity import finish_pairs
@@ -81,7 +82,8 @@ def compare(
 
     """
     options = Options(alpha=alpha, margin=margin, metric=metric, filter=filter, how=match)
-    found = compare_results(read_results(str(a), metric), read_results(str(b), metric), options)
+    columns = Columns(metric=metric)
+    found = compare_results(read_results(str(a), columns), read_results(str(b), columns), options)
     return ComparedResults(found, language)
 
 

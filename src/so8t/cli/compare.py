@@ -12,6 +12,7 @@ from so8t.errors import GateFailed
 from so8t.results.comparison import Comparison, Options, compare
 from so8t.results.detect import read_results
 from so8t.results.summary import name_of, summary
+from so8t.results.table import Columns
 from so8t.verdict.settings import Outcome, Scope
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from so8t.results.comparison import ComparedTask
     from so8t.results.items import Item
     from so8t.results.match import How
+    from so8t.results.table import Duplicates
     from so8t.verdict.decide import Discordant
 
 # How many unmatched ids a person sees; --json has more.
@@ -38,6 +40,15 @@ _NAMED = 5
     help="Speak of items like these (population, the default) or of exactly these (benchmark).",
 )
 @click.option("--metric", metavar="NAME", help="Which score, where a log has several.")
+@click.option("--item-column", metavar="NAME", help="The column of a table with the ids.")
+@click.option("--score-column", metavar="NAME", help="The column of a table with the scores.")
+@click.option(
+    "--duplicates",
+    type=click.Choice(["refuse", "first", "mean"]),
+    default="refuse",
+    show_default=True,
+    help="An id that occurs several times in a table: an error, its first line, or repeats.",
+)
 @click.option("--filter", "filter_", metavar="NAME", help="Which filter of lm-eval.")
 @click.option(
     "--match",
@@ -58,17 +69,22 @@ def command(
     margin: float | None,
     scope: str | None,
     metric: str | None,
+    item_column: str | None,
+    score_column: str | None,
+    duplicates: Duplicates,
     filter_: str | None,
     how: How,
     fail_if: tuple[str, ...],
 ) -> int:
     """Compare two models on results that exist: is B better than A?
 
-    A and B are lm-eval samples, Inspect logs, EvalScope reviews, CSV or JSONL with item and score,
-    or run directories. A run stands for its model B; RUN:a and RUN:b name either.
+    A and B are lm-eval samples, Inspect logs, EvalScope reviews, promptfoo results, MLflow tables,
+    HELM runs, CSV or JSONL with an id and a score, or run directories. A run stands for its model
+    B; RUN:a and RUN:b name either. FILE:PROVIDER is one of promptfoo's, TABLE:COLUMN a score.
     """
     options = Options(alpha, margin, Scope(scope) if scope else None, metric, filter_, how)
-    found = compare(read_results(a, metric), read_results(b, metric), options)
+    columns = Columns(item_column, score_column, duplicates, metric)
+    found = compare(read_results(a, columns), read_results(b, columns), options)
     console.data(summary(found))
     _show(found, console)
     outcome = found.overall.verdict.outcome

@@ -67,7 +67,8 @@ class Console:
             return
         table = Table(box=None, pad_edge=False, header_style="bold")
         for column in columns:
-            table.add_column(_safe(column))
+            # Folded, not cut: two long names that differ at their end stay two names.
+            table.add_column(_safe(column), overflow="fold")
         for row in rows:
             table.add_row(*(_safe(cell) for cell in row))
         self._out.print(table)

@@ -260,9 +260,17 @@ def _fit(label: str, room: float) -> str:
     shown = " ".join(visible(label).split())
     if _width(shown) * 7 <= room:
         return shown
-    while shown and _width(shown + "…") * 7 > room:
-        shown = shown[:-1]
-    return shown + "…"
+    # The middle goes: names of one family differ at their ends.
+    head, tail = shown, ""
+    while head and _width(f"{head}…{tail}") * 7 > room:
+        middle = (len(head) + len(tail)) // 2
+        if not tail:
+            head, tail = shown[:middle], shown[middle:]
+        elif len(head) > len(tail):
+            head = head[:-1]
+        else:
+            tail = tail[1:]
+    return f"{head}…{tail}"
 
 
 # --- elements ----------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from so8t.domain.plan import completed_prefix
 from so8t.errors import DataError
 from so8t.results.items import Note, Results
-from so8t.results.match import How, Matched, match
+from so8t.results.match import How, Matched, match, numbered
 from so8t.results.metrics import Chosen, select
 from so8t.verdict.decide import Verdict
 from so8t.verdict.missing import (
@@ -164,6 +164,8 @@ def compare(a: Results, b: Results, options: Options | None = None) -> Compariso
     strata, notes = _strata(every, settings, guessed=a.guessed_strata or b.guessed_strata)
     if watched is not None and asked < len(pairs):
         notes.append(Note("stopped_early", {"asked": asked, "total": len(pairs)}))
+    if numbered(matched):
+        notes.append(Note("numbered", {"count": matched.by_id}))
     if matched.contradicted:
         notes.append(Note("contradicted", {"count": matched.contradicted}))
     own = [chosen[0].note, chosen[1].note]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,18 @@ from so8t.errors import DataError
 #: The metric of sources that have only one and do not name it.
 UNNAMED = "score"
 _SHOWN = 60
+#: What people and tools write for right and wrong, in lower case and NFKC.
+_WORDS = {
+    **dict.fromkeys(
+        ("true", "yes", "y", "correct", "right", "pass", "passed", "はい", "正解", "正", "合格",
+         "○", "〇", "◯", "✓", "✔"), 1.0  # noqa: RUF001 - as people write it
+    ),
+    **dict.fromkeys(
+        ("false", "no", "n", "incorrect", "wrong", "fail", "failed", "いいえ", "不正解", "誤",
+         "不合格", "×", "✗", "✘"), 0.0  # noqa: RUF001 - as people write it
+    ),
+}  # fmt: skip
+_DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +160,8 @@ def as_text(value: object, what: str, place: SourcePlace) -> str:
 def as_score(value: object, place: SourcePlace, *, item: str, metric: str) -> float | None:
     """Give a raw value as a score in [0, 1], None where it is missing.
 
-    Missing are null and empty text. True and false are 1 and 0; text may hold a number.
+    Missing are null and empty text. True and false are 1 and 0, as are the words for them in
+    English and Japanese; text may hold a number, with a decimal comma or as per cent.
 
     Raises:
         DataError: NaN, a number outside [0, 1], or no number; with file, line and item.
@@ -181,17 +195,26 @@ def _as_number(value: object) -> float | None:
             return float(value)
         except OverflowError:
             return math.inf
-    if isinstance(value, str):
-        text = value.strip().lower()
-        if text in ("true", "false"):
-            return float(text == "true")
-        # Python reads "1_0" as ten; no other program does.
-        if "_" not in text:
-            try:
-                return float(text)
-            except ValueError:
-                return None
-    return None
+    return _number_in(value) if isinstance(value, str) else None
+
+
+def _number_in(value: str) -> float | None:
+    text = value.strip().lower()
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text)
+    if text in _WORDS:
+        return _WORDS[text]
+    percent = text.endswith("%")
+    text = text.removesuffix("%").rstrip()
+    if _DECIMAL_COMMA.fullmatch(text):
+        text = text.replace(",", ".")
+    # Python reads "1_0" as ten; no other program does.
+    if "_" in text:
+        return None
+    try:
+        return float(text) / 100.0 if percent else float(text)
+    except ValueError:
+        return None
 
 
 def question_digest(text: object) -> str | None:

@@ -66,11 +66,11 @@ def match(a: Results, b: Results, how: How = "auto") -> Matched:
 
 def _match_ids(a: list[Item], b: list[Item], partner: dict[int, Item], *, check: bool) -> int:
     contradicted = 0
-    exact: dict[_Key, Item] = {(item.task, item.id): item for item in b}
+    exact: dict[_Key, Item] = {_key(item): item for item in b}
     unique_a, unique_b = _unique(a), _unique(b)
     taken: set[int] = set()
     for item in a:
-        found = exact.get((item.task, item.id))
+        found = exact.get(_key(item))
         if found is None and item.id in unique_a:
             found = unique_b.get(item.id)
             if found is not None and item.task and found.task:
@@ -91,6 +91,21 @@ def _unique(items: Iterable[Item]) -> dict[str, Item]:
     found = list(items)
     counts = Counter(item.id for item in found)
     return {item.id: item for item in found if counts[item.id] == 1}
+
+
+def _key(item: Item) -> _Key:
+    """Return task and id; ids of our own runs begin with their task, those of a log do not."""
+    if item.task and item.id.startswith(f"{item.task}/"):
+        return item.task, item.id[len(item.task) + 1 :]
+    return item.task, item.id
+
+
+def numbered(matched: Matched) -> bool:
+    """Whether pairs rest on running numbers alone: no text is there that could check them."""
+    return bool(matched.by_id) and all(
+        _key(one)[1].isdecimal() and (one.digest is None or two.digest is None)
+        for one, two in matched.pairs
+    )
 
 
 def _differ(one: Item, two: Item) -> bool:

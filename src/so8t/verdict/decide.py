@@ -63,8 +63,8 @@ class Verdict:
         difference: mean of score B - score A over `items_used`; None without items. After an early
             stop it leans away from zero (`adjusted` does not); the interval allows for that.
         interval: level 1 - alpha, within [-1, 1]. Before the end: the means not rejected, at any
-            stopping time. With all items in: the fixed-N interval (`fixed`), with zero in or out
-            as the verdict says. None without items, or when it was not asked for.
+            stopping time. With all items in: the fixed-N interval (`fixed`), cut at zero where
+            the looks have proven a direction. None without items, or when it was not asked for.
         items_total: N, as frozen.
         items_used: completed items up to the last look.
         items_dropped: pairs dropped because an answer or a score was missing.
@@ -141,9 +141,10 @@ def decide(
     share, so that at least 1 - alpha was measured at every m (benchmarks/verdict_simulation.py).
 
     With all N items in, N was known before anyone looked: the interval shown is that of the
-    fixed-N analysis, with zero in or out as the (sequential) direction test says, and the margin as
-    its tests say. It is not wider for having looked; the decision keeps its own error rate. Where
-    the plan was changed by someone who could know results, the sequential interval stays.
+    fixed-N analysis, cut at zero where the (sequential) test has proven a direction, and at the
+    margin where its tests have. It is not wider for having looked; the decision keeps its own
+    error rate. Where the plan was changed by someone who could know results, the sequential
+    interval stays.
 
     An equivalence claim is two tests at alpha each, as in TOST: it corresponds to an interval of
     level 1 - 2 alpha within the margin (`margin_interval`), so the wider one may reach beyond it.
@@ -190,8 +191,10 @@ def decide(
     direction = next((claim[0] for claim in crossed if claim[0] in _DIRECTIONS), None)
     interval = _interval(run, search, direction)
     if fixed is not None and with_interval:
-        whole = settings.scope is Scope.BENCHMARK
-        interval = fixed.interval if whole else at_zero(fixed.interval, direction)
+        # Not stretched where the looks have not decided: what one look would have said is told
+        # beside the verdict, and the interval stays that of the fixed number of items.
+        cut = direction is not None and settings.scope is Scope.POPULATION
+        interval = at_zero(fixed.interval, direction) if cut else fixed.interval
     table = _table(run, differences, scores_a)
     clustered = cluster_sizes is not None
     return Verdict(
