@@ -35,12 +35,12 @@ from journal_scale import config, make_runner, registration
 from so8t.cli.console import Console
 from so8t.cli.run import show_result
 from so8t.cli.status import command as status
+from so8t.domain.events import EventKind
 from so8t.domain.exchange import Arm, EngineReply, Message, Status
 from so8t.domain.measured import Likelihood, write_likelihoods
 from so8t.domain.plan import Phase
 from so8t.domain.sample import Origin, Sample, Score
 from so8t.engines.scripted import ScriptedEngine
-from so8t.journal.answers import IN_FORCE
 from so8t.journal.evidence import freeze
 from so8t.journal.rows import GradedReply
 from so8t.journal.store import Journal, request_key
@@ -102,7 +102,7 @@ def build(directory: Path, samples: Iterable[Sample]) -> None:
         dice = random.Random(2)
         for arm in Arm:
             settings = runner.settings_of(arm)
-            journal.event(IN_FORCE, arm=arm.value, settings=settings)
+            journal.event(EventKind.SETTINGS_IN_FORCE, arm=arm.value, settings=settings)
             for start in range(0, count, _BATCH):
                 questions = enumerate(journal.samples(start, start + _BATCH), start)
                 journal.record([reply(arm, n, one, settings, dice) for n, one in questions])

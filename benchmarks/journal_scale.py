@@ -25,15 +25,14 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from so8t.config.schema import RunConfig
+from so8t.domain.events import EventKind
 from so8t.domain.exchange import Arm, EngineReply, Message, Status
 from so8t.domain.sample import Origin, Sample, Score
 from so8t.engines.scripted import ScriptedEngine
-from so8t.journal.answers import IN_FORCE
 from so8t.journal.evidence import freeze, gather
 from so8t.journal.restore import open_journal
 from so8t.journal.rows import GradedReply
 from so8t.journal.store import Journal, request_key, system_now
-from so8t.pipeline.benchmark.interim import LOOKED
 from so8t.pipeline.benchmark.phase4 import Phase4BenchmarkRunner
 from so8t.pipeline.plan.planning import samples_in_block
 from so8t.pipeline.run.progress import Silent, StopRequest
@@ -107,7 +106,7 @@ def build(directory: Path, answers: int, asked: RunConfig) -> None:
         runner = make_runner(asked, journal, lambda: None)
         settings = {arm: runner.settings_of(arm) for arm in Arm}
         for arm, digest in settings.items():
-            journal.event(IN_FORCE, arm=arm.value, settings=digest)
+            journal.event(EventKind.SETTINGS_IN_FORCE, arm=arm.value, settings=digest)
         grader = grader_digest({"type": "exact"})
         block = samples_in_block(asked, questions)
         looked = {"settings": list(settings.values()), "deadline": None}
@@ -125,7 +124,12 @@ def build(directory: Path, answers: int, asked: RunConfig) -> None:
                     if done >= answers:
                         return
             # A run with early stopping remembers each look that said to go on.
-            journal.event(LOOKED, after=min(start + block, questions), what=looked, tasks=None)
+            journal.event(
+                EventKind.INTERIM_ANALYSIS,
+                after=min(start + block, questions),
+                what=looked,
+                tasks=None,
+            )
 
 
 def reply(arm: Arm, position: int, settings: str, grader: str, dice: random.Random) -> GradedReply:

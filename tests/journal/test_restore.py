@@ -10,6 +10,7 @@ import apsw
 import pytest
 from journals import Clock, graded, sample, small_journal
 
+from so8t.domain.events import EventKind
 from so8t.domain.exchange import Arm
 from so8t.domain.plan import Phase
 from so8t.errors import IncompleteError, JournalDamagedError, JournalError
@@ -17,7 +18,7 @@ from so8t.journal.backup import KEPT, Backup, backups
 from so8t.journal.chain import check_witness
 from so8t.journal.chained import FILE_NAME, SUSPECT_NAME, WITNESS_NAME
 from so8t.journal.check import damage_in
-from so8t.journal.restore import _AT_ONCE, CHECKED, RESTORED, WITNESS_MISSING, open_journal
+from so8t.journal.restore import _AT_ONCE, open_journal
 from so8t.journal.store import Journal
 from so8t.system.files import file_digest
 
@@ -52,7 +53,11 @@ def opened(directory):
     with journal:
         journal.verify()
         answers = [(a.arm, a.position) for a in journal.answers()]
-        return restored, answers, [event.data for event in journal.events(RESTORED)]
+        return (
+            restored,
+            answers,
+            [event.data for event in journal.events(EventKind.JOURNAL_RESTORED)],
+        )
 
 
 def test_a_phase_that_is_done_leaves_a_backup_that_verifies(directory):
@@ -225,7 +230,7 @@ def test_a_witness_that_is_gone_is_written_anew_and_told(directory):
     (directory / WITNESS_NAME).unlink()
     assert opened(directory)[0] is None
     with Journal(directory, readonly=True) as journal:
-        assert len(journal.events(WITNESS_MISSING)) == 1
+        assert len(journal.events(EventKind.WITNESS_MISSING)) == 1
     assert (directory / WITNESS_NAME).exists()
 
 
@@ -270,10 +275,10 @@ def test_every_start_verifies_every_row(directory):
     restored, _, _ = opened(directory)
     assert "changed after it was written" in restored.reason
     with Journal(directory, readonly=True) as journal:
-        assert journal.events(CHECKED) == []
+        assert journal.events(EventKind.JOURNAL_CHECKED) == []
     assert opened(directory)[0] is None
     with Journal(directory, readonly=True) as journal:
-        assert len(journal.events(CHECKED)) == 1
+        assert len(journal.events(EventKind.JOURNAL_CHECKED)) == 1
 
 
 def test_a_large_journal_is_verified_at_once_where_nothing_is_left_to_ask(tmp_path):

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from so8t.config.schema import VerdictConfig
+from so8t.domain.events import EventKind
 from so8t.domain.exchange import Arm, EngineReply, Message, Status
 from so8t.domain.plan import Phase
 from so8t.domain.sample import Origin, Sample
-from so8t.journal.evidence import FROZEN, freeze, gather
+from so8t.journal.evidence import freeze, gather
 from so8t.journal.rows import GradedReply
 from so8t.journal.store import Journal, request_key
 from so8t.tasks.graders import grade, grader_digest
@@ -91,7 +92,7 @@ def begin(journal: Journal, count: int = QUESTIONS) -> None:
         journal.create_run("lab", {"verdict": VERDICT}, "0")
     if not journal.sample_count():
         journal.freeze(questions(count))
-    if not journal.events(FROZEN):
+    if not journal.events(EventKind.PLAN_FROZEN):
         freeze(journal, binary=True, look_every=8)
     if journal.phase(Phase.REGISTER) is None:
         journal.phase_step(Phase.REGISTER, 1, "done", "in", {})

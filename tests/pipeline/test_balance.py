@@ -9,13 +9,13 @@ import pytest
 from scripted_run import Listener, config, prepared_journal, registration, runner, samples
 
 from so8t.config.schema import Resources
+from so8t.domain.events import EventKind
 from so8t.domain.exchange import Arm, LoadProfile, Message
 from so8t.domain.sample import Origin, Sample
 from so8t.engines.memory_needs import Shape
 from so8t.engines.scripted import ScriptedEngine
 from so8t.errors import EngineOutOfMemory, Interrupted
 from so8t.journal.conditions import conditions
-from so8t.pipeline.benchmark.balance import ADJUSTED, OBSERVED, REDUCED, UNREADABLE
 from so8t.pipeline.register.reduced_profiles import longest_question, reduced_profiles
 from so8t.pipeline.run.progress import StopRequest
 from so8t.resources.balancer import ResourceBalancer
@@ -97,13 +97,15 @@ def test_answers_in_flight_follow_the_level_and_each_answer_carries_it(journal, 
     assert len(loads) == asked == 2 * COUNT + 8
     assert in_order[:29] == [4] * 29
     assert set(in_order[60:]) == {1}
-    assert not kinds(journal, REDUCED)
-    first = kinds(journal, ADJUSTED)[0]
+    assert not kinds(journal, EventKind.RESOURCES_REDUCED)
+    first = kinds(journal, EventKind.RESOURCES_ADJUSTED)[0]
     assert (first["reason"], first["before"], first["after"]) == ("memory_filling", 4, 3)
     assert first["seen"]["memory"] == 0.885
-    observed = kinds(journal, OBSERVED)
+    observed = kinds(journal, EventKind.RESOURCES_OBSERVED)
     # What came of a step is told at its own level, whatever the next step went to.
-    assert [one["level"] for one in observed] == [one["after"] for one in kinds(journal, ADJUSTED)]
+    assert [one["level"] for one in observed] == [
+        one["after"] for one in kinds(journal, EventKind.RESOURCES_ADJUSTED)
+    ]
     assert journal.verify()
 
 
@@ -131,9 +133,9 @@ def test_readings_that_fail_in_the_middle_are_told_once_and_change_nothing(journ
         return "yes"
 
     runner(journal, ScriptedEngine(answer), balancer=balancer, slots=4).run()
-    (told,) = kinds(journal, UNREADABLE)
+    (told,) = kinds(journal, EventKind.RESOURCES_UNREADABLE)
     assert told == {"what": "memory", "why": "OSError: [Errno 24] Too many open files"}
-    assert not kinds(journal, ADJUSTED)
+    assert not kinds(journal, EventKind.RESOURCES_ADJUSTED)
     assert all(answered.attempts == 1 for answered in journal.answers())
 
 
@@ -160,7 +162,7 @@ def test_a_pause_gives_the_memory_back_and_the_run_comes_back(journal, machine, 
     assert open_while_paused
     assert set(open_while_paused) == {0}
     assert all(a.attempts == 1 for a in journal.answers())
-    reasons = [event["reason"] for event in kinds(journal, ADJUSTED)]
+    reasons = [event["reason"] for event in kinds(journal, EventKind.RESOURCES_ADJUSTED)]
     assert reasons[:2] == ["memory_critical", "resumed"]
 
 
@@ -171,7 +173,7 @@ def test_a_level_lowered_before_the_first_question_is_told_with_the_first(journa
         pass
     assert balancer.take_adjustments()
     runner(journal, ScriptedEngine(lambda _request: "yes"), balancer=balancer, slots=8).run()
-    first = kinds(journal, ADJUSTED)[0]
+    first = kinds(journal, EventKind.RESOURCES_ADJUSTED)[0]
     assert first["reason"].startswith("memory")
     assert first["after"] < first["before"] == 8
 
@@ -220,7 +222,7 @@ def test_out_of_memory_loads_both_arms_smaller_and_goes_on(journal, balancer, wi
     engine = hungry(at=25, until=lambda profile: profile.slots == 1)
     more = {"balancer": balancer} if with_balancer else {}
     runner(journal, engine, slots=4, **more).run()
-    reduced = kinds(journal, REDUCED)
+    reduced = kinds(journal, EventKind.RESOURCES_REDUCED)
     assert [one["after"]["slots"] for one in reduced] == [2, 1]
     assert {one["reason"] for one in reduced} == {"out_of_memory"}
     assert all(a.attempts == 1 for a in journal.answers())
@@ -232,7 +234,7 @@ def test_pairs_across_a_change_that_can_alter_answers_are_redone(journal, balanc
     """A smaller batch in the middle of B's turn: A's answers of those questions are given again."""
     engine = hungry(at=8 + 16 + 5, until=lambda profile: profile.batch == 128)
     evidence = runner(journal, engine, slots=1, balancer=balancer).run()
-    assert kinds(journal, REDUCED)[-1]["after"]["batch"] == 128
+    assert kinds(journal, EventKind.RESOURCES_REDUCED)[-1]["after"]["batch"] == 128
     (redone,) = kinds(journal, "asked_again")
     assert (redone["arm"], redone["answers"]) == ("a", 11)
     assert unequal_pairs(journal) == []

@@ -11,13 +11,13 @@ from scripted_run import Listener, config, prepared_journal, samples
 from test_balance import Machine, kinds, unequal_pairs
 
 from so8t.config.schema import Resources
+from so8t.domain.events import EventKind
 from so8t.domain.exchange import Arm, LoadProfile, LoadReport, ServedModel, Status
 from so8t.engines.embedded import EmbeddedEngine
 from so8t.engines.memory_needs import CACHE_BYTES
 from so8t.examples import quickstart
 from so8t.models.gguf_check import inspect_gguf
 from so8t.models.gguf_convert import convert
-from so8t.pipeline.benchmark.balance import REDUCED
 from so8t.pipeline.benchmark.phase4 import Phase4BenchmarkRunner
 from so8t.pipeline.run.progress import StopRequest
 from so8t.pipeline.run.results import Registered, Registration
@@ -100,7 +100,7 @@ def test_what_the_ladder_takes_is_loaded_by_both_arms_and_pairs_are_redone(tmp_p
             stop=StopRequest(),
             balancer=balancer,
         ).run()
-        changes = kinds(journal, REDUCED)
+        changes = kinds(journal, EventKind.RESOURCES_REDUCED)
         assert sum(journal.answer_counts().values()) == 2 * QUESTIONS
         assert not any(status is Status.FAILED for _, status in journal.answer_counts())
         assert kinds(journal, "asked_again")

@@ -11,11 +11,11 @@ from tiny_run import write_config
 
 from so8t.config.load import load_config
 from so8t.config.schema import QuietHours, Resources
+from so8t.domain.events import EventKind
 from so8t.domain.plan import Phase
 from so8t.engines.scripted import ScriptedEngine
 from so8t.errors import Interrupted
 from so8t.journal.store import Journal
-from so8t.pipeline.benchmark.balance import ADJUSTED
 from so8t.pipeline.complete import CompleteAutomatedABPipeline
 from so8t.pipeline.run.progress import StopRequest
 from so8t.resources.balancer import ResourceBalancer
@@ -57,7 +57,7 @@ def test_a_phase_waits_for_the_end_of_quiet_hours(tmp_path, balancer, hour, phas
     with Journal(tmp_path / "run") as journal, balancer:
         pipeline = started(tmp_path, journal, balancer, Waiting())
         pipeline._attempt(phase, 1, "in", work)
-        steps = [event.data for event in journal.events(ADJUSTED)]
+        steps = [event.data for event in journal.events(EventKind.RESOURCES_ADJUSTED)]
         assert journal.phase(phase).state == "done"
     assert len(waits) >= 3
     assert worked[0] > 0

@@ -23,9 +23,7 @@ def test_a_finished_run_is_not_run_again(tmp_path):
     first = run(config)
     assert first.returncode == 0, first.stderr
     before = outcome(run_directory(config))
-    started = time.monotonic()
     again = run(config)
-    assert time.monotonic() - started < 20
     assert again.returncode == 0, again.stderr
     assert again.stderr.count("skipped") == 4
     assert outcome(run_directory(config)) == before

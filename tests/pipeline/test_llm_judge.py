@@ -7,11 +7,12 @@ from dataclasses import replace
 import pytest
 from scripted_run import Listener, config, prepared_journal, registration, runner, samples
 
+from so8t.domain.events import EventKind
 from so8t.domain.exchange import Arm, ServedModel
 from so8t.engines.scripted import Faults, ScriptedEngine
 from so8t.errors import ConfigError, EngineCrashed, Interrupted
 from so8t.journal.evidence import gather
-from so8t.pipeline.benchmark.llm_judge import JUDGEMENT, LLMJudging, check_judge
+from so8t.pipeline.benchmark.llm_judge import LLMJudging, check_judge
 from so8t.pipeline.run.progress import StopRequest
 
 COUNT = 12
@@ -57,9 +58,9 @@ def test_a_fair_judge_decides_and_asking_twice_changes_nothing(tmp_path):
     evidence = judge(journal, fair)
     assert {(p.score_a, p.score_b) for p in evidence.pairs} == {(1.0, 0.0)}
     assert evidence.overall.difference == -1.0
-    assert len(journal.events(JUDGEMENT)) == 2 * COUNT
+    assert len(journal.events(EventKind.JUDGEMENT)) == 2 * COUNT
     assert judge(journal, fair) == evidence
-    assert len(journal.events(JUDGEMENT)) == 2 * COUNT
+    assert len(journal.events(EventKind.JUDGEMENT)) == 2 * COUNT
     journal.verify()
 
 
@@ -93,12 +94,12 @@ def test_a_stop_and_crashes_lose_no_judgement(tmp_path):
 
     with pytest.raises(Interrupted):
         judge(journal, fair, stop=stop, listener=Stopper())
-    before = len(journal.events(JUDGEMENT))
+    before = len(journal.events(EventKind.JUDGEMENT))
     assert 8 <= before < 2 * COUNT
     with pytest.raises(EngineCrashed):
         judge(journal, fair, faults=Faults(crash_after=(1, 0, 0, 0)))
     evidence = judge(journal, fair, faults=Faults(crash_after=(2, 3)))
-    keys = [(e.data["position"], e.data["first"]) for e in journal.events(JUDGEMENT)]
+    keys = [(e.data["position"], e.data["first"]) for e in journal.events(EventKind.JUDGEMENT)]
     assert len(keys) == len(set(keys)) == 2 * COUNT
     assert {(p.score_a, p.score_b) for p in evidence.pairs} == {(1.0, 0.0)}
 
@@ -108,7 +109,7 @@ def test_equal_answers_are_not_put_before_the_judge(tmp_path):
     journal = prepared_journal(tmp_path, ASKED, questions())
     runner(journal, ScriptedEngine(lambda _: "same"), ASKED).run()
     evidence = judge(journal, fair)
-    assert journal.events(JUDGEMENT) == []
+    assert journal.events(EventKind.JUDGEMENT) == []
     assert {(p.score_a, p.score_b) for p in evidence.pairs} == {(0.5, 0.5)}
 
 

@@ -12,9 +12,10 @@ import pytest
 from tiny_run import ENVIRONMENT, command, run, run_directory, write_config
 
 from so8t.config.schema import Resources, Thresholds
+from so8t.domain.events import EventKind
 from so8t.journal.store import Journal
 from so8t.models.training_setting import TrainingControl, TrainingSetting
-from so8t.pipeline.prepare.training_balance import ASKED, TrainingBalance, pass_on
+from so8t.pipeline.prepare.training_balance import TrainingBalance, pass_on
 from so8t.pipeline.selftest.killing import outcome
 from so8t.resources.balancer import Adjustment, ResourceBalancer
 from so8t.resources.readings import Gpu, ResourceSample
@@ -56,7 +57,7 @@ def test_full_memory_shrinks_pauses_and_restores_a_training():
     assert seen[1].micro_batch < 8
     assert any(setting.paused for setting in seen)
     assert seen[-1] == full
-    assert {kind for kind, _ in told} == {ASKED}
+    assert {kind for kind, _ in told} == {EventKind.TRAINING_SETTING_ASKED}
     assert all(data["reason"] and data["before"] != data["after"] for _, data in told)
 
 

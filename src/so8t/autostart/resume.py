@@ -14,6 +14,7 @@ from so8t.autostart.waiting import (
     removed,
     wait_for,
 )
+from so8t.domain.events import EventKind
 from so8t.errors import ConfigError, IncompleteError, Interrupted, LeaseHeldError, SO8TError
 from so8t.journal.lease import Lease, holder_of
 from so8t.journal.store import Journal, system_now
@@ -22,13 +23,7 @@ from so8t.notify.notifier import Notifier, channels_of
 from so8t.notify.pending import Pending
 from so8t.pipeline.run.opening import open_pipeline
 from so8t.pipeline.run.progress import StopRequest
-from so8t.pipeline.run.sessions import (
-    CLOCK_BEHIND,
-    GAVE_UP,
-    Crashes,
-    crashes_in_a_row,
-    failures_in_a_row,
-)
+from so8t.pipeline.run.sessions import Crashes, crashes_in_a_row, failures_in_a_row
 from so8t.report.html import write_report
 from so8t.system.state import boot_id, state_directory
 
@@ -209,12 +204,16 @@ class AutoStartCompleteABPipeline:
         )
         if not sane and last is not None:
             self._say("autostart.clock", run=entry.name, time=last.isoformat(timespec="seconds"))
-            self._record(entry, CLOCK_BEHIND, last_written=last.isoformat())
+            self._record(entry, EventKind.CLOCK_BEHIND, last_written=last.isoformat())
 
     def _give_up(self, entry: RegisteredRun, crashes: Crashes) -> None:
         """Record that a run is not started again by itself, and tell the person."""
         self._record(
-            entry, GAVE_UP, count=crashes.count, step=crashes.step, reboots=crashes.reboots
+            entry,
+            EventKind.GAVE_UP,
+            count=crashes.count,
+            step=crashes.step,
+            reboots=crashes.reboots,
         )
         reason = self._text("autostart.gave_up.text", count=crashes.count, step=crashes.step)
         self._registry.mark(entry, "given_up", reason, boot_id())
@@ -226,7 +225,7 @@ class AutoStartCompleteABPipeline:
             title = self._text("notify.failed.title", run=entry.name)
             facts: dict[str, str | int | float | None] = {
                 "directory": str(entry.directory),
-                "error": GAVE_UP,
+                "error": EventKind.GAVE_UP,
                 "count": crashes.count,
                 "step": crashes.step,
             }

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import apsw
 
+from so8t.domain.events import EventKind
 from so8t.domain.exchange import Arm, EngineReply, Status
 from so8t.domain.sample import Grade, Score
 from so8t.errors import JournalError
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
     from so8t.domain.sample import Origin
 
-#: The event that says under which settings an arm's answers stand from now on.
-IN_FORCE = "settings_in_force"
 
 _ANSWER = """
 SELECT a.seq, a.at, a.arm, a.position, a.repeat, a.status, a.text, a.reason, a.prompt_tokens,
@@ -154,7 +153,7 @@ class AnswerRows(ChainedFile):
             for digest, beside in self._connection.execute(
                 "SELECT json_extract(data, '$.settings'), json_extract(data, '$.beside') "
                 "FROM event WHERE kind = ? AND json_extract(data, '$.arm') = ? ORDER BY seq",
-                (IN_FORCE, arm.value),
+                (EventKind.SETTINGS_IN_FORCE, arm.value),
             )
         ]
 

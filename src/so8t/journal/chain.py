@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import apsw
 
 from so8t.domain.canonical import canonical_json, digest_of
+from so8t.domain.events import EventKind
 from so8t.errors import JournalDamagedError
-from so8t.journal.migrations import CHAINED, JOURNAL, RUN_COLUMNS, RUN_CREATED
+from so8t.journal.migrations import CHAINED, JOURNAL, RUN_COLUMNS
 from so8t.system.files import write_atomic
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def check_run_record(connection: apsw.Connection) -> None:
     columns = ", ".join(RUN_COLUMNS)
     try:
         rows = connection.execute(f"SELECT {columns} FROM run").fetchall()  # noqa: S608 - our own names
-        told = connection.execute("SELECT data FROM event WHERE kind = ?", (RUN_CREATED,))
+        told = connection.execute("SELECT data FROM event WHERE kind = ?", (EventKind.RUN_CREATED,))
         created = [json.loads(data)["row"] for (data,) in told]
     except (*UNREADABLE, ValueError, KeyError, TypeError) as error:
         raise JournalDamagedError(f"the run's own record is damaged: {error}") from error

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from so8t.domain.events import EventKind
 from so8t.domain.exchange import Arm, Status
 from so8t.domain.plan import NOISE_FLOOR, completed_prefix
 from so8t.errors import JournalError
 from so8t.journal.columns import STATUSES, Labels, Pairs, Places, read_places
 from so8t.journal.items import Items, by_item, every_answer, in_step, leave_out_unequal
-from so8t.journal.store import CONFIG_CHANGED
 from so8t.verdict.classical import mcnemar_exact, sign_e_value
 from so8t.verdict.decide import Verdict
 from so8t.verdict.missing import UNBALANCED_BELOW, Censoring, Pool, judge_groups, judge_pairs
@@ -32,11 +32,6 @@ if TYPE_CHECKING:
     from so8t.journal.columns import AnswerColumns
     from so8t.journal.store import Journal
     from so8t.verdict.checks import Ints
-
-#: The event that freezes what the statistics depend on, before the first question.
-FROZEN = "plan_frozen"
-#: The event that says that a model's questions were put to it again, since what made it changed.
-ANSWERS_REDONE = "answers_redone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +139,7 @@ def freeze(
     answers for a score, which is not binary.
     """
     journal.event(
-        FROZEN,
+        EventKind.PLAN_FROZEN,
         binary=binary and repeated == 1,
         look_every=look_every,
         macro_blocks=macro_blocks,
@@ -156,7 +151,7 @@ def freeze(
 def settings_of(journal: Journal) -> Settings:
     """Return the verdict's frozen settings, read from the journal alone."""
     asked, _ = _asked(journal)
-    frozen = journal.events(FROZEN)
+    frozen = journal.events(EventKind.PLAN_FROZEN)
     return Settings(
         alpha=asked["alpha"],
         margin=asked["margin"],
@@ -169,11 +164,11 @@ def settings_of(journal: Journal) -> Settings:
 
 def _replanned(journal: Journal) -> bool:
     """Whether models, answers or the rules of the end were changed once there were answers."""
-    if journal.events(ANSWERS_REDONE):
+    if journal.events(EventKind.ANSWERS_REDONE):
         return True
     changed = [
         event.seq
-        for event in journal.events(CONFIG_CHANGED)
+        for event in journal.events(EventKind.CONFIG_CHANGED)
         if any(key.startswith("verdict.") for key in event.data["changed"])
     ]
     return bool(changed) and journal.has_answers_between(0, changed[-1])
@@ -182,7 +177,7 @@ def _replanned(journal: Journal) -> bool:
 def _asked(journal: Journal) -> tuple[dict[str, Any], frozenset[str]]:
     """Return the config's verdict section, and what it calls exploratory."""
     run = journal.run
-    if run is None or not journal.events(FROZEN):
+    if run is None or not journal.events(EventKind.PLAN_FROZEN):
         raise JournalError(f"{journal.path} holds no frozen plan; nothing can be judged yet.")
     asked: dict[str, Any] = run.config["verdict"]
     return asked, frozenset(asked["exploratory"])
@@ -197,7 +192,7 @@ def gather(journal: Journal) -> Evidence:
     every = {arm: every_answer(journal, arm, repeated) for arm in Arm}
     items = {arm: by_item(found) for arm, found in every.items()}
     leave_out_unequal(journal, items)
-    blocks = journal.events(FROZEN)[0].data["macro_blocks"]
+    blocks = journal.events(EventKind.PLAN_FROZEN)[0].data["macro_blocks"]
     tasks = len(places.task.names)
     counted = np.arange(blocks * tasks if blocks else len(places))
     pairs = _completed(np.arange(len(places)), places, items)
@@ -227,7 +222,7 @@ def gather(journal: Journal) -> Evidence:
 
 def repeats_of(journal: Journal) -> int:
     """How often each arm answers each question; frozen with the plan."""
-    frozen = journal.events(FROZEN)
+    frozen = journal.events(EventKind.PLAN_FROZEN)
     return int(frozen[0].data.get("repeats", 1)) if frozen else 1
 
 

@@ -130,10 +130,9 @@ CREATE TABLE resource_sample (
 JOURNAL = DatabaseForm(0x534F3854, (_V1, _V2, _V3))
 VERSION = len(JOURNAL.steps)
 
-#: What the run itself asks for. Its row is no link of the chain; the event RUN_CREATED is one, and
+#: What the run itself asks for. Its row is no link of the chain; the event `run_created` is, and
 #: holds the digest of the row.
 RUN_COLUMNS = ("run_id", "name", "created", "version", "config", "config_digest")
-RUN_CREATED = "run_created"
 
 #: Columns of each chained table in the order in which they enter the digest, `chain` left out.
 CHAINED = {

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import apsw
 
+from so8t.domain.events import EventKind
 from so8t.domain.plan import Phase
 from so8t.errors import JournalDamagedError, PrerequisiteError
 from so8t.journal.backup import Backup, backups
@@ -35,11 +36,6 @@ if TYPE_CHECKING:
 
     from so8t.journal.rows import RunRecord
 
-#: The event that says what was lost; and the one that says that every row was recomputed.
-RESTORED = "journal_restored"
-CHECKED = "journal_checked"
-#: The event that says that a finished phase's witness was gone.
-WITNESS_MISSING = "witness_missing"
 # Up to so many rows a whole verification takes less time than the process that would do it.
 _AT_ONCE = 5_000
 
@@ -109,7 +105,7 @@ def _verify_soon(journal: Journal, now: Callable[[], datetime]) -> None:
     last = journal.phase(Phase.BENCHMARK)
     at_work = last is None or last.state != "done"
     if rows > _AT_ONCE and at_work:
-        journal.check_beside(lambda: journal.event(CHECKED, rows=rows))
+        journal.check_beside(lambda: journal.event(EventKind.JOURNAL_CHECKED, rows=rows))
         return
     began = now()
     try:
@@ -117,7 +113,7 @@ def _verify_soon(journal: Journal, now: Callable[[], datetime]) -> None:
     except JournalDamagedError:
         journal.abandon()
         raise
-    journal.event(CHECKED, rows=rows, seconds=(now() - began).total_seconds())
+    journal.event(EventKind.JOURNAL_CHECKED, rows=rows, seconds=(now() - began).total_seconds())
 
 
 def _complete(journal: Journal, *, witnessed: bool) -> None:
@@ -126,7 +122,7 @@ def _complete(journal: Journal, *, witnessed: bool) -> None:
     if not done:
         return
     if not witnessed:
-        journal.event(WITNESS_MISSING, rows=journal.head.seq)
+        journal.event(EventKind.WITNESS_MISSING, rows=journal.head.seq)
     newest = next(backups(journal.directory), None)
     if newest is None or newest.head.seq < done[-1]:
         journal.secure()
@@ -218,9 +214,9 @@ def _say(journal: Journal) -> Restored | None:
         return None
     restored = Restored(**note["restored"]) if note.get("placed") else None
     if restored is not None:
-        said = [event.data.get("set_aside") for event in journal.events(RESTORED)]
+        said = [event.data.get("set_aside") for event in journal.events(EventKind.JOURNAL_RESTORED)]
         if restored.set_aside not in said:
-            journal.event(RESTORED, **asdict(restored))
+            journal.event(EventKind.JOURNAL_RESTORED, **asdict(restored))
     remove_file(journal.directory / SUSPECT_NAME)
     return restored
 

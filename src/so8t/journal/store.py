@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter
 
 from so8t.domain.canonical import canonical_json, digest_of
+from so8t.domain.events import EventKind
 from so8t.domain.plan import Phase
 from so8t.domain.sample import Sample
 from so8t.errors import IncompleteError
 from so8t.journal.answers import AnswerRows, request_key, system_now
-from so8t.journal.migrations import RUN_COLUMNS, RUN_CREATED
+from so8t.journal.migrations import RUN_COLUMNS
 from so8t.journal.rows import (
     EventRecord,
     PhaseRecord,
@@ -41,10 +42,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Journal", "request_key", "system_now"]
 
-#: The event that holds a run's config from then on.
-CONFIG_CHANGED = "config_changed"
-#: The event that says that there was no room for a backup of the rows until then.
-BACKUP_NOT_MADE = "backup_not_made"
 
 #: A sample as the text that is kept of it.
 SAMPLE = TypeAdapter(Sample)
@@ -58,7 +55,7 @@ def run_in(connection: apsw.Connection) -> RunRecord | None:
         return None
     run_id, name, created, version, config, config_digest = row
     asked = json.loads(config)
-    for event in events_in(connection, CONFIG_CHANGED)[-1:]:
+    for event in events_in(connection, EventKind.CONFIG_CHANGED)[-1:]:
         asked, config_digest = event.data["config"], digest_of(event.data["config"])
     return RunRecord(run_id, name, created, version, asked, config_digest)
 
@@ -108,7 +105,7 @@ class Journal(AnswerRows):
                 "event",
                 at,
                 time.monotonic(),
-                RUN_CREATED,
+                EventKind.RUN_CREATED,
                 canonical_json({"row": digest_of(row)}),
             )
 
@@ -119,7 +116,7 @@ class Journal(AnswerRows):
 
     def reconfigure(self, config: dict[str, Any], changed: Sequence[str]) -> None:
         """Record that `config` is asked for from now on, and the keys in which it differs."""
-        self.event(CONFIG_CHANGED, config=config, changed=list(changed))
+        self.event(EventKind.CONFIG_CHANGED, config=config, changed=list(changed))
 
     # --- events and phases ---------------------------------------------------------------------
 
@@ -290,7 +287,7 @@ class Journal(AnswerRows):
         if backup is None:
             # On a full disk there may be no room for this row either; the next commit tells.
             with suppress(IncompleteError):
-                self.event(BACKUP_NOT_MADE, rows=self.head.seq)
+                self.event(EventKind.BACKUP_NOT_MADE, rows=self.head.seq)
         return backup
 
     def last_written(self, *, ignoring: Sequence[str] = ()) -> datetime | None:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import psutil
 
 from so8t import errors
+from so8t.domain.events import EventKind
 from so8t.models.child_work import rebuilt
 from so8t.models.training_setting import Mailbox, TrainingControl, TrainingSetting, setting_of
 from so8t.system.attempt import reading
@@ -323,7 +324,7 @@ class _Jobs:
                     error.message += f" This was the smallest setting ({_words(before)})."
                     raise
                 self._note(
-                    "training_setting",
+                    EventKind.TRAINING_SETTING,
                     {
                         "reason": "out_of_memory",
                         "detail": error.message,

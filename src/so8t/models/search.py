@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from so8t.domain.canonical import digest_of
+from so8t.domain.events import EventKind
 from so8t.errors import TrainingDiverged, TrainingError
 from so8t.models.training_setting import KEEPING
 from so8t.system.files import tree_digest
@@ -85,7 +86,7 @@ def search(
             loss = math.inf
         study.tell(number, loss)
         note(
-            "search_trial",
+            EventKind.SEARCH_TRIAL,
             {
                 "trial": done + 1,
                 "of": settings.n_trials,
@@ -94,7 +95,7 @@ def search(
             },
         )
     found = _found(study, settings)
-    note("search_best", asdict(found))
+    note(EventKind.SEARCH_BEST, asdict(found))
     return with_point(settings, found.chosen), asdict(found)
 
 

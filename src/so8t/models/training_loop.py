@@ -20,6 +20,7 @@ import torch
 from torch.nn import functional
 
 from so8t.domain.canonical import digest_of
+from so8t.domain.events import EventKind
 from so8t.errors import TrainingDiverged
 from so8t.models import packing, penalty, training_methods
 from so8t.models import training_data as data
@@ -351,7 +352,7 @@ class Loop:
     def _set(self, setting: TrainingSetting, reason: str) -> None:
         before, self.setting = self.setting, setting
         self._around.note(
-            "training_setting",
+            EventKind.TRAINING_SETTING,
             {
                 "reason": reason,
                 "before": before.asdict(),
@@ -371,7 +372,7 @@ class Loop:
             "offloaded_bytes": self.offload.nbytes,
             "step": self.course.step,
         }
-        self._around.note("training_setting_observed", self._observing | after)
+        self._around.note(EventKind.TRAINING_SETTING_OBSERVED, self._observing | after)
         self._observing = None
 
     # --- checkpoints -----------------------------------------------------------------------------
@@ -415,7 +416,7 @@ class Loop:
 
     def _resume(self, store: CheckpointStore) -> None:
         def skipped(name: str, reason: str) -> None:
-            self._around.note("checkpoint_skipped", {"checkpoint": name, "reason": reason})
+            self._around.note(EventKind.CHECKPOINT_SKIPPED, {"checkpoint": name, "reason": reason})
 
         found = store.newest(skipped)
         if found is None:
@@ -424,7 +425,7 @@ class Loop:
             return
         self._restore(found)
         note = {"step": found.step, "steps": self.settings.steps}
-        self._around.note("training_resumed", note)
+        self._around.note(EventKind.TRAINING_RESUMED, note)
 
     def _restore(self, found: Checkpoint) -> None:
         state, tensors = found.state, found.tensors

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from so8t.config.schema import Source
 from so8t.domain.canonical import digest_of
+from so8t.domain.events import EventKind
 from so8t.domain.exchange import Arm, ServedModel
 from so8t.domain.plan import Phase
 from so8t.errors import Interrupted, SO8TError
-from so8t.journal.evidence import FROZEN, Evidence, freeze, gather
+from so8t.journal.evidence import Evidence, freeze, gather
 from so8t.models.sources import ResolvedSource, resolve
 from so8t.pipeline.benchmark.balance import wait_to_begin
 from so8t.pipeline.benchmark.hf_results import write_hf_results
@@ -100,12 +101,12 @@ class CompleteAutomatedABPipeline:
 
         Raises DataError, ModelError or PrerequisiteError.
         """
-        if self._journal.events(FROZEN):
+        if self._journal.events(EventKind.PLAN_FROZEN):
             for changed in suites.changed(self._journal, self._config):
-                self._note(suites.CHANGED, **changed)
+                self._note(EventKind.SUITE_CHANGED, **changed)
             return
         if not self._journal.sample_count():
-            self._journal.event(suites.READ, digests=suites.digests(self._config))
+            self._journal.event(EventKind.SUITES_READ, digests=suites.digests(self._config))
             samples = planning.collect_samples(self._config)
             needed = planning.needs(self._config, self._resolved(), len(samples))
             planning.check_disk(needed, self._config.output)
@@ -293,9 +294,9 @@ class CompleteAutomatedABPipeline:
                 self._reporter.phase(phase, "skipped", at=last.at)
                 self._done[phase] = result
                 return result
-            self._journal.event("artifact_gone", phase=phase.value)
+            self._journal.event(EventKind.ARTIFACT_GONE, phase=phase.value)
         elif last is not None and last.state == "done":
-            self._note("inputs_changed", phase=phase.value)
+            self._note(EventKind.INPUTS_CHANGED, phase=phase.value)
         attempt = last.attempt + 1 if last is not None else 1
         result = self._attempt(phase, attempt, inputs, work)
         self._done[phase] = result

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from so8t.domain.events import BOOK_KEEPING, SESSION_EVENTS, EventKind
 from so8t.domain.exchange import Arm
 from so8t.domain.model_form import ModelForm
 from so8t.domain.plan import Phase
 from so8t.errors import PrerequisiteError
-from so8t.journal.answers import IN_FORCE
-from so8t.journal.evidence import FROZEN, gather
+from so8t.journal.evidence import gather
 from so8t.journal.items import read_answers
-from so8t.journal.restore import CHECKED
 from so8t.report.answer_statistics import AnswerStatistics, list_problems
 from so8t.report.side_by_side import Marks, side_by_side
 from so8t.report.summary import summary
@@ -43,36 +42,8 @@ __all__ = ["Marks", "View", "load_view", "summary"]
 
 #: Questions that a report carries with both answers, unless told otherwise.
 EMBEDDED = 500
-#: The event that says that the deadline ended the benchmark.
-DEADLINE_REACHED = "deadline_reached"
 _COURSE_POINTS = 240
 _RESOURCE_POINTS = 240
-# Book-keeping that every run has, shown elsewhere in the report.
-# Events of Hugging Face tasks, shown in a section of their own.
-HF_RESULTS, _CHOICE_METHODS = "hf_results", "choice_methods_compared"
-_QUIET = {
-    HF_RESULTS,
-    _CHOICE_METHODS,
-    FROZEN,
-    CHECKED,
-    "suites_read",
-    "judgement",
-    "training_setting_asked",
-    "resources_summary",
-    "looked",
-    "longest_question",
-    "baseline_searched",
-    IN_FORCE,
-    "run_created",
-    "session_started",
-    "session_ended",
-    "kept_awake",
-    "last_seen",
-    "not_registered",
-    "orphans_ended",
-    "notification_failed",
-    "progress_log_failed",
-}
 
 
 def load_view(
@@ -98,7 +69,7 @@ def _load(journal: Journal, embed: int, marks: Marks) -> View:
         raise PrerequisiteError(
             f"{journal.path} holds no run yet.", hint="so8t run CONFIG starts one"
         )
-    frozen = bool(journal.sample_count()) and bool(journal.events(FROZEN))
+    frozen = bool(journal.sample_count()) and bool(journal.events(EventKind.PLAN_FROZEN))
     evidence = gather(journal) if frozen else None
     steps = journal.phases()
     count = journal.sample_count()
@@ -122,19 +93,23 @@ def _load(journal: Journal, embed: int, marks: Marks) -> View:
         occurrences=tuple(
             Occurrence(event.at, event.kind, event.data)
             for event in events
-            if event.kind not in _QUIET
+            if event.kind not in BOOK_KEEPING
         ),
-        sessions=sum(event.kind == "session_started" for event in events),
+        sessions=sum(event.kind == EventKind.SESSION_STARTED for event in events),
         problems=problems,
         problems_left_out=problems_left_out,
         side_by_side=side_by_side(journal, answers, embed, marks),
         head=journal.head,
         resources=_thinned(journal.resource_samples()),
         last_written=journal.last_written(),
-        hf_scores=_hf_scores([event.data for event in events if event.kind == HF_RESULTS]),
+        hf_scores=_hf_scores(_data_of(events, EventKind.HF_RESULTS)),
         cut_in_thinking={arm: one.counts["cut_in_thinking"] for arm, one in given.items()},
-        choice_methods=tuple(event.data for event in events if event.kind == _CHOICE_METHODS),
+        choice_methods=tuple(_data_of(events, EventKind.CHOICE_METHODS_COMPARED)),
     )
+
+
+def _data_of(events: Sequence[EventRecord], kind: EventKind) -> list[dict[str, Any]]:
+    return [event.data for event in events if event.kind == kind]
 
 
 def _hf_scores(found: list[dict[str, Any]]) -> dict[str, dict[str, dict[str, float | None]]]:
@@ -186,13 +161,15 @@ def _standing(
         begun = max(
             (s.seq for s in steps if s.phase is Phase.BENCHMARK and s.state == "started"), default=0
         )
-        ended = any(event.kind == DEADLINE_REACHED and event.seq > begun for event in events)
+        ended = any(
+            event.kind == EventKind.DEADLINE_REACHED and event.seq > begun for event in events
+        )
         short = ended and pairs < planned
         return Standing(RunState.DEADLINE if short else RunState.COMPLETE, pairs, planned)
     if not any(found.answered or found.failed for found in evidence.coverage.values()):
         return Standing(RunState.NOT_BEGUN, pairs, planned)
-    sessions = [event for event in events if event.kind in ("session_started", "session_ended")]
-    ended = bool(sessions) and sessions[-1].kind == "session_ended"
+    sessions = [event for event in events if event.kind in SESSION_EVENTS]
+    ended = bool(sessions) and sessions[-1].kind == EventKind.SESSION_ENDED
     return Standing(RunState.STOPPED if ended else RunState.RUNNING, pairs, planned)
 
 

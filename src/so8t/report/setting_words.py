@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from so8t.domain.events import EventKind
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
 def variant_of(kind: str, data: Mapping[str, Any]) -> str:
     """Return the kind under which an event is told: a pause is no other setting."""
     changed = _changed(data)
-    if kind == "training_setting" and changed == ["paused"]:
+    if kind == EventKind.TRAINING_SETTING and changed == ["paused"]:
         return "training_paused" if data["after"]["paused"] else "training_went_on"
     return kind
 

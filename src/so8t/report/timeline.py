@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
+from so8t.domain.events import EventKind
 from so8t.report.svg import NARROW, WIDE, Layout, letters, line, opened, tag, titles
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     Scale = Callable[[float], float]
 
 #: The events of a step, as the pipeline records them: in the benchmark, in a training.
-_STEPS = {"resources_adjusted", "training_setting"}
+_STEPS = {EventKind.RESOURCES_ADJUSTED, EventKind.TRAINING_SETTING}
 _SERIES = ("cpu", "cpu_own", "memory", "gpu", "gpu_memory")
 _HEIGHT, _TOP, _BOTTOM, _LEFT, _RIGHT = 230, 14, 52, 46, 14
 _MOST_SPOKEN = 20

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import so8t
+from so8t.domain.events import EventKind
 from so8t.domain.exchange import Arm, Status
 from so8t.domain.model_form import ModelForm
 from so8t.domain.plan import Phase
@@ -20,8 +21,7 @@ from so8t.errors import JournalDamagedError, SO8TError
 from so8t.journal.backup import KEPT, backups
 from so8t.journal.chain import UNREADABLE, chain_at, check_witness
 from so8t.journal.chained import WITNESS_NAME
-from so8t.journal.evidence import FROZEN, gather
-from so8t.journal.store import BACKUP_NOT_MADE
+from so8t.journal.evidence import gather
 from so8t.report.embedded import Embedded, extract, zone_of
 from so8t.report.findings import Finding, counted
 from so8t.report.html import FILE_NAME as REPORT_NAME
@@ -126,7 +126,7 @@ def _backups(journal: Journal) -> Iterator[Finding]:
                 "backups", "fail", f"the journal does not continue {backup.path.name}: rows differ"
             )
     done = sum(step.state == "done" for step in journal.phases())
-    wanted = min(KEPT, done - len(journal.events(BACKUP_NOT_MADE)))
+    wanted = min(KEPT, done - len(journal.events(EventKind.BACKUP_NOT_MADE)))
     if count < wanted:
         yield Finding(
             "backups",
@@ -141,7 +141,7 @@ def _must_be_there(journal: Journal) -> bool:
     """Whether what is written behind a phase must be there: it is done, and nothing was cut off."""
     sessions = [event.kind for event in journal.events() if event.kind.startswith("session_")]
     done = any(step.state == "done" for step in journal.phases())
-    return done and sessions[-1:] != ["session_started"]
+    return done and sessions[-1:] != [EventKind.SESSION_STARTED]
 
 
 # --- files -------------------------------------------------------------------------------------
@@ -243,7 +243,7 @@ def _same_score(sample: Sample, answer: AnswerRecord) -> bool:
 
 def _verdict(journal: Journal) -> Iterator[Finding]:
     """Compare what phase 4 recorded with what its rows say."""
-    if not journal.events(FROZEN):
+    if not journal.events(EventKind.PLAN_FROZEN):
         yield Finding("verdict", "warn", "no plan is frozen yet; there is nothing to judge")
         return
     found = gather(journal)

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import so8t
+from so8t.domain.events import EventKind
 from so8t.domain.plan import Phase
 from so8t.journal.chain import chain_at
 from so8t.report.findings import Finding, counted
-from so8t.report.query import HF_RESULTS, load_view
+from so8t.report.query import load_view
 from so8t.report.result_files import FOLDER, NAMES, write_result_files_to
 from so8t.system.files import file_digest
 
@@ -88,7 +89,7 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 def check_lm_eval(journal: Journal) -> Iterator[Finding]:
     """Compare lm-eval's files with the digests that were recorded when they were written."""
-    recorded = journal.events(HF_RESULTS)
+    recorded = journal.events(EventKind.HF_RESULTS)
     if not recorded:
         return
     files: dict[str, str] | None = recorded[-1].data.get("files")

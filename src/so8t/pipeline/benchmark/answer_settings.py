@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from so8t.domain.events import EventKind
 from so8t.domain.exchange import Arm
-from so8t.journal.answers import IN_FORCE
 
 if TYPE_CHECKING:
     from so8t.config.schema import RunConfig
@@ -70,7 +70,9 @@ class AnswerSettings:
         settings = self.of(arm, reply.kind)
         if settings not in self._in_force:
             if settings not in self._journal.all_in_force(arm):
-                self._journal.event(IN_FORCE, arm=arm.value, settings=settings, beside=True)
+                self._journal.event(
+                    EventKind.SETTINGS_IN_FORCE, arm=arm.value, settings=settings, beside=True
+                )
             self._in_force.add(settings)
         return settings
 
@@ -85,4 +87,6 @@ class AnswerSettings:
             before = self._journal.settings_in_force(arm)
             settings = self.of(arm)
             if settings != before:
-                self._journal.event(IN_FORCE, arm=arm.value, settings=settings, beside=True)
+                self._journal.event(
+                    EventKind.SETTINGS_IN_FORCE, arm=arm.value, settings=settings, beside=True
+                )

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from so8t.domain.events import EventKind
 from so8t.domain.exchange import Arm, EngineReply, Status
 from so8t.domain.thinking import join_reply
 from so8t.errors import EngineCrashed, EngineError, EngineOutOfMemory
@@ -88,7 +89,7 @@ class Asker:
             except EngineError as error:
                 if self._stop.overdue:
                     # We ended it ourselves; what it was at is asked again by the next start.
-                    self._note("stop_overdue", arm=work.arm.value, seconds=STOP_SECONDS)
+                    self._note(EventKind.STOP_OVERDUE, arm=work.arm.value, seconds=STOP_SECONDS)
                     self._stop.check()
                 if not isinstance(error, EngineCrashed):
                     raise
@@ -196,7 +197,9 @@ class Asker:
         self, work: Work, left: dict[int, None], crashes: int, error: EngineCrashed
     ) -> int:
         """Drop the dead session, wait a little; return the crashes in a row without progress."""
-        self._note("engine_crashed", arm=work.arm.value, message=error.message, in_a_row=crashes)
+        self._note(
+            EventKind.ENGINE_CRASHED, arm=work.arm.value, message=error.message, in_a_row=crashes
+        )
         self._loaded.drop(work.arm)
         if crashes >= _CRASHES_WITHOUT_PROGRESS and left:
             # Asked alone, this question has ended the engine several times: it is the culprit.

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
+from so8t.domain.events import EventKind
 from so8t.domain.exchange import LoadProfile
 from so8t.pipeline.register.reduced_profiles import longest_question, reduced_profiles
 
@@ -27,14 +28,6 @@ if TYPE_CHECKING:
     from so8t.resources.balancer import Adjustment, ResourceBalancer
     from so8t.resources.readings import ResourceSample
 
-ADJUSTED = "resources_adjusted"
-OBSERVED = "resources_observed"
-#: The event that remembers how long the longest question is.
-LONGEST = "longest_question"
-REDUCED = "resources_reduced"
-#: The watch as a whole failed; one reading failed. Each is told once.
-FAILED = "resources_unwatched"
-UNREADABLE = "resources_unreadable"
 # What a step did is told after so many seconds; by then answers begun before it have ended.
 _OBSERVE_AFTER = 60.0
 _RATE_OVER = 60.0
@@ -88,7 +81,7 @@ class Balancing:
         self._note = note
         self._clock = clock
         self._registered = asdict(profile)
-        last = journal.events(REDUCED)
+        last = journal.events(EventKind.RESOURCES_REDUCED)
         # A person who changes the engine's section begins anew.
         if last and last[-1].data["registered"] == self._registered:
             profile = TypeAdapter(LoadProfile).validate_python(last[-1].data["after"])
@@ -118,7 +111,7 @@ class Balancing:
     @property
     def reduced(self) -> bool:
         """Whether the models were loaded smaller at some time of this run."""
-        return self._reduction > 0 or bool(self._journal.events(REDUCED))
+        return self._reduction > 0 or bool(self._journal.events(EventKind.RESOURCES_REDUCED))
 
     @property
     def level(self) -> int:
@@ -197,7 +190,7 @@ class Balancing:
         before = self.profile
         self._reduction += 1
         self._note(
-            REDUCED,
+            EventKind.RESOURCES_REDUCED,
             reason=reason,
             registered=self._registered,
             before=asdict(before),
@@ -228,7 +221,7 @@ class Balancing:
             return
         self._to_observe = None
         self._note(
-            OBSERVED,
+            EventKind.RESOURCES_OBSERVED,
             reason=step.reason,
             level=min(step.after, self.profile.slots),
             seconds=round(passed, 1),
@@ -247,7 +240,7 @@ class Balancing:
 
 def _tell(note: Note, step: Adjustment, before: int, after: int) -> None:
     note(
-        ADJUSTED,
+        EventKind.RESOURCES_ADJUSTED,
         reason=step.reason,
         before=before,
         after=after,
@@ -260,9 +253,9 @@ def tell_failures(balancer: ResourceBalancer, record: Callable[..., None]) -> No
     """Record each reading that began to fail, once; it is tried again as long as the run lasts."""
     for what, why in balancer.take_failures().items():
         if what == "watch":
-            record(FAILED, message=why)
+            record(EventKind.RESOURCES_UNWATCHED, message=why)
         else:
-            record(UNREADABLE, what=what, why=why)
+            record(EventKind.RESOURCES_UNREADABLE, what=what, why=why)
 
 
 def seen(sample: ResourceSample) -> dict[str, Any]:
@@ -287,9 +280,9 @@ def _longest(journal: Journal, max_tokens: int) -> int:
 
     A start among a million answers must not read every question again.
     """
-    for event in journal.events(LONGEST):
+    for event in journal.events(EventKind.LONGEST_QUESTION):
         if event.data["max_tokens"] == max_tokens:
             return int(event.data["tokens"])
     tokens = longest_question(journal.samples(), max_tokens)
-    journal.event(LONGEST, tokens=tokens, max_tokens=max_tokens)
+    journal.event(EventKind.LONGEST_QUESTION, tokens=tokens, max_tokens=max_tokens)
     return tokens

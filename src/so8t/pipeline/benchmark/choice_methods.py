@@ -11,6 +11,7 @@ import itertools
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from so8t.domain.events import EventKind
 from so8t.domain.exchange import Arm, Status
 from so8t.domain.measured import read_measured
 from so8t.errors import EngineCrashed
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
     from so8t.journal.store import Journal
     from so8t.pipeline.run.progress import StopRequest
     from so8t.verdict.checks import Floats
-
-#: The event that holds one arm's comparison.
-LANES_COMPARED = "choice_methods_compared"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +56,7 @@ def compare_choice_methods(
 
     Once for each arm; a run that goes on does not do it again. Nothing of it enters the verdict.
     """
-    done = {event.data["arm"] for event in journal.events(LANES_COMPARED)}
+    done = {event.data["arm"] for event in journal.events(EventKind.CHOICE_METHODS_COMPARED)}
     for arm in Arm:
         if arm.value in done or not config.benchmark.choice_method_sample:
             continue
@@ -112,11 +110,11 @@ def _compare(
             )
     except EngineCrashed as error:
         # The answers of the run are complete; without this figure the report says so.
-        journal.event("engine_crashed", arm=arm.value, message=error.message, in_a_row=1)
+        journal.event(EventKind.ENGINE_CRASHED, arm=arm.value, message=error.message, in_a_row=1)
         return
     pairs.sort(key=lambda one: one.position)
     journal.event(
-        LANES_COMPARED,
+        EventKind.CHOICE_METHODS_COMPARED,
         arm=arm.value,
         compared=len(pairs),
         failed=failed,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from so8t.domain.events import EventKind
 from so8t.domain.exchange import Arm
 from so8t.system.files import file_digest
 from so8t.tasks.graders.registry import LM_EVAL
@@ -14,9 +15,6 @@ if TYPE_CHECKING:
 
     from so8t.journal.store import Journal
     from so8t.tasks.hf.results import Answered
-
-#: The event that holds the task scores as lm-eval aggregates them.
-HF_RESULTS = "hf_results"
 
 
 def write_hf_results(journal: Journal, artifacts: Path) -> None:
@@ -47,9 +45,9 @@ def write_hf_results(journal: Journal, artifacts: Path) -> None:
         for task, found in results.items():
             scores.setdefault(task, {})[arm.value] = found.scores
     said = {"tasks": scores, "files": _digests(artifacts)}
-    last = journal.events(HF_RESULTS)
+    last = journal.events(EventKind.HF_RESULTS)
     if scores and (not last or last[-1].data != said):
-        journal.event(HF_RESULTS, **said)
+        journal.event(EventKind.HF_RESULTS, **said)
 
 
 def _digests(artifacts: Path) -> dict[str, str]:

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from so8t.domain.events import EventKind
 from so8t.domain.exchange import Arm
 from so8t.domain.sample import Origin
 from so8t.journal.evidence import gather
-from so8t.journal.store import CONFIG_CHANGED
 from so8t.verdict.settings import Ending, Outcome
 
 if TYPE_CHECKING:
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from so8t.pipeline.benchmark.answer_settings import AnswerSettings
     from so8t.pipeline.run.progress import Note
 
-#: The event that remembers a look that said to go on.
-LOOKED = "looked"
 _SETTLED = (Ending.DECIDED, Ending.FUTILE)
 
 
@@ -36,7 +34,7 @@ def deadline_of(config: RunConfig, journal: Journal) -> datetime | None:
     if wanted is None or run is None:
         return None
     asked = datetime.fromisoformat(run.created)
-    for event in journal.events(CONFIG_CHANGED):
+    for event in journal.events(EventKind.CONFIG_CHANGED):
         if "verdict.deadline" in event.data["changed"]:
             asked = event.at
     asked = asked.astimezone()
@@ -93,14 +91,14 @@ class InterimAnalysis:
             "settings": [self._settings.of(arm) for arm in Arm],
             "deadline": self._config.verdict.deadline,
         }
-        for event in self._journal.events(LOOKED):
+        for event in self._journal.events(EventKind.INTERIM_ANALYSIS):
             if event.data["after"] == leg.stop and event.data["what"] == what:
                 tasks = event.data["tasks"]
                 return replace(wanted, tasks=None if tasks is None else frozenset(tasks))
         found = self._still_wanted(wanted, leg)
         if not found.nothing:
             tasks = None if found.tasks is None else sorted(found.tasks)
-            self._journal.event(LOOKED, after=leg.stop, what=what, tasks=tasks)
+            self._journal.event(EventKind.INTERIM_ANALYSIS, after=leg.stop, what=what, tasks=tasks)
         return found
 
     def _still_wanted(self, wanted: WantedAnswers, leg: Leg) -> WantedAnswers:
@@ -121,7 +119,7 @@ class InterimAnalysis:
         )
         if self._config.verdict.deadline is None or len(tasks) < 2 or not open_tasks:  # noqa: PLR2004 - several
             futile = evidence.overall.ending is Ending.FUTILE
-            kind = "stopped_futile" if futile else "stopped_early"
+            kind = EventKind.STOPPED_FUTILE if futile else EventKind.STOPPED_EARLY
             self._note(kind, after=leg.stop, of=self._journal.sample_count(), outcome=outcome)
             return replace(wanted, tasks=frozenset())
         return replace(wanted, tasks=open_tasks)

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from so8t.domain.canonical import digest_of
+from so8t.domain.events import EventKind
 from so8t.domain.exchange import Arm, Decoding, EngineRequest, Status
 from so8t.domain.plan import repeats
 from so8t.domain.sample import Score
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from so8t.journal.store import Journal
     from so8t.pipeline.run.progress import Reporter, StopRequest
 
-#: The event that holds one verdict of the judge.
-JUDGEMENT = "judgement"
 _CRASHES = 3
 _Place = tuple[int, int]  # position, repeat
 
@@ -91,7 +90,7 @@ class LLMJudging:
 
         Raises Interrupted on a stop request, EngineCrashed when the judge crashes again and again.
         """
-        for event in self._journal.events(JUDGEMENT):
+        for event in self._journal.events(EventKind.JUDGEMENT):
             data = event.data
             if data["settings"] == self._settings:
                 key = (data["position"], data["repeat"], data["first"], data["pair"])
@@ -172,7 +171,7 @@ class LLMJudging:
         _, a, b = pairs[place]
         text = None if reply.status is Status.FAILED else reply.text
         self._journal.event(
-            JUDGEMENT,
+            EventKind.JUDGEMENT,
             position=place[0],
             repeat=place[1],
             first=first,

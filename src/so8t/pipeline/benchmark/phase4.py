@@ -11,6 +11,7 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from so8t.domain.events import EventKind
 from so8t.domain.exchange import Arm, Status
 from so8t.domain.plan import NOISE_FLOOR, Leg, legs, repeats
 from so8t.domain.sample import Origin
@@ -46,8 +47,6 @@ if TYPE_CHECKING:
     from so8t.pipeline.run.results import Registration
     from so8t.resources.balancer import ResourceBalancer
 
-#: The event that remembers that earlier runs were searched.
-SEARCHED = "baseline_searched"
 _SECURE_SECONDS = 1800.0
 
 
@@ -153,12 +152,14 @@ class Phase4BenchmarkRunner:
 
     def _reuse_baseline(self) -> None:
         runs = self._journal.directory.parent
-        searched = {event.data["settings"] for event in self._journal.events(SEARCHED)}
+        searched = {
+            event.data["settings"] for event in self._journal.events(EventKind.BASELINE_SEARCHED)
+        }
         for settings in self._settings.every(Arm.A):
             if settings not in searched:
                 for reused in reuse_baseline(self._journal, runs, settings):
-                    self._note("baseline_reused", **asdict(reused))
-                self._journal.event(SEARCHED, settings=settings)
+                    self._note(EventKind.BASELINE_REUSED, **asdict(reused))
+                self._journal.event(EventKind.BASELINE_SEARCHED, settings=settings)
 
     def _answer_blocks(self, wanted: WantedAnswers, *, may_stop: bool) -> None:
         replayed = sum(self._journal.answer_counts().values())
@@ -176,7 +177,7 @@ class Phase4BenchmarkRunner:
                 works = self._open(leg, wanted)
             self._answer_all(works, tally)
             if self._deadline.past():
-                self._note("deadline_reached", deadline=self._config.verdict.deadline)
+                self._note(EventKind.DEADLINE_REACHED, deadline=self._config.verdict.deadline)
                 return
             second_of_block = leg.arm is (Arm.B if leg.block % 2 == 0 else Arm.A)
             if second_of_block and self._balancing.reduced:
@@ -235,12 +236,15 @@ class Phase4BenchmarkRunner:
 
     def _warn_of_cut_answers(self) -> None:
         """Say once for each arm when the token budget cuts more answers than may be ignored."""
-        told = {event.data["arm"] for event in self._journal.events("budget_short")}
+        told = {event.data["arm"] for event in self._journal.events(EventKind.BUDGET_SHORT)}
         for arm in Arm:
             cut = in_noise_floor(self._journal, arm)
             if cut.warns and arm.value not in told:
                 self._note(
-                    "budget_short", arm=arm.value, truncated=cut.truncated, answers=cut.answers
+                    EventKind.BUDGET_SHORT,
+                    arm=arm.value,
+                    truncated=cut.truncated,
+                    answers=cut.answers,
                 )
 
     def _retry_failed(self) -> None:
@@ -251,7 +255,7 @@ class Phase4BenchmarkRunner:
             )
             failed = [position for position in unanswered if position not in never_asked]
             if failed:
-                self._note("retrying_failed", arm=arm.value, answers=len(failed))
+                self._note(EventKind.RETRYING_FAILED, arm=arm.value, answers=len(failed))
                 tally = Tally(self._reporter, "retries", len(failed))
                 self._asker.answer(Work(arm, repeat, failed), tally)
 
@@ -274,7 +278,9 @@ class Phase4BenchmarkRunner:
                 if any(known[digest] != now for digest in items[arm][position].settings)
             ]
             if again:
-                self._note("asked_again", arm=arm.value, answers=len(again) * self._repeated)
+                self._note(
+                    EventKind.ASKED_AGAIN, arm=arm.value, answers=len(again) * self._repeated
+                )
                 tally = Tally(self._reporter, "retries", len(again) * self._repeated)
                 for repeat in repeats(self._repeated):
                     self._asker.answer(Work(arm, repeat, again), tally)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from so8t.domain.canonical import digest_of
+from so8t.domain.events import EventKind
 from so8t.errors import PrerequisiteError
 from so8t.system.files import file_digest
 from so8t.tasks.suite import suite_files
@@ -15,11 +16,6 @@ if TYPE_CHECKING:
 
     from so8t.config.schema import RunConfig
     from so8t.journal.store import Journal
-
-#: The event that holds the digest of each suite as it was read.
-READ = "suites_read"
-#: The event that says that a suite is another one now.
-CHANGED = "suite_changed"
 
 
 def digests(config: RunConfig) -> dict[str, str | None]:
@@ -33,11 +29,14 @@ def changed(journal: Journal, config: RunConfig) -> Iterator[dict[str, str]]:
     The run goes on with the questions that it froze: asking others in its middle would make two
     tests out of one. Whoever wants the new ones starts a new run.
     """
-    read = journal.events(READ)
+    read = journal.events(EventKind.SUITES_READ)
     if not read:
         return
     known: dict[str, str | None] = dict(read[0].data["digests"])
-    told = {(event.data["suite"], event.data["digest"]) for event in journal.events(CHANGED)}
+    told = {
+        (event.data["suite"], event.data["digest"])
+        for event in journal.events(EventKind.SUITE_CHANGED)
+    }
     for suite, digest in digests(config).items():
         if digest != known.get(suite) and (suite, digest or "") not in told:
             yield {"suite": suite, "digest": digest or ""}

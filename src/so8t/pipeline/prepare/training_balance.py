@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from so8t.domain.events import EventKind
 from so8t.pipeline.benchmark.balance import seen, tell_failures
 
 if TYPE_CHECKING:
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
     from so8t.config.schema import Thresholds
     from so8t.models.training_setting import TrainingControl
     from so8t.resources.balancer import Adjustment, ResourceBalancer
-
-#: What the balancer asked a training for, and why; `training_setting` follows once it is done.
-ASKED = "training_setting_asked"
 
 
 class TrainingBalance:
@@ -49,7 +47,7 @@ class TrainingBalance:
             after = self._control.setting
             if after != before:
                 self._record(
-                    ASKED,
+                    EventKind.TRAINING_SETTING_ASKED,
                     reason=step.reason,
                     before=before.asdict(),
                     after=after.asdict(),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from so8t.domain.events import EventKind
 from so8t.domain.exchange import Arm, Decoding, EngineRequest, LoadProfile, Message, Status
 from so8t.domain.model_form import ModelForm
 from so8t.domain.plan import NOISE_FLOOR
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
     from so8t.engines.protocol import Engine
 
 _BUDGET_SECONDS = 20.0
-#: The event of a profile that did not fit, with the one that was taken instead.
-REDUCED = "profile_reduced"
 # Of the free memory; the rest is for what answering takes and the estimate does not know.
 _FILL = 0.95
 
@@ -150,7 +149,12 @@ def _first_that_fits(
                 if last:
                     raise
                 why = {"reason": "out_of_memory", "message": error.message}
-        note(REDUCED, before=asdict(profile), after=asdict(profiles[place + 1]), **why)
+        note(
+            EventKind.PROFILE_REDUCED,
+            before=asdict(profile),
+            after=asdict(profiles[place + 1]),
+            **why,
+        )
     raise AssertionError  # the last profile returns or raises
 
 

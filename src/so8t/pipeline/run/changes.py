@@ -16,11 +16,9 @@ from pydantic import ValidationError
 
 from so8t.config.engine_section import settings_class
 from so8t.config.schema import RunConfig
+from so8t.domain.events import EventKind
 from so8t.domain.plan import Phase
 from so8t.errors import ConfigError, PrerequisiteError
-from so8t.journal.answers import IN_FORCE
-from so8t.journal.evidence import ANSWERS_REDONE
-from so8t.journal.store import CONFIG_CHANGED
 from so8t.pipeline.run.results import read_registration
 
 if TYPE_CHECKING:
@@ -116,7 +114,7 @@ def take_over(journal: Journal, wanted: Mapping[str, Any], tell: Tell) -> list[C
             hint="give this one another name, or set the old run aside: so8t run --fresh ...",
         )
     journal.reconfigure(dict(wanted), [change.key for change in changes])
-    tell(CONFIG_CHANGED, changed=[str(change) for change in changes])
+    tell(EventKind.CONFIG_CHANGED, changed=[str(change) for change in changes])
     return changes
 
 
@@ -185,18 +183,22 @@ def settle_settings(journal: Journal, arm: Arm, settings: str, tell: Tell) -> No
         if unasked:
             raise _mixed(arm, " and ".join(sorted(unasked)))
         facts = {"arm": arm.value, "because": sorted(differing)}
-        journal.event(ANSWERS_REDONE, **facts)
-        tell(ANSWERS_REDONE, **facts)
-    journal.event(IN_FORCE, arm=arm.value, settings=settings)
+        journal.event(EventKind.ANSWERS_REDONE, **facts)
+        tell(EventKind.ANSWERS_REDONE, **facts)
+    journal.event(EventKind.SETTINGS_IN_FORCE, arm=arm.value, settings=settings)
 
 
 def _engine_changed(journal: Journal, arm: Arm) -> bool:
     """Whether a person changed the engine's section since an arm's settings came into force."""
-    mine = [event.seq for event in journal.events(IN_FORCE) if event.data["arm"] == arm.value]
+    mine = [
+        event.seq
+        for event in journal.events(EventKind.SETTINGS_IN_FORCE)
+        if event.data["arm"] == arm.value
+    ]
     last = max(mine, default=0)
     return any(
         key.startswith("engine")
-        for event in journal.events(CONFIG_CHANGED)
+        for event in journal.events(EventKind.CONFIG_CHANGED)
         if event.seq > last
         for key in event.data["changed"]
     )

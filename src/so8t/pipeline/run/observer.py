@@ -12,10 +12,10 @@ from collections import deque
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from so8t.domain.events import EventKind
 from so8t.journal.store import system_now
 from so8t.notify.channels import Notification
 from so8t.pipeline.run.progress_state import LIVE_FILE, read_live
-from so8t.pipeline.run.sessions import LAST_SEEN
 from so8t.system.files import move, remove_file
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Observer:
         self._inner, self._journal, self._config = inner, journal, config
         self._words, self._notifier, self._log = words, notifier, log
         self._outbox = outbox
-        self._session = journal.events("session_started")[-1].seq
+        self._session = journal.events(EventKind.SESSION_STARTED)[-1].seq
         self._rates: dict[str, tuple[float, int]] = {}
         self._last_live = 0.0
         self._record_last_seen()
@@ -132,7 +132,7 @@ class Observer:
         """Record what other threads left, and what could not be delivered."""
         for one in self._notifier.undelivered():
             self._outbox.put(
-                "notification_failed",
+                EventKind.NOTIFICATION_FAILED,
                 channel=one.channel,
                 occasion=one.occasion,
                 message=one.message,
@@ -174,17 +174,17 @@ class Observer:
             move(temporary, path)
         except OSError as error:
             self._last_live = float("inf")  # said once; the disk is full or gone
-            self._outbox.put("progress_log_failed", message=str(error))
+            self._outbox.put(EventKind.PROGRESS_LOG_FAILED, message=str(error))
 
     def _record_last_seen(self) -> None:
         """Record what a session that crashed told last: while it trains, it writes no rows."""
         told = read_live(self._journal.directory)
         if told is not None and told.session != self._session:
-            self._journal.event(LAST_SEEN, at=told.at.isoformat(), unit=asdict(told.unit))
+            self._journal.event(EventKind.LAST_SEEN, at=told.at.isoformat(), unit=asdict(told.unit))
         self._forget_live()
 
     def _forget_live(self) -> None:
         try:
             remove_file(self._journal.directory / LIVE_FILE)
         except OSError as error:
-            self._outbox.put("progress_log_failed", message=str(error))
+            self._outbox.put(EventKind.PROGRESS_LOG_FAILED, message=str(error))

@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
+from so8t.domain.events import EventKind
 from so8t.engines.protocol import EngineContext
 from so8t.engines.registry import open_engine
 from so8t.errors import Interrupted, SO8TError
@@ -72,7 +73,7 @@ def open_pipeline(
         bind_children()
         orphans = end_orphans()
         if orphans:
-            journal.event("orphans_ended", pids=orphans)
+            journal.event(EventKind.ORPHANS_ENDED, pids=orphans)
         outbox = Outbox()
         with _registered(config, directory, journal, origin, state) as leave:
             observer = stack.enter_context(
@@ -82,7 +83,7 @@ def open_pipeline(
                 stop = stack.enter_context(StopRequest().on_signals())
             if config.keep_awake:
                 how = stack.enter_context(kept_awake())
-                kind = "kept_awake" if how else "keep_awake_failed"
+                kind = EventKind.KEPT_AWAKE if how else EventKind.KEEP_AWAKE_FAILED
                 journal.event(kind, how=how)
                 if not how:
                     observer.note(kind)
@@ -117,7 +118,7 @@ def _registered(
         registry.start(config, directory, origin, system_now())
     except OSError as error:
         # Only the start at boot needs the register; the run itself does not.
-        journal.event("not_registered", message=str(error))
+        journal.event(EventKind.NOT_REGISTERED, message=str(error))
     try:
         yield leave
     except SO8TError:
@@ -142,7 +143,7 @@ def _observed(
     notifier = Notifier(channels_of(config.notify, state), pending=pending)
 
     def log_failed(why: str) -> None:
-        outbox.put("progress_log_failed", message=why)
+        outbox.put(EventKind.PROGRESS_LOG_FAILED, message=why)
 
     with ProgressLog(journal.directory, words, log_failed) as log:
         observer = Observer(reporter, journal, config, words, notifier, log, outbox)

@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from so8t.domain.events import EventKind
 from so8t.domain.exchange import CONTEXT, Status
 from so8t.domain.plan import NOISE_FLOOR, Phase
 from so8t.journal.evidence import repeats_of
-from so8t.pipeline.benchmark.balance import ADJUSTED
 from so8t.pipeline.run.sessions import Interruption, RunSession, interruptions, read_sessions
 
 if TYPE_CHECKING:
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from so8t.journal.rows import AnswerTotal, PhaseRecord
     from so8t.journal.store import Journal
 
-#: A training's own steps; a pause is one.
-TRAINING_SETTING = "training_setting"
 #: What a run tells beside its journal: the unit that it works on (training steps, bytes).
 LIVE_FILE = "progress.json"
 _RECENT = 512
@@ -158,7 +156,9 @@ def read_progress(journal: Journal, *, held: bool) -> RunProgress:
         completion_tokens=_sum(total.completion_tokens for total in asked),
         active_seconds=sum(map(_length, sessions)),
         sessions=len(sessions),
-        interruptions=tuple(interruptions(sessions, steps, journal.events("training_resumed"))),
+        interruptions=tuple(
+            interruptions(sessions, steps, journal.events(EventKind.TRAINING_RESUMED))
+        ),
         last_written=journal.last_written(),
         unfit=journal.failed_because(CONTEXT) if failed else 0,
     )
@@ -213,12 +213,15 @@ def _noise_floor_left(journal: Journal, totals: Sequence[AnswerTotal]) -> int:
 def _load(journal: Journal, session: RunSession) -> Load | None:
     """Return what the newest steps of a session led to."""
     found: Load | None = None
-    steps = [*journal.events(ADJUSTED), *journal.events(TRAINING_SETTING)]
+    steps = [
+        *journal.events(EventKind.RESOURCES_ADJUSTED),
+        *journal.events(EventKind.TRAINING_SETTING),
+    ]
     for step in sorted(steps, key=lambda one: one.seq):
         if step.seq < session.seq:
             continue
         level = step.data["after"]
-        if step.kind == TRAINING_SETTING:
+        if step.kind == EventKind.TRAINING_SETTING:
             before, after = step.data["before"].get("paused"), level.get("paused")
             if after and not before:
                 found = Load(0, step.data["reason"], step.at)

@@ -9,13 +9,13 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import so8t
+from so8t.domain.events import SESSION_EVENTS, EventKind
 from so8t.journal.chained import FILE_NAME
 from so8t.journal.lease import Lease
-from so8t.journal.restore import CHECKED, RESTORED, open_journal
+from so8t.journal.restore import open_journal
 from so8t.journal.store import Journal, system_now
 from so8t.pipeline.run.changes import take_over
 from so8t.pipeline.run.progress import Silent
-from so8t.pipeline.run.sessions import CLOCK_BEHIND, GAVE_UP
 from so8t.system.files import make_directory, move_once
 from so8t.system.state import boot_id
 
@@ -32,7 +32,12 @@ if TYPE_CHECKING:
 _PRESENTATION = {"language", "output", "notify", "keep_awake", "resources", "recovery"}
 
 #: Events that the next start writes before its session begins; the last session was gone by then.
-_BETWEEN = (CHECKED, RESTORED, CLOCK_BEHIND, GAVE_UP)
+_BETWEEN = (
+    EventKind.JOURNAL_CHECKED,
+    EventKind.JOURNAL_RESTORED,
+    EventKind.CLOCK_BEHIND,
+    EventKind.GAVE_UP,
+)
 
 
 def run_directory(config: RunConfig) -> Path:
@@ -79,14 +84,14 @@ def open_run(
         stack.enter_context(journal)
         tell = (reporter or Silent()).note
         if restored is not None:
-            tell(RESTORED, **asdict(restored))
+            tell(EventKind.JOURNAL_RESTORED, **asdict(restored))
         if journal.run is None:
             journal.create_run(config.name, identity(config), so8t.__version__)
         else:
             take_over(journal, identity(config), tell)
         _note_interruption(journal, system_now())
         journal.event(
-            "session_started",
+            EventKind.SESSION_STARTED,
             pid=os.getpid(),
             host=socket.gethostname(),
             version=so8t.__version__,
@@ -101,16 +106,16 @@ def open_run(
             raise
         finally:
             if journal.usable:
-                journal.event("session_ended", how=ending)
+                journal.event(EventKind.SESSION_ENDED, how=ending)
 
 
 def _note_interruption(journal: Journal, now: datetime) -> None:
     """Record that the last session ended without saying so: a power cut, a kill, a crash."""
-    sessions = [event for event in journal.events() if event.kind.startswith("session_")]
-    if sessions and sessions[-1].kind == "session_started":
+    sessions = [event for event in journal.events() if event.kind in SESSION_EVENTS]
+    if sessions and sessions[-1].kind == EventKind.SESSION_STARTED:
         last = journal.last_written(ignoring=_BETWEEN) or sessions[-1].at
         journal.event(
-            "interruption",
+            EventKind.INTERRUPTION,
             last_written=last.isoformat(),
             away_seconds=max(0.0, (now - last).total_seconds()),
         )

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from so8t.domain.events import EventKind
 from so8t.domain.plan import Phase
 
 if TYPE_CHECKING:
@@ -19,10 +20,6 @@ if TYPE_CHECKING:
     from so8t.journal.rows import EventRecord, PhaseRecord
     from so8t.journal.store import Journal
 
-GAVE_UP = "gave_up"
-CLOCK_BEHIND = "clock_behind"
-#: Recorded by the next session: when the one that crashed was last seen at work.
-LAST_SEEN = "last_seen"
 #: How a session ended that never said so.
 CRASHED = "crashed"
 
@@ -75,7 +72,7 @@ class Crashes:
 def read_sessions(journal: Journal) -> list[RunSession]:
     """Return the sessions in order; the newest may be at work."""
     events = journal.events()
-    starts = [event for event in events if event.kind == "session_started"]
+    starts = [event for event in events if event.kind == EventKind.SESSION_STARTED]
     newest = journal.last_written()
     found = []
     for number, start in enumerate(starts):
@@ -93,12 +90,12 @@ def _ending(
     start: EventRecord, inside: Sequence[EventRecord], newest: datetime | None, *, last: bool
 ) -> tuple[datetime, str | None]:
     for event in inside:
-        if event.kind == "session_ended":
+        if event.kind == EventKind.SESSION_ENDED:
             return event.at, str(event.data["how"])
     if last:
         return newest or start.at, None
     for event in inside:
-        if event.kind == "interruption":
+        if event.kind == EventKind.INTERRUPTION:
             return datetime.fromisoformat(event.data["last_written"]), CRASHED
     return start.at, CRASHED
 
@@ -108,9 +105,9 @@ def _last_seen(events: Sequence[EventRecord], following: EventRecord | None) -> 
     never = datetime.min.replace(tzinfo=UTC)
     for event in events:
         if following is not None and event.seq > following.seq:
-            if event.kind == "session_started":
+            if event.kind == EventKind.SESSION_STARTED:
                 break
-            if event.kind == LAST_SEEN:
+            if event.kind == EventKind.LAST_SEEN:
                 # A clock that was put back must not make the interruption end before it began.
                 return min(datetime.fromisoformat(event.data["at"]), following.at)
     return never
@@ -177,7 +174,7 @@ def crashes_in_a_row(journal: Journal) -> Crashes:
     before it crashed.
     """
     steps = journal.phases()
-    given_up = [event.seq for event in journal.events(GAVE_UP)]
+    given_up = [event.seq for event in journal.events(EventKind.GAVE_UP)]
     sessions = [s for s in read_sessions(journal) if not given_up or s.seq > given_up[-1]]
     count, reboots, later_boot = 0, 0, None
     for session in reversed(sessions):

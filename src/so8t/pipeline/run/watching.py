@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from so8t.domain.events import EventKind
 from so8t.engines.registry import capabilities_of
 from so8t.journal.history import ResourceHistory
 from so8t.pipeline.benchmark.balance import tell_failures
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
 
     Tell = Callable[..., None]
 
-PRIORITY = "priority_lowered"
-SUMMARY = "resources_summary"
-
 
 @contextmanager
 def watched(config: RunConfig, journal: Journal) -> Iterator[ResourceBalancer]:
@@ -34,7 +32,7 @@ def watched(config: RunConfig, journal: Journal) -> Iterator[ResourceBalancer]:
     """
     asked = config.resources
     if asked.low_priority:
-        journal.event(PRIORITY, how=lower_priority())
+        journal.event(EventKind.PRIORITY_LOWERED, how=lower_priority())
     servers = capabilities_of(config.engine).processes
     with ResourceHistory(journal.directory) as history:
 
@@ -48,7 +46,7 @@ def watched(config: RunConfig, journal: Journal) -> Iterator[ResourceBalancer]:
         finally:
             if journal.usable:
                 tell_failures(balancer, journal.event)
-                journal.event(SUMMARY, **balancer.get_metrics_summary())
+                journal.event(EventKind.RESOURCES_SUMMARY, **balancer.get_metrics_summary())
 
 
 def kept(sample: ResourceSample) -> dict[str, float]:

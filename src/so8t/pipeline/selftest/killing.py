@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import psutil
 
+from so8t.domain.events import EventKind
 from so8t.domain.plan import Phase
 from so8t.errors import PrerequisiteError
 from so8t.journal.chained import FILE_NAME
@@ -87,7 +88,7 @@ def phase_now(directory: Path, pid: int | None = None) -> Phase | None:
     except PrerequisiteError:
         return None  # only just begun
     with journal:
-        sessions = journal.events("session_started")
+        sessions = journal.events(EventKind.SESSION_STARTED)
         if not sessions or pid not in (None, sessions[-1].data["pid"]):
             return None
         return _phase_since(journal, sessions[-1].at)
