@@ -66,5 +66,5 @@ def test_dropping_everything_is_refused(tmp_path):
     path = tmp_path / "all.jsonl"
     rows = [json.dumps({"instruction": text, "output": "b"}) for text in QUESTIONS]
     path.write_text("\n".join(rows), "utf-8")
-    with pytest.raises(DataError, match="leave nothing for"):
+    with pytest.raises(DataError, match=r"5 of 5 training lines .* dropped; the 0 that are left"):
         contamination.check(Finetune(data=[path], held_out=0.4), SAMPLES)

@@ -39,7 +39,16 @@ def check(settings: Finetune, samples: Iterable[Sample]) -> LeakReport:
     if settings.leaks == "drop":
         leaking = {(leak.file, leak.line) for leak in report.leaks}
         rest = [one for one in conversations if (one.file, one.line) not in leaking]
-        split_held_out(rest, settings.held_out)
+        try:
+            split_held_out(rest, settings.held_out)
+        except DataError as error:
+            raise DataError(
+                f"{len(report.leaks)} of {len(conversations)} training lines have a benchmark item "
+                f"in them and are dropped; the {len(rest)} that are left are too few to train on "
+                "and to hold some out.",
+                file=", ".join(map(str, settings.data)),
+                hint="add training data, ask other questions, or set b.finetune.leaks to keep",
+            ) from error
     return report
 
 
