@@ -199,3 +199,19 @@ def test_every_command_ends_in_order(tmp_path, name):
     assert b"memory" in out
     assert errors == b""
     assert (tmp_path / "h.jsonl").read_text().count("\n") >= 1
+
+
+def test_closed_streams_are_as_good_as_open_ones(tmp_path):
+    """Started without standard input, output and error, commands do all that they do with them."""
+    config = write_config(tmp_path, 6)
+
+    def closed(*arguments):
+        shell = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *command(*arguments)]
+        return subprocess.run(shell, cwd=tmp_path, env=ENVIRONMENT, check=False).returncode
+
+    assert closed("notify", "--pending") == 0
+    code = closed("run", config, "--output", tmp_path / "runs")
+    (written,) = (tmp_path / "runs").glob("*/report.html")
+    assert written.stat().st_size
+    assert code == closed("report", written.parent) == 0
+    assert closed("verify", written.parent) == 0

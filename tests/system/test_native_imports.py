@@ -30,8 +30,10 @@ from so8t.engines.embedded import EmbeddedEngine
 from so8t.examples import quickstart
 from so8t.journal.check import BackgroundCheck
 from so8t.journal.store import Journal
+from so8t.models import tokenizer_files
 from so8t.models.adapters import merge_in_child
 from so8t.models.calibration import make_imatrix
+from so8t.models.child_work import run_in_child
 from so8t.models.conversion import convert_directory
 from so8t.models.finetune import finetune_in_child
 from so8t.models.thinking_tokens import add_in_child
@@ -73,6 +75,14 @@ def _base(place):
 
 def _thinking(place):
     assert add_in_child(_base(place), place / "tags")["ids"]
+
+
+def _tokenizer(place):
+    out = place / "tokenizer.json"
+    # Not through `resolve_tokenizer`: with transformers in this process it needs no child.
+    request = {"directory": str(quickstart.paths().base), "out": str(out)}
+    run_in_child(tokenizer_files.WORKER, request, what="reading the tokenizer")
+    assert out.stat().st_size
 
 
 def _adapter(place):
@@ -125,6 +135,7 @@ WORK = [
     pytest.param("so8t.journal.check", _check),
     pytest.param("so8t.models.conversion_worker", _conversion),
     pytest.param("so8t.models.calibration_worker", _calibration, marks=SLOW),
+    pytest.param("so8t.models.tokenizer_worker", _tokenizer, marks=SLOW),
     pytest.param("so8t.models.thinking_worker", _thinking, marks=SLOW),
     pytest.param("so8t.models.adapter_worker", _adapter, marks=SLOW),
     pytest.param("so8t.models.finetune_worker", _finetune, marks=SLOW),

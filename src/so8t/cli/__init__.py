@@ -139,12 +139,24 @@ class Ended(KeyboardInterrupt):
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and end the process with the documented exit code."""
+    _open_missing_streams()
     for name in ("SIGTERM", "SIGHUP", "SIGBREAK"):
         # What `nohup` ignores stays ignored.
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _end)
     sys.exit(invoke(arguments))
+
+
+def _open_missing_streams() -> None:
+    """Give a process without standard streams the null device in their place.
+
+    A task of Windows has none under pythonw.exe, and a service may be started with closed ones;
+    there the next file that is opened would get the number of standard output.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115 - for life
 
 
 def _end(number: int, _frame: FrameType | None) -> NoReturn:
