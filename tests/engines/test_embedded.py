@@ -77,6 +77,19 @@ def test_the_seed_decides_at_a_temperature(tiny_model, question):
     assert at[0.0][1] == at[0.0][2]
 
 
+@pytest.mark.parametrize("narrow", [{"top_k": 1}, {"top_p": 1e-6}])
+def test_top_k_and_top_p_leave_out_what_is_unlikely(tiny_model, question, narrow):
+    """At a high temperature with one token left to draw from, the answers are the greedy ones."""
+
+    def answers(**decoding):
+        asked = [question(n, **decoding) for n in range(6)]
+        return [reply.text for reply in _ask(tiny_model, asked)]
+
+    greedy = answers(temperature=0.0)
+    assert answers(temperature=2.0, **narrow) == greedy
+    assert answers(temperature=2.0) != greedy
+
+
 def test_white_space_of_an_answer_is_kept(tmp_path, tiny_model, question):
     """An answer that begins and ends with white space comes back with it."""
     path = write_tiny_gguf(tmp_path / "spaces.gguf", seed=4, space_weight=20.0)

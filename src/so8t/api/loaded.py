@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from so8t.api.spoken import SpokenVerdict, spoken
 from so8t.errors import PrerequisiteError, UsageError
 from so8t.journal.chained import FILE_NAME as JOURNAL
 from so8t.journal.store import Journal
+from so8t.pipeline.run.rundir import language_of
 from so8t.report import svg
 from so8t.report.figures import course_drawings, forest_rows
 from so8t.report.finish import write_everything
@@ -174,6 +175,12 @@ class Run:
 def load(directory: str | Path, *, language: Language = "auto") -> Run:
     """Open a run's directory for reading; the run itself may still be going on.
 
+    `language`: of the words; auto is that of the run's config, else the system's.
+
     Raises PrerequisiteError where there is no run.
     """
-    return Run(directory, language)
+    found = Run(directory, language)
+    if language == "auto":
+        with Journal(found.directory, readonly=True) as journal:
+            found = Run(directory, cast("Language", language_of(journal)))
+    return found

@@ -65,6 +65,7 @@ def run(
     if fresh and directory.exists():
         set_aside(directory)
     console = Console(language, as_json=False, quiet=not progress, verbose=False)
+    console.speak(asked.language)
     request = StopRequest()
     with ExitStack() as stack:
         # In the main thread the signals ask for the stop (a notebook's button sends SIGINT).
@@ -80,7 +81,7 @@ def run(
         )
         pipeline.run_complete_pipeline(origin)
     write_everything(directory, console.text)
-    return Run(directory, language)
+    return Run(directory, "ja" if console.language == "ja" else "en")
 
 
 def _config(config: str | Path | Mapping[str, Any] | RunConfig) -> RunConfig:

@@ -25,6 +25,7 @@ from so8t.pipeline.run.opening import open_pipeline
 from so8t.pipeline.run.progress import StopRequest
 from so8t.pipeline.run.sessions import Crashes, crashes_in_a_row, failures_in_a_row
 from so8t.report.html import write_report
+from so8t.report.text import Text
 from so8t.system.state import boot_id, state_directory
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from so8t.autostart.protocol import AutoStart, Which
     from so8t.pipeline.run.progress import Reporter
     from so8t.pipeline.run.registry import RegisteredRun, Registry
-    from so8t.report.text import Text
 
 #: A run that crashed so often in a row at the same step is not started again by itself.
 MOST_CRASHES = 3
@@ -121,20 +121,21 @@ class AutoStartCompleteABPipeline:
         What a restart cannot change is recorded in the register. Raises Interrupted.
         """
         config = entry.run_config()
+        text = self._text if config.language == "auto" else Text(config.language)
         try:
             with (
                 self._listen() as listener,
                 open_pipeline(
                     config,
                     listener,
-                    self._text,
+                    text,
                     origin=entry.origin,
                     stop=self._stop,
                     unattended=True,
                 ) as pipeline,
             ):
                 pipeline.run_complete_pipeline(entry.origin)
-            write_report(entry.directory, self._text.language)
+            write_report(entry.directory, text.language)
         except Interrupted:
             raise
         except LeaseHeldError as error:

@@ -38,6 +38,7 @@ class Console:
     """Where a command prints. With `as_json` standard output carries one JSON document."""
 
     def __init__(self, language: str, *, as_json: bool, quiet: bool, verbose: bool) -> None:
+        self._asked = language
         self.language = resolve_language(language)
         self.text = Text(self.language)
         self.as_json = as_json
@@ -46,6 +47,12 @@ class Console:
         self._stdout = Outlet("stdout")
         self._out = _rich(self._stdout)
         self.err = _rich(Outlet("stderr"))
+
+    def speak(self, language: str) -> None:
+        """Speak the language that a config asks for; `--lang` and "auto" leave it as it is."""
+        if self._asked == "auto" and language != "auto":
+            self.language = resolve_language(language)
+            self.text = Text(self.language)
 
     def data(self, value: dict[str, Any]) -> None:
         """Print the JSON document of a command, when JSON was asked for."""
@@ -270,6 +277,7 @@ def common(function: Callable[..., R]) -> Callable[..., R]:
     @wraps(function)
     def wrapper(*, as_json: bool, lang: str, quiet: bool, verbose: bool, **values: Any) -> R:
         console = Console(lang, as_json=as_json, quiet=quiet, verbose=verbose)
+        console.speak(getattr(values.get("config"), "language", "auto"))
         return function(console=console, **values)
 
     return wrapper

@@ -11,7 +11,8 @@ import click
 from so8t.cli.console import common
 from so8t.cli.gate import fail_if_option
 from so8t.cli.run import show_result
-from so8t.cli.wire import find_run
+from so8t.cli.wire import read_journal
+from so8t.pipeline.run.rundir import language_of
 
 if TYPE_CHECKING:
     from so8t.cli.console import Console
@@ -31,8 +32,10 @@ def command(
 ) -> int:
     """Write the report of RUN (a run's directory or its config; default: the newest)."""
     started = time.monotonic()
+    with read_journal(run) as (directory, journal):
+        console.speak(language_of(journal))
     return show_result(
-        find_run(run),
+        directory,
         console,
         fail_if,
         started,

@@ -78,6 +78,7 @@ def command(
         origin = _ORIGINS[lane]
         console.message("cli.renamed_flag", old=f"--lane {lane}", new=f"--origin {origin}")
     config, written = _config(named, settings, output, suites)
+    console.speak(config.language)
     return run_config(config, console, fresh=fresh, origin=origin, fail_if=fail_if, written=written)
 
 

@@ -13,6 +13,7 @@ from so8t.cli.wire import read_journal
 from so8t.journal.lease import holder_of
 from so8t.pipeline.run.progress_state import read_progress
 from so8t.pipeline.run.progress_text import interruption_line, phase_line, summary_lines
+from so8t.pipeline.run.rundir import language_of
 from so8t.report.html import FILE_NAME
 from so8t.report.query import load_view, summary
 from so8t.report.words import verdict_sentence
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 def command(console: Console, run: Path | None) -> None:
     """Show how far RUN is (a run's directory or its config; default: the newest)."""
     with read_journal(run) as (directory, journal):
+        console.speak(language_of(journal))
         view = load_view(journal, embed=0)
         holder = holder_of(directory)
         progress = read_progress(journal, held=holder is not None)

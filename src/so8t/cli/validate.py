@@ -29,6 +29,7 @@ def command(
         console.raw(config_schema())
         return
     asked = read_config(config, settings)
+    console.speak(asked.language)
     samples = planning.collect_samples(asked)
     sources = planning.resolve_sources(asked)
     needed = planning.needs(asked, sources, len(samples))

@@ -10,11 +10,12 @@ import click
 
 from so8t.cli.console import common
 from so8t.cli.next_step import next_command
-from so8t.cli.wire import find_run
+from so8t.cli.wire import read_journal
 from so8t.journal.lease import holder_of
 from so8t.journal.store import Journal
 from so8t.pipeline.run.progress_state import read_progress
 from so8t.pipeline.run.progress_text import interruption_line, phase_line, summary_lines
+from so8t.pipeline.run.rundir import language_of
 
 if TYPE_CHECKING:
     from so8t.cli.console import Console
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
 @common
 def command(console: Console, run: Path | None, *, every: float | None) -> None:
     """Show RUN's progress until it stops or is done (default: the newest run)."""
-    directory = find_run(run)
+    with read_journal(run) as (directory, journal):
+        console.speak(language_of(journal))
     wait = every or (2.0 if console.is_terminal else 30.0)
     with console.live() as show:
         while True:

@@ -153,7 +153,9 @@ class Finetune(_Strict):
     learning_rate: float | None = Field(
         default=None, gt=0, description="default: 0.01 for so8, 0.0005 for lora and qlora"
     )
-    warmup_steps: int = Field(default=20, ge=0)
+    warmup_steps: int = Field(
+        default=20, ge=0, description="steps in which the learning rate rises to its largest"
+    )
     max_length: int = Field(default=512, ge=8, description="tokens; longer examples are refused")
     targets: list[str] = Field(
         default=["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
@@ -186,7 +188,7 @@ class Finetune(_Strict):
     held_out: float = Field(
         default=0.05, gt=0, lt=0.5, description="share of the data held out, by content hash"
     )
-    seed: int = 1
+    seed: int = Field(default=1, description="order of the data, dropout, and where B begins")
     threads: PositiveInt | None = Field(
         default=None, description="default: the physical cores; recorded, since it changes low bits"
     )
@@ -274,7 +276,7 @@ class ArmB(_Strict):
     label: str = Field(default="B", description="how the report names this model")
     source: Source | None = Field(default=None, description="a model that exists already")
     finetune: Finetune | None = Field(default=None, description="make B from A's hf source")
-    quantization: Quantization = "q8_0"
+    quantization: Quantization = Field(default="q8_0", description="as for a")
     measure_quantization: bool = Field(default=False, description="as for a")
     imatrix: Literal["auto"] | Path | None = Field(default=None, description="as for a")
 
@@ -289,12 +291,14 @@ class ArmB(_Strict):
 class TaskConfig(_Strict):
     """A named benchmark read from local files."""
 
-    name: str
+    name: str = Field(description="jcommonsenseqa, gsm8k, ...: docs/suite-format.md lists them")
     data: Path = Field(description="the file or directory that holds it")
     limit: PositiveInt | None = Field(
         default=None, description="a seeded random subset of this size, never the first items"
     )
-    few_shot: int = Field(default=0, ge=0)
+    few_shot: int = Field(
+        default=0, ge=0, description="solved examples before each question, from its train file"
+    )
 
 
 class JudgeConfig(_Strict):
@@ -392,10 +396,18 @@ class BenchmarkConfig(_Strict):
 class Generation(_Strict):
     """How answers are decoded. The token budget is part of the test."""
 
-    max_tokens: PositiveInt = 256
-    temperature: float = Field(default=0.0, ge=0)
-    top_p: float = Field(default=1.0, gt=0, le=1)
-    top_k: int = Field(default=0, ge=0)
+    max_tokens: PositiveInt = Field(
+        default=256, description="tokens of an answer, thinking included; longer ones are cut off"
+    )
+    temperature: float = Field(
+        default=0.0, ge=0, description="0: always the likeliest token; above: drawn with `seed`"
+    )
+    top_p: float = Field(
+        default=1.0, gt=0, le=1, description="draw from the likeliest tokens of this share together"
+    )
+    top_k: int = Field(
+        default=0, ge=0, description="draw from so many of the likeliest tokens; 0: from all"
+    )
     stop: list[str] = Field(default=[], description="texts that end an answer; not part of it")
 
 
@@ -406,7 +418,11 @@ class VerdictConfig(_Strict):
     margin: float | None = Field(
         default=None, gt=0, lt=1, description="differences below this count as equivalent"
     )
-    scope: Literal["population", "benchmark"] = "population"
+    scope: Literal["population", "benchmark"] = Field(
+        default="population",
+        description="population: of all questions like these; benchmark: of these questions alone, "
+        "which is sharper and says less",
+    )
     stop: Literal["early", "full"] = Field(
         default="early", description="early: stop at the first block end that decides"
     )
@@ -543,7 +559,11 @@ class RunConfig(_Strict):
     output: Path = Field(
         default=Path("runs"), description="where run directories are made; relative to here"
     )
-    language: Literal["auto", "en", "ja"] = "auto"
+    language: Literal["auto", "en", "ja"] = Field(
+        default="auto",
+        description="of what is said, of the report and of notifications; auto: as the system is "
+        "set. `--lang` wins",
+    )
     recovery: Recovery = Recovery()
     notify: Notify = Notify()
     keep_awake: bool = Field(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
+from pydantic import Field
+
 from so8t.config.engine_section import LoadingSettings
 from so8t.engines.protocol import Capabilities, EngineKind
 
@@ -28,7 +30,10 @@ CAPABILITIES = Capabilities(
 class EmbeddedSettings(LoadingSettings):
     """`engine: {kind: embedded}`: llama.cpp in a child process, nothing to install or to start."""
 
-    kind: Literal["embedded"] = "embedded"
+    kind: Literal["embedded"] = Field(
+        default="embedded",
+        description="who answers: embedded (llama.cpp in a child), ollama, or a plug-in",
+    )
 
 
 @contextmanager

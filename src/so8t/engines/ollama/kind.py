@@ -34,7 +34,10 @@ class OllamaSettings(LoadingSettings):
 
     SOURCE_KEY: ClassVar[str | None] = "ollama"
 
-    kind: Literal["ollama"] = "ollama"
+    kind: Literal["ollama"] = Field(
+        default="ollama",
+        description="who answers: embedded (llama.cpp in a child), ollama, or a plug-in",
+    )
     url: str = Field(default="http://127.0.0.1:11434", description="address of the server")
     overwrite: bool = Field(default=False, description="replace a name that another model holds")
 

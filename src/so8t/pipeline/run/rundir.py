@@ -51,6 +51,12 @@ def identity(config: RunConfig) -> dict[str, Any]:
     return {key: value for key, value in plain.items() if key not in _PRESENTATION}
 
 
+def language_of(journal: Journal) -> str:
+    """Return the language that a run was last started with: en, ja, or auto."""
+    sessions = journal.events("session_started")
+    return str(sessions[-1].data.get("language", "auto")) if sessions else "auto"
+
+
 def set_aside(directory: Path) -> Path:
     """Rename a run's directory so that a fresh one can start; nothing is deleted.
 
@@ -96,6 +102,7 @@ def open_run(
             host=socket.gethostname(),
             version=so8t.__version__,
             boot=boot_id(),
+            language=config.language,
         )
         ending = "crashed"
         try:
