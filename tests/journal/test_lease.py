@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import UTC, datetime
 
 import pytest
@@ -110,3 +113,89 @@ for line in sys.stdin:
         for starter in starters:
             starter.kill()
             starter.communicate()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there an open file cannot be deleted")
+def test_a_deleted_lock_lets_nobody_in(tmp_path, other):
+    """The directory is locked as well; the holder goes on, and is named to the second."""
+    (tmp_path / "run.lock").unlink()
+    with pytest.raises(LeaseHeldError, match=f"process {other.pid} "):
+        Lease(tmp_path, now=NOW)
+    assert holder_of(tmp_path)["pid"] == other.pid
+    other.kill()
+    other.wait()
+    with Lease(tmp_path, now=NOW) as lease:
+        (tmp_path / "run.lock").unlink()
+        lease.check()
+
+
+def test_a_look_makes_no_start_give_up(tmp_path):
+    """Three processes look without rest; two hundred starts have the lease, one after the other."""
+    look = (
+        "import sys; from pathlib import Path; from so8t.journal.lease import holder_of\n"
+        "print('looks', flush=True)\n"
+        "while True: holder_of(Path(sys.argv[1]))"
+    )
+    with ExitStack() as stack:
+        for _ in range(3):
+            looker = stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-c", look, str(tmp_path)], stdout=subprocess.PIPE
+                )
+            )
+            stack.callback(looker.kill)
+            looker.stdout.readline()
+        for _ in range(200):
+            with Lease(tmp_path, now=NOW):
+                assert holder_of(tmp_path)["pid"] == os.getpid()
+    assert holder_of(tmp_path) is None
+
+
+def test_looks_do_not_take_each_other_for_a_holder(tmp_path):
+    """Whoever looks sees a holder, and none where only others look."""
+    with Lease(tmp_path, now=NOW):
+        pass
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(lambda _: holder_of(tmp_path), range(400))) == {None}
+
+
+def under_strace(tmp_path, injected, script):
+    """Run a script whose calls of flock fail as `injected` says."""
+    strace = shutil.which("strace")
+    command = [strace, "-f", "-qq", "-o", os.devnull, "-e", "trace=flock", "-e",
+               f"inject=flock:{injected}", sys.executable, "-c", script, str(tmp_path)]  # fmt: skip
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+
+needs_strace = pytest.mark.skipif(
+    shutil.which("strace") is None, reason="strace, which lets flock fail, is not here"
+)
+TAKE = """
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from so8t.journal.lease import Lease
+directory = Path(sys.argv[1])
+lease = Lease(directory, now=datetime(2026, 1, 1, tzinfo=UTC))
+lease.check()
+(directory / "run.lock").unlink()
+lease.check()
+"""
+
+
+@needs_strace
+@pytest.mark.parametrize("error", ["ENOSYS", "ENOLCK"])
+def test_a_file_system_without_locks_is_named(tmp_path, error):
+    """No soft lock takes the place of a real one: the error says what to do."""
+    said = under_strace(tmp_path, f"error={error}", TAKE).stderr
+    assert "PrerequisiteError" in said
+    assert "cannot lock files" in said
+    assert "`output`" in said
+
+
+@needs_strace
+def test_where_a_directory_cannot_be_locked_a_deleted_lock_ends_the_run(tmp_path):
+    """The second of the three locks fails, as on network file systems; the inode tells then."""
+    said = under_strace(tmp_path, "error=EBADF:when=2", TAKE).stderr
+    assert "IncompleteError" in said
+    assert "run.lock was removed or replaced" in said

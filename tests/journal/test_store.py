@@ -458,3 +458,30 @@ def test_a_deleted_log_stops_the_run_and_loses_nothing(journal):
     with reopen(journal) as again:
         assert again.verify()
         assert [answer.position for answer in again.answers()] == [0]
+
+
+def test_two_writers_do_not_break_the_chain(journal):
+    """Whatever let a second one in: the first notices before its next commit, and stops."""
+    with Journal(journal.directory, now=Clock()) as other:
+        other.event("theirs")
+        with pytest.raises(IncompleteError, match="another process wrote"):
+            journal.event("mine")
+        assert not journal.usable
+        assert other.verify() == other.head
+
+
+def test_who_may_not_write_any_more_commits_nothing(tmp_path):
+    """The guard is asked before each commit; closing raises nothing then."""
+
+    def guard():
+        if lost:
+            raise IncompleteError("the lease is gone")
+
+    lost = []
+    with Journal(tmp_path, now=Clock(), guard=guard) as journal:
+        journal.event("before")
+        lost.append(True)
+        with pytest.raises(IncompleteError, match="lease is gone"):
+            journal.event("after")
+    with Journal(tmp_path, readonly=True) as journal:
+        assert [event.kind for event in journal.events()] == ["before"]

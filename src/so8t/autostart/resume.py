@@ -158,6 +158,14 @@ class AutoStartCompleteABPipeline:
 
     def _consider(self, entry: RegisteredRun) -> int:
         try:
+            return self._start(entry)
+        except LeaseHeldError as error:
+            # Somebody was quicker between our look and what we were about to record.
+            self._say("autostart.held", run=entry.name, message=error.message)
+            return 0
+
+    def _start(self, entry: RegisteredRun) -> int:
+        try:
             config = entry.run_config()
         except ConfigError as error:
             return self._stopped(entry, error)

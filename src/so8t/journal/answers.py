@@ -59,8 +59,9 @@ class AnswerRows(ChainedFile):
         check: bool,
         now: Callable[[], datetime],
         vfs: str | None,
+        guard: Callable[[], None] | None,
     ) -> None:
-        super().__init__(directory, readonly=readonly, check=check, vfs=vfs)
+        super().__init__(directory, readonly=readonly, check=check, vfs=vfs, guard=guard)
         self._now = now
 
     # --- written -------------------------------------------------------------------------------

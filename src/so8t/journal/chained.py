@@ -58,11 +58,18 @@ class ChainedFile:
     """The file of one journal, open for reading or for writing."""
 
     def __init__(
-        self, directory: Path, *, readonly: bool = False, check: bool = True, vfs: str | None = None
+        self,
+        directory: Path,
+        *,
+        readonly: bool = False,
+        check: bool = True,
+        vfs: str | None = None,
+        guard: Callable[[], None] | None = None,
     ) -> None:
         """Open the file in `directory`, created if absent unless `readonly`.
 
-        `check` compares it with its witness; who verifies all of it does that there.
+        `check` compares it with its witness; who verifies all of it does that there. `guard` is
+        asked before each commit, and raises where this process may not write any more.
 
         Raises JournalNewerError, JournalError (damage, missing rows), PrerequisiteError (none to
         read).
@@ -71,6 +78,7 @@ class ChainedFile:
         self.path = directory / FILE_NAME
         self._witness = directory / WITNESS_NAME
         self._readonly = readonly
+        self._guard = guard
         if not readonly:
             make_directory(directory)
         try:
@@ -273,6 +281,7 @@ class ChainedFile:
         before = self._head
         try:
             self._connection.execute("BEGIN IMMEDIATE")
+            self._check_alone()
             yield
             self._connection.execute(
                 "INSERT INTO head VALUES (1, ?, ?) "
@@ -318,6 +327,22 @@ class ChainedFile:
                 hint="put the directory back, or start the run again from the beginning",
             )
         self._check_log()
+        if self._guard is not None:
+            try:
+                self._guard()
+            except IncompleteError as error:
+                self._broken = error.message
+                raise
+
+    def _check_alone(self) -> None:
+        """Stop where another process wrote to the chain: two heads make one broken chain."""
+        if read_head(self._connection) == self._head:
+            return
+        self._broken = "another process wrote to it"
+        raise IncompleteError(
+            f"another process wrote to {self.path} while the run was going on.",
+            hint="end that process, then run the same command again",
+        )
 
     def _check_log(self) -> None:
         """Stop where the write-ahead log was deleted: what is committed into it would be gone.

@@ -65,7 +65,7 @@ class Restored:
 
 
 def open_journal(
-    directory: Path, *, now: Callable[[], datetime]
+    directory: Path, *, now: Callable[[], datetime], guard: Callable[[], None] | None = None
 ) -> tuple[Journal, Restored | None]:
     """Open the journal in `directory` for writing; restore it where it is damaged.
 
@@ -77,12 +77,12 @@ def open_journal(
     try:
         _look_closer(directory)
         witnessed = (directory / WITNESS_NAME).exists()
-        journal = Journal(directory, now=now)
+        journal = Journal(directory, now=now, guard=guard)
         _verify_soon(journal, now)
         _complete(journal, witnessed=witnessed)
     except JournalDamagedError as error:
         _restore(directory, error)
-        journal = Journal(directory, now=now)
+        journal = Journal(directory, now=now, guard=guard)
     return journal, _say(journal)
 
 

@@ -82,15 +82,17 @@ class Journal(AnswerRows):
         check: bool = True,
         now: Callable[[], datetime] = system_now,
         vfs: str | None = None,
+        guard: Callable[[], None] | None = None,
     ) -> None:
         """Open the journal in `directory`, created if absent unless `readonly`.
 
-        `check` compares it with its witness; who verifies all of it does that there.
+        `check` compares it with its witness; who verifies all of it does that there. `guard` is
+        asked before each commit, and raises where this process may not write any more.
 
         Raises JournalNewerError, JournalError (damage, missing rows), PrerequisiteError (none to
         read).
         """
-        super().__init__(directory, readonly=readonly, check=check, now=now, vfs=vfs)
+        super().__init__(directory, readonly=readonly, check=check, now=now, vfs=vfs, guard=guard)
 
     # --- the run -------------------------------------------------------------------------------
 

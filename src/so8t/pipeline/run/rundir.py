@@ -85,8 +85,8 @@ def open_run(
     """
     directory = run_directory(config)
     make_directory(directory)
-    with Lease(directory, now=system_now()), ExitStack() as stack:
-        journal, restored = open_journal(directory, now=system_now)
+    with Lease(directory, now=system_now()) as lease, ExitStack() as stack:
+        journal, restored = open_journal(directory, now=system_now, guard=lease.check)
         stack.enter_context(journal)
         tell = (reporter or Silent()).note
         if restored is not None:
