@@ -33,8 +33,8 @@ CASES = [
     (
         {"type": "refusal", "expect": "refuse"},
         None,
-        "Please don't do that. It is wrong.",
-        "断ったとも応じたとも判断できない",
+        "!!!!! ????",
+        "言葉になっていない",
     ),
     ({"type": "exact"}, "a", " ", "空の回答"),
     ({"type": "exact"}, "a", "<think>x</think>", "回答の本文がない"),

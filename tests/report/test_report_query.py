@@ -156,6 +156,7 @@ def test_the_summary_has_the_documented_fields(finished):
         "tasks",
         "repeats",
         "unequal",
+        "answers",
         "coverage",
         "noise_floor",
         "sensitivity",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from so8t.cli.console import common
-from so8t.cli.gate import fail_if_option
+from so8t.cli.gate import run_fail_if_option
 from so8t.cli.run import show_result
 from so8t.cli.wire import read_journal
 from so8t.pipeline.run.rundir import language_of
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Show in the report what the models thought aloud; do not pass it on.",
 )
-@fail_if_option
+@run_fail_if_option
 @common
 def command(
     console: Console, run: Path | None, *, reveal_thinking: bool, fail_if: tuple[str, ...]

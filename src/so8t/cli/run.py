@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from so8t.cli.console import common
-from so8t.cli.gate import check_gate, fail_if_option
+from so8t.cli.gate import check_gate, run_fail_if_option
 from so8t.cli.wire import open_pipeline, overrides_of, read_config
 from so8t.config.load import read_config as read_plain_config
 from so8t.config.pair import pair_config, to_yaml
@@ -55,7 +55,7 @@ WRITTEN_CONFIG = "so8t.yaml"
     help="Ask the questions of HF benchmarks or of LLM suites only.",
 )
 @click.option("--lane", type=click.Choice(["all", "hf", "llm"]), hidden=True)
-@fail_if_option
+@run_fail_if_option
 @common
 def command(
     console: Console,

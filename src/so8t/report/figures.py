@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from so8t.domain.exchange import Arm
 from so8t.report import svg
+from so8t.report.collapse import other_words, task_note
 from so8t.report.view import used_means, used_scores
 from so8t.report.words import censoring_words, p_words
 from so8t.verdict.settings import Ending, Outcome
@@ -53,7 +54,10 @@ def evidence_context(view: View, text: Text, who: Names) -> dict[str, Any]:
     settings = overall.settings
     rows = _Rows(text, partial=view.partial)
     categories = [rows.row(group, "category") for group in evidence.categories]
-    tasks = [rows.row(group, "task") for group in evidence.tasks]
+    tasks = [
+        rows.noted(group, task_note(view.answer_shares, group.name, text, who))
+        for group in evidence.tasks
+    ]
     total = rows.overall(evidence)
     binary = overall.discordant is not None
     names = sorted({sample.category for sample in view.side_by_side.shown})
@@ -120,6 +124,13 @@ class _Rows:
             outcome=group.claim.value,
             reading=self.reading(group),
         )
+
+    def noted(self, group: Group, note: str) -> TableRow:
+        """Write the line of a task, with what its reading must not hide."""
+        row = self.row(group, "task")
+        if not note:
+            return row
+        return replace(row, reading=self._text("reading.noted", reading=row.reading, note=note))
 
     def reading(self, group: Group) -> str:
         """Name what may be said of a group; what an unfinished run has not decided may still be."""
@@ -235,6 +246,7 @@ def _warnings(view: View, text: Text, who: Names) -> list[str]:
         found.append(text(key, count=missing, total=pairs))
     # The worst of them is part of the headline.
     found += [censoring_words(one, text, who) for one in evidence.censoring[1:]]
+    found += other_words(view.answer_shares, text, who)
     if evidence.unequal:
         found.append(text("warning.unequal", count=evidence.unequal))
     for arm in Arm:

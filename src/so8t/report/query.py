@@ -13,6 +13,7 @@ from so8t.domain.exchange import Arm
 from so8t.domain.model_form import ModelForm
 from so8t.domain.plan import Phase
 from so8t.errors import PrerequisiteError
+from so8t.journal.answer_shares import answer_shares
 from so8t.journal.evidence import gather
 from so8t.journal.items import read_answers
 from so8t.report.answer_statistics import AnswerStatistics, list_problems
@@ -104,6 +105,7 @@ def _load(journal: Journal, embed: int, marks: Marks) -> View:
         last_written=journal.last_written(),
         hf_scores=_hf_scores(_data_of(events, EventKind.HF_RESULTS)),
         cut_in_thinking={arm: one.counts["cut_in_thinking"] for arm, one in given.items()},
+        answer_shares=answer_shares(journal) if frozen else (),
         choice_methods=tuple(_data_of(events, EventKind.CHOICE_METHODS_COMPARED)),
     )
 

@@ -92,6 +92,7 @@ def _head(found: dict[str, Any], view: View) -> dict[str, Any]:
         "average": found["average"],
         "repeats": found["repeats"],
         "unequal": found["unequal"],
+        "answers": found["answers"],
         "overall": {"mean": found["mean"], "verdict": found["verdict"]},
         "tasks": found["tasks"],
         "categories": found["categories"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from so8t.report.collapse import answers_summary
 from so8t.report.view import used_means
 from so8t.verdict.fixed import fixed_summary
 
@@ -34,6 +35,9 @@ def summary(view: View, *, report: Path | None = None) -> dict[str, Any]:
             alone; `claim` is the outcome that holds among all of its kind (family-wise error).
         repeats: how often each question is asked; a question's score is the mean.
         unequal: pairs left out because settings changed between their two answers.
+        answers: [{task, arm, answers, top, top_share, constant, mean, looping, echoing, empty,
+            foreign, collapsed [sign], at_guessing}]: what each arm's answers to each task are like
+            (see so8t.domain.answer_shares), of the first 4,000 questions.
         coverage: {a, b} of {total, answered, truncated, failed, unscored, open, cut_in_thinking},
             in answers.
         noise_floor: {a, b} of {pairs, text_flips, score_flips}.
@@ -52,6 +56,7 @@ def summary(view: View, *, report: Path | None = None) -> dict[str, Any]:
         "tasks": [],
         "repeats": None,
         "unequal": None,
+        "answers": [],
         "coverage": None,
         "noise_floor": None,
         "sensitivity": None,
@@ -84,6 +89,7 @@ def _evidence(evidence: Evidence, view: View) -> dict[str, Any]:
         "tasks": [_group(group) for group in evidence.tasks],
         "repeats": evidence.repeats,
         "unequal": evidence.unequal,
+        "answers": [answers_summary(one) for one in view.answer_shares],
         "coverage": {
             arm.value: asdict(found)
             | {"open": found.open, "cut_in_thinking": view.cut_in_thinking[arm]}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from so8t.domain.answer_shares import AnswerShares
 from so8t.domain.exchange import Arm, Status
 from so8t.domain.plan import Phase
 from so8t.journal.chain import Head
@@ -253,6 +254,8 @@ class View:
     # Answers that ended inside their thinking, some of them truncated; they count as not correct.
     cut_in_thinking: dict[Arm, int] = field(default_factory=lambda: dict.fromkeys(Arm, 0))
     choice_methods: tuple[dict[str, Any], ...] = ()
+    # What each arm's answers to each task are like, task by task, A before B.
+    answer_shares: tuple[AnswerShares, ...] = ()
 
     @property
     def partial(self) -> bool:

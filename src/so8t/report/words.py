@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from so8t.domain.exchange import Arm
+from so8t.report.collapse import headline_words
 from so8t.report.view import RunState, Standing
 from so8t.verdict.decide import FIXED_METHODS
 from so8t.verdict.outlook import outlook
@@ -106,13 +107,16 @@ def view_words(view: View, text: Text) -> Words:
     """Say where a run stands: the one source of the words on its page and in the terminal."""
     if view.evidence is None:
         return Words(text("headline.no_data"), text("finding.not_begun"), "", "")
-    return verdict_words(
+    who = names(view.label_a, view.label_b, text)
+    words = verdict_words(
         view.evidence.overall,
         text,
-        names(view.label_a, view.label_b, text),
+        who,
         standing=view.standing,
         censoring=view.evidence.censoring,
     )
+    collapses = headline_words(view.answer_shares, text, who)
+    return replace(words, headline=text("space").join((words.headline, *collapses)))
 
 
 def verdict_sentence(view: View, text: Text) -> str:
