@@ -48,7 +48,7 @@ def test_a_file_of_resources_alone_is_config_enough(capsys, tmp_path):
     config.write_text('resources: {quiet_hours: [{start: "00:00", end: "00:00"}]}\n')
     code, out, _ = so8t(capsys, "monitor", "--config", str(config), *SHORT)
     assert code == 0
-    assert "quiet hours: from 8 to 1 answers in flight" in out
+    assert "quiet hours: 1 answer at a time instead of 8" in out
     code, out, _ = so8t(capsys, "monitor", "--config", str(config), "--json", *SHORT)
     steps = json.loads(out.splitlines()[0])["steps"]
     assert steps == [{"reason": "quiet_hours", "before": 8, "after": 1}]

@@ -149,7 +149,7 @@ def test_everything_that_must_be_there_is_there(page):
             "missing scores were wrong for B and right for A",
             "so8t run nightly.yaml",
             "Mathematics",
-            "The run took 2 starts.",
+            "The run was started 2 times.",
         ],
         "ja": [
             "より優れています。",

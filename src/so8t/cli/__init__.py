@@ -87,7 +87,7 @@ def _of_storage(error: Exception) -> SO8TError | None:
     if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
         return PrerequisiteError(
             f"{where} cannot be written: {error.strerror}.",
-            hint="choose another place with --output, or mend the permissions",
+            hint="choose another place with --output, or fix the permissions",
         )
     if error.filename is None:
         return None

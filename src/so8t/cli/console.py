@@ -191,7 +191,7 @@ class ConsoleReporter:
             rate = self._rates[what] = _Rate(now, done)
         left = rate.left(done, total, now) if done < total else None
         text = self._console.text
-        eta = "" if left is None else text("cli.eta", time=text.duration(left))
+        eta = "" if left is None else text("cli.eta", time=text.duration(max(1.0, left)))
         name = text(f"cli.progress.{what}")
         if self._progress is not None:
             task = self._tasks.get(what)

@@ -52,7 +52,7 @@ def target_of_run(run: Path | None, arm: str) -> Target:
         config = journal.run.config if journal.run else {}
     if not done:
         raise PrerequisiteError(
-            f"the run in {directory} has not come to its models yet.",
+            f"the run in {directory} has no models yet: phases 1 to 3 are not done.",
             hint="so8t run goes on with it",
         )
     registration = read_registration(done[-1].result)

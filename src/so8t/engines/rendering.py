@@ -76,7 +76,7 @@ class ChatTemplate:
     def _unusable(self, error: TemplateError) -> ModelError:
         return ModelError(
             f"{self._path}: its chat template cannot be rendered: {error}",
-            hint="mend the template in the model's directory, and convert it again",
+            hint="fix the template in the model's directory, and convert it again",
         )
 
 

@@ -43,7 +43,7 @@ def make_imatrix(
         if not file.is_file():
             raise PrerequisiteError(
                 f"the calibration text {file} is not there.",
-                hint="mend `calibration` in the config",
+                hint="fix `calibration` in the config",
             )
     request = {
         "directory": str(directory),

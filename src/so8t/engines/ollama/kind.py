@@ -61,7 +61,7 @@ def _open(context: EngineContext) -> Iterator[OllamaEngine]:
         if finding.stop:
             raise IncompleteError(
                 f"{finding.message} The answers of A and B would not be comparable.",
-                hint="mend that, then run the same command again",
+                hint="fix that, then run the same command again",
             )
 
     parallel = settings.slots_wanted or 1

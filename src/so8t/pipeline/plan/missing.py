@@ -23,7 +23,7 @@ def check_files(config: RunConfig) -> None:
     if len(missing) > 1:
         raise PrerequisiteError(
             f"{len(missing)} files that the config names are not there:\n  " + "\n  ".join(missing),
-            hint="put them there, or mend these keys; a path is relative to the config file",
+            hint="put them there, or fix these keys; a path is relative to the config file",
         )
 
 

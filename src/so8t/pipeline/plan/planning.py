@@ -201,7 +201,7 @@ def resolve_sources(config: RunConfig) -> dict[Arm, ResolvedSource]:
             if not file.is_file():
                 raise PrerequisiteError(
                     f"the training file {file} is not there.",
-                    hint="mend b.finetune.data in the config",
+                    hint="fix b.finetune.data in the config",
                 )
         check_method(config.b.finetune)
         split_held_out(read_conversations(config.b.finetune.data), config.b.finetune.held_out)
@@ -213,7 +213,7 @@ def resolve_sources(config: RunConfig) -> dict[Arm, ResolvedSource]:
     if config.calibration is not None and not config.calibration.is_file():
         raise PrerequisiteError(
             f"the calibration text {config.calibration} is not there.",
-            hint="mend `calibration` in the config",
+            hint="fix `calibration` in the config",
         )
     return sources
 

@@ -149,6 +149,6 @@ def _to_the_end(config: Path) -> dict[str, Any]:
             f"the small run ended with exit code {process.returncode} after "
             f"{time.monotonic() - began:.0f} s, without any kill:\n"
             + said.decode("utf-8", "replace"),
-            hint="mend that first; so8t doctor names what is missing",
+            hint="fix that first; so8t doctor names what is missing",
         )
     return outcome(_run_directory(config))

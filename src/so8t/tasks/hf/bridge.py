@@ -149,7 +149,7 @@ def _row_refused(
         f"task {name!r} cannot make a question of row {row + 1} ({why}): {shown[:_SHOWN]}",
         file=file,
         line=line,
-        hint="mend the row: a label outside the set, or a column that is not there",
+        hint="fix the row: a label outside the set, or a column that is not there",
     )
 
 

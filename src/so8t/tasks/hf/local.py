@@ -247,7 +247,7 @@ def read_splits(
     if not directory.exists():
         raise PrerequisiteError(
             f"task {task!r}: the data directory {directory} is not there.",
-            hint="mend data_dir in the config",
+            hint="fix data_dir in the config",
         )
     found = known.find(directory, splits)
     if not found:
