@@ -35,7 +35,7 @@ _AHEAD = 4
 # the one to blame. Others were only there when it happened.
 _SUSPECT, _GUILTY = 2, 3
 _LOOK_SECONDS = 0.5  # a wait without a time-out cannot be interrupted by Ctrl-C on Windows
-_REVIVE_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+_REVIVE_SECONDS = (0.05, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 _BUSY_SECONDS = 1.0
 
 
@@ -281,23 +281,18 @@ class _Serving:
         with self._change:
             self._put(task)
             self._change.notify_all() if len(self._places) > 1 else self._change.notify()
-        wanted = min(len(self._threads) + 1, sum(place.member.slots for place in self._places))
-        while len(self._threads) < wanted:
-            self._start(len(self._threads))
+        if not self._threads:
+            self._start()
 
-    def _start(self, number: int) -> None:
-        """Start one more thread; they are dealt to the places in turn, as slots are."""
-        rounds = [
-            place
-            for turn in range(max(place.member.slots for place in self._places))
-            for place in self._places
-            if turn < place.member.slots
-        ]
-        thread = threading.Thread(
-            target=self._work, args=(rounds[number],), daemon=True, name="so8t-place"
-        )
-        self._threads.append(thread)
-        thread.start()
+    def _start(self) -> None:
+        """Start a thread for each slot of each place."""
+        for place in self._places:
+            for _ in range(place.member.slots):
+                thread = threading.Thread(
+                    target=self._work, args=(place,), daemon=True, name="so8t-place"
+                )
+                self._threads.append(thread)
+                thread.start()
 
     def _put(self, task: _Task, *, first: bool = False) -> None:
         """Give a task to the first of its places that is there; with the lock held."""
