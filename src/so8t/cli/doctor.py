@@ -16,7 +16,7 @@ import click
 from so8t.cli.console import common, size
 from so8t.cli.engine_options import server_options
 from so8t.config.engine_section import ENGINES
-from so8t.engines.checks import Check, CheckOutcome
+from so8t.engines.checks import Check, CheckOutcome, TaskNeeds
 from so8t.engines.registry import kinds_with_servers
 from so8t.errors import SO8TError
 from so8t.journal.store import Journal, system_now
@@ -52,7 +52,7 @@ def command(console: Console, directory: Path, *, kill_test: bool, **servers: st
     for kind in kinds_with_servers():
         url = servers.get(kind.name)
         if url is not None and kind.examine is not None:
-            checks += kind.examine(kind.settings_at(url))
+            checks += kind.examine(kind.settings_at(url), TaskNeeds())
     if kill_test:
         checks.append(_kill_test(directory, console))
     console.data({"checks": [_plain(check) for check in checks]})

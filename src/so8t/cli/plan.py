@@ -64,6 +64,7 @@ def command(console: Console, config: RunConfig) -> None:
         "fewest_questions": {str(share): count for share, count in fewest.items()},
         "truncated_before": {"answers": cut.answers, "truncated": cut.truncated},
         "questions_without_room": len(crowded),
+        "start": planning.start_commands(config, sources),
     }
     if config.b.finetune is not None:
         plan["policy"] = data_policy.inspect(config.b.finetune).facts()
@@ -75,6 +76,10 @@ def command(console: Console, config: RunConfig) -> None:
     for name, count in plan["categories"].items():
         console.line(text("cli.plan.category", name=text.known("category", name), count=count))
     console.line(text("cli.plan.calls", samples=len(samples), calls=plan["calls"]))
+    if plan["start"]:
+        console.line(text("cli.plan.start"))
+        for command in plan["start"]:
+            console.line(f"  {command}")
     console.line(text("cli.plan.disk", needed=size(needed.disk), free=size(needed.free)))
     _say_memory(console, memory)
     console.line(

@@ -34,6 +34,7 @@ def command(
     sources = planning.resolve_sources(asked)
     needed = planning.needs(asked, sources, len(samples))
     planning.check_disk(needed, asked.output)
+    checks = planning.check_servers(asked, samples)
     console.data(
         {
             "valid": True,
@@ -41,8 +42,11 @@ def command(
             "sources": {arm.value: source.facts() for arm, source in sources.items()},
             "disk_needed": needed.disk,
             "disk_free": needed.free,
+            "servers": [{"name": one.name, "detail": one.detail} for one in checks],
         }
     )
+    for check in checks:
+        console.line(f"{check.outcome.value}  {check.name}: {check.detail}")
     console.line(
         console.text(
             "cli.valid", samples=len(samples), disk=size(needed.disk), free=size(needed.free)

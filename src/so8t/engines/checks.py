@@ -22,3 +22,14 @@ class Check:
     outcome: CheckOutcome
     detail: str
     fix: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskNeeds:
+    """The tasks that an engine must be able to do something for, by what that is.
+
+    `likelihoods`: tasks that measure given texts; `choices`: those that take a choice instead.
+    """
+
+    choices: tuple[str, ...] = ()
+    likelihoods: tuple[str, ...] = ()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from so8t.config.engine_section import EngineSettings
 from so8t.domain.exchange import Message
-from so8t.engines.checks import Check
+from so8t.engines.checks import Check, TaskNeeds
 from so8t.errors import UsageError
 
 if TYPE_CHECKING:
@@ -168,8 +168,11 @@ class EngineKind:
         settings: the pydantic model of the config's section.
         capabilities: what an engine of this kind can do at best.
         open: opens one, and closes it behind the `with`.
-        examine: looks whether what the settings name is there, and says what is not. For
-            `so8t doctor` and `so8t validate`; None where there is nothing to look at.
+        examine: looks whether what the settings name is there and can do what tasks need, and
+            says what is not. For `so8t doctor`; None where there is nothing to look at.
+        validated: whether `so8t validate` examines too: what is not there then would stop a run.
+        how_to_start: the commands that start the servers for the models' places (arm -> path or
+            name), for `so8t plan`; None where nothing is to be started by a person.
         at_url: returns settings for a server at an address; None where there is no server.
         reachable: whether an engine answers now, or can be started; None: it always can.
 
@@ -179,7 +182,9 @@ class EngineKind:
     settings: type[EngineSettings]
     capabilities: Capabilities
     open: Callable[[EngineContext], AbstractContextManager[Engine]]
-    examine: Callable[[Any], list[Check]] | None = None
+    examine: Callable[[Any, TaskNeeds], list[Check]] | None = None
+    validated: bool = False
+    how_to_start: Callable[[Any, dict[str, str]], list[str]] | None = None
     at_url: Callable[[str], EngineSettings] | None = None
     reachable: Callable[[Any], bool] | None = None
 

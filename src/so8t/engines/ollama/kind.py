@@ -15,7 +15,7 @@ from so8t.errors import IncompleteError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from so8t.engines.checks import Check
+    from so8t.engines.checks import Check, TaskNeeds
     from so8t.engines.ollama.degradation import Finding
     from so8t.engines.ollama.engine import OllamaEngine
     from so8t.engines.protocol import EngineContext
@@ -88,7 +88,7 @@ def _open(context: EngineContext) -> Iterator[OllamaEngine]:
         server.stop()
 
 
-def _examine(settings: OllamaSettings) -> list[Check]:
+def _examine(settings: OllamaSettings, _needs: TaskNeeds) -> list[Check]:
     from so8t.engines.ollama.client import OllamaClient  # noqa: PLC0415 - only if asked for
     from so8t.engines.ollama.doctor import examine  # noqa: PLC0415
 

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from so8t.domain.exchange import Arm
-from so8t.engines.checks import Check, CheckOutcome
+from so8t.engines.checks import Check, CheckOutcome, TaskNeeds
 from so8t.engines.openai.abilities import facts_of, models_of, probe
 from so8t.engines.openai.transport import Address, HttpServer, read_key
 from so8t.engines.pool import MemberDownError
@@ -15,12 +15,15 @@ from so8t.errors import SO8TError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from so8t.engines.openai.abilities import Abilities
     from so8t.engines.openai.kind import OpenAISettings, PlaceSettings
 
+_NAMED = 5
 
-def examine(settings: OpenAISettings) -> list[Check]:
+
+def examine(settings: OpenAISettings, needs: TaskNeeds) -> list[Check]:
     """Look at each server of each place. Never raises for a server in whatever state."""
-    return [check for place in settings.places for check in _examine(place)]
+    return [check for place in settings.places for check in _examine(place, needs)]
 
 
 def any_answers(settings: OpenAISettings) -> bool:
@@ -58,13 +61,13 @@ def _listed(place: PlaceSettings) -> Iterator[Check]:
             yield Check(f"place {place.name}", CheckOutcome.PASS, url)
 
 
-def _examine(place: PlaceSettings) -> Iterator[Check]:
+def _examine(place: PlaceSettings, needs: TaskNeeds) -> Iterator[Check]:
     for url, arms in _servers(place).items():
         name = f"place {place.name} ({' and '.join(arms)})"
         try:
             http = _connect(place, url)
             try:
-                yield from _look(name, http)
+                yield from _look(name, http, needs)
             finally:
                 http.close()
         except MemberDownError as error:
@@ -74,7 +77,7 @@ def _examine(place: PlaceSettings) -> Iterator[Check]:
             yield Check(name, CheckOutcome.FAIL, error.message, error.hint)
 
 
-def _look(name: str, http: HttpServer) -> Iterator[Check]:
+def _look(name: str, http: HttpServer, needs: TaskNeeds) -> Iterator[Check]:
     for model in models_of(http):
         facts = facts_of(http, model)
         context = "an unknown context" if facts.context is None else f"{facts.context} tokens"
@@ -96,12 +99,23 @@ def _look(name: str, http: HttpServer) -> Iterator[Check]:
             CheckOutcome.PASS,
             "; ".join(f"{'yes' if yes else 'no'}: {what}" for what, yes in told.items()),
         )
-        if not can.schema and not can.first_token:
-            fix = "another server, or no tasks with choices"
-            yield Check(name, CheckOutcome.WARN, "choices cannot be asked for here", fix)
-        if can.likelihood is None:
-            fix = "vLLM and llama-server do; without it no tasks with log likelihoods"
-            yield Check(name, CheckOutcome.WARN, "log likelihoods are not to be had here", fix)
-        if not can.repeats:
-            fix = "on vLLM with GPUs: VLLM_BATCH_INVARIANT=1"
-            yield Check(name, CheckOutcome.WARN, "an equal question got another answer", fix)
+        yield from _lacking(name, can, needs)
+
+
+def _lacking(name: str, can: Abilities, needs: TaskNeeds) -> Iterator[Check]:
+    """Say what a server cannot do: a failure where a task needs it."""
+    if not can.schema and not can.first_token:
+        yield _without(name, "choices cannot be asked for here", needs.choices)
+    if can.likelihood is None:
+        yield _without(name, "log likelihoods are not to be had here", needs.likelihoods)
+    if not can.repeats:
+        fix = "on vLLM with GPUs: VLLM_BATCH_INVARIANT=1"
+        yield Check(name, CheckOutcome.WARN, "an equal question got another answer", fix)
+
+
+def _without(name: str, what: str, tasks: tuple[str, ...]) -> Check:
+    if not tasks:
+        return Check(name, CheckOutcome.WARN, what, "tasks that need it go to another server")
+    named = ", ".join(tasks[:_NAMED])
+    fix = "take these tasks out, or use a server that can (vLLM and llama-server do)"
+    return Check(name, CheckOutcome.FAIL, f"{what}, and are needed by {named}", fix)

@@ -15,7 +15,7 @@ from so8t.engines.protocol import Capabilities, EngineKind
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from so8t.engines.checks import Check
+    from so8t.engines.checks import Check, TaskNeeds
     from so8t.engines.openai.engine import OpenAIEngine
     from so8t.engines.protocol import EngineContext
 
@@ -113,10 +113,16 @@ def _open(context: EngineContext) -> Iterator[OpenAIEngine]:
         yield engine
 
 
-def _examine(settings: OpenAISettings) -> list[Check]:
+def _examine(settings: OpenAISettings, needs: TaskNeeds) -> list[Check]:
     from so8t.engines.openai.doctor import examine  # noqa: PLC0415 - only if asked for
 
-    return examine(settings)
+    return examine(settings, needs)
+
+
+def _how_to_start(settings: OpenAISettings, models: dict[str, str]) -> list[str]:
+    from so8t.engines.openai.starting import how_to_start  # noqa: PLC0415 - only if asked for
+
+    return how_to_start(settings, models)
 
 
 def _reachable(settings: OpenAISettings) -> bool:
@@ -131,6 +137,8 @@ KIND = EngineKind(
     CAPABILITIES,
     _open,
     examine=_examine,
+    validated=True,
+    how_to_start=_how_to_start,
     at_url=lambda url: OpenAISettings(places=[PlaceSettings(name="server", url=url)]),
     reachable=_reachable,
 )

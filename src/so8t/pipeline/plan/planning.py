@@ -20,7 +20,8 @@ from so8t.domain.plan import (
     print_of,
     repeated,
 )
-from so8t.engines.registry import capabilities_of, kinds_that
+from so8t.engines.checks import CheckOutcome, TaskNeeds
+from so8t.engines.registry import capabilities_of, kind_of, kinds_that
 from so8t.errors import ConfigError, DataError, PrerequisiteError
 from so8t.models.checkpoint_size import checkpoint_bytes
 from so8t.models.finetune import check_method
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
     from so8t.config.schema import Finetune, Quantization, RunConfig
     from so8t.domain.sample import Sample
+    from so8t.engines.checks import Check
     from so8t.journal.rows import RowPlace
 
 #: Bytes a weight takes in a GGUF, block scales included (ggml's type sizes). Of mixes about what
@@ -173,6 +175,48 @@ def _hf_samples(config: RunConfig) -> list[Sample]:
                     hint=f"use engine.kind: {' or '.join(able)}, or leave the task out",
                 )
     return samples
+
+
+def task_needs(samples: Iterable[Sample]) -> TaskNeeds:
+    """Return which tasks need a choice, and which the log likelihood of given texts."""
+    choices, likelihoods = dict[str, None](), dict[str, None]()
+    for sample in samples:
+        form = sample.form
+        if form is not None and form.choices:
+            choices[sample.task] = None
+        elif form is not None and form.continuations:
+            likelihoods[sample.task] = None
+    return TaskNeeds(tuple(choices), tuple(likelihoods))
+
+
+def check_servers(config: RunConfig, samples: Iterable[Sample]) -> list[Check]:
+    """Look whether the servers that the config names are there and can do what the tasks need.
+
+    Returns what was found. Raises PrerequisiteError with all that would stop a run.
+    """
+    kind = kind_of(config.engine)
+    if kind.examine is None or not kind.validated:
+        return []
+    found = kind.examine(config.engine, task_needs(samples))
+    failed = [check for check in found if check.outcome is CheckOutcome.FAIL]
+    if failed:
+        raise PrerequisiteError(
+            "\n".join(f"{check.name}: {check.detail}" for check in failed),
+            hint="; ".join(dict.fromkeys(check.fix for check in failed if check.fix)) or None,
+        )
+    return found
+
+
+def start_commands(config: RunConfig, sources: dict[Arm, ResolvedSource]) -> list[str]:
+    """Return the commands with which a person starts the servers for these models."""
+    how = kind_of(config.engine).how_to_start
+    if how is None:
+        return []
+    made = config.output / config.name / "artifacts" / "b" / "merged"
+    places = {
+        arm.value: sources[arm].location if arm in sources else str(made.absolute()) for arm in Arm
+    }
+    return how(config.engine, places)
 
 
 def macro_blocks(config: RunConfig, places: Iterable[RowPlace]) -> int:

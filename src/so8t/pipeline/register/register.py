@@ -16,7 +16,7 @@ from so8t.engines.calibrate import SLOTS, Calibration, calibrate, candidates
 from so8t.engines.loads import unequal_loads
 from so8t.engines.memory_needs import needs, shape_of_facts
 from so8t.engines.registry import capabilities_of
-from so8t.errors import EngineError, EngineOutOfMemory, IncompleteError
+from so8t.errors import EngineError, EngineOutOfMemory, IncompleteError, PrerequisiteError
 from so8t.models.gguf_check import inspect_gguf
 from so8t.pipeline.register.reduced_profiles import reduced_profiles
 from so8t.pipeline.run.results import Prepared, Registered, Registration
@@ -63,6 +63,7 @@ def register(
         arm: engine.adopt(model.served, registered_name(config, arm), artifacts)
         for arm, model in prepared.items()
     }
+    _check_needs(engine, samples)
     trained = [fact["context_length"] for fact in facts.values() if fact.get("context_length")]
     profile = starting_profile(config, trained)
     calibration: dict[str, Any] | None = None
@@ -98,6 +99,25 @@ def register(
         )
     asked = config.engine.model_dump(mode="json")
     return Registration(engine.info, profile, arms, calibration, asked)
+
+
+def _check_needs(engine: Engine, samples: Sequence[Sample]) -> None:
+    """Refuse questions that the engine, as it was found, cannot be asked.
+
+    Raises PrerequisiteError with the tasks.
+    """
+    if engine.capabilities.exact_likelihood:
+        return
+    tasks = {
+        sample.task: None
+        for sample in samples
+        if sample.form is not None and sample.form.continuations and not sample.form.choices
+    }
+    if tasks:
+        raise PrerequisiteError(
+            f"the servers do not measure log likelihoods, which {', '.join(tasks)} need.",
+            hint="so8t doctor shows what each can do; take these tasks out, or use another server",
+        )
 
 
 def registered_name(config: RunConfig, arm: Arm) -> str:
