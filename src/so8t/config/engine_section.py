@@ -6,7 +6,7 @@ is checked, completed and described to editors like ours.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -22,6 +22,8 @@ from so8t.errors import UsageError
 from so8t.system.plugins import Plugins
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pydantic import ValidatorFunctionWrapHandler
     from pydantic_core import CoreSchema
 
@@ -45,6 +47,10 @@ class EngineSettings(Strict):
 
     kind: str
     context: PositiveInt = Field(default=2048, description="tokens of context for each slot")
+
+    def absolute(self, base: Path) -> Self:  # noqa: ARG002 - an engine without files has none
+        """Return these settings with paths that count from `base`, the config's directory."""
+        return self
 
     @property
     def address(self) -> str:

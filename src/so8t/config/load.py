@@ -305,6 +305,7 @@ def _absolute(config: RunConfig, base: Path) -> RunConfig:
             ),
             "calibration": file(config.calibration),
             "benchmark": benchmark,
+            "engine": config.engine.absolute(base),
             "judge": config.judge
             and config.judge.model_copy(update={"source": source(config.judge.source)}),
             "llama_cpp": config.llama_cpp and base / config.llama_cpp.expanduser(),

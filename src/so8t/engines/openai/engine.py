@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Self
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from so8t.engines.protocol import Capabilities
 
 NAME = "openai"
+# Places that are looked at together: each is asked some twenty questions, one after another.
+_AT_ONCE = 32
 NOT_THERE, UNLIKE = "place_not_there", "places_unlike"
 
 
@@ -67,10 +70,13 @@ class OpenAIEngine:
         """
         wanted = wanted_for(model)
         self._wanted[model.arm] = wanted
+        asked = self._places if len(self._wanted) == 1 else self._there
         there, reasons = [], []
-        for place in self._places if len(self._wanted) == 1 else self._there:
+        with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
+            looks = [pool.submit(place.find, model.arm, wanted) for place in asked]
+        for place, look in zip(asked, looks, strict=True):
             try:
-                place.find(model.arm, wanted)
+                look.result()
             except MemberDownError as error:
                 reasons.append(error.message)
                 self._note(NOT_THERE, place=place.name, message=error.message)

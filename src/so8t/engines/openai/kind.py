@@ -93,6 +93,16 @@ class OpenAISettings(EngineSettings):
             raise ValueError(f"two places are called {twice[0]!r}")
         return self
 
+    def absolute(self, base: Path) -> Self:
+        """Return these settings with the places' files counted from the config's directory."""
+
+        def of(place: PlaceSettings) -> PlaceSettings:
+            files = {key: getattr(place, key) for key in ("key_file", "ca_file")}
+            found = {key: base / file.expanduser() for key, file in files.items() if file}
+            return place.model_copy(update=found)
+
+        return self.model_copy(update={"places": [of(place) for place in self.places]})
+
     @property
     def address(self) -> str:
         """The servers', for a message."""
