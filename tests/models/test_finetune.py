@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -187,6 +188,53 @@ def test_the_time_limit_is_said(tmp_path, base, train):
     assert result.stopped_by == "max_seconds"
     assert 0 < result.steps_done < 100000
     assert names(tmp_path / "b") == names(base)
+
+
+@pytest.mark.slow
+def test_the_time_limit_is_that_of_the_whole_training(tmp_path, base, train):
+    """Start, both measurements, steps and writing together end within the limit, also resumed."""
+    limited = settings(train, steps=100000, max_seconds=30.0, checkpoint_interval=1.0)
+    seen = []
+    began = time.monotonic()
+    result = finetune_in_child(
+        base, tmp_path / "b", limited, progress=seen.append, workspace=tmp_path / "work"
+    )
+    took = time.monotonic() - began
+    assert result.stopped_by == "max_seconds"
+    assert result.steps_done > 1
+    assert took < limited.max_seconds + 15  # the child's end, and a machine that is busy
+    training = [at for at in seen if at.stage == "training"]
+    assert training[-1].seconds <= limited.max_seconds
+    # Every second of the first process counts for one that goes on from its checkpoint.
+    again = finetune_in_child(
+        base, tmp_path / "c", limited, progress=ignore, workspace=tmp_path / "work"
+    )
+    assert again.resumed_from
+    assert again.steps_done <= result.steps_done + 2
+
+
+def test_a_held_out_loss_that_takes_too_long_is_measured_on_fewer(tmp_path, base, train):
+    """With next to no time the loss is of some of the held-out conversations, and that is said."""
+    limited = settings(train, max_seconds=0.01, micro_batch=1, batch_size=1, held_out=0.5)
+    result = finetune(base, tmp_path / "b", limited, progress=ignore)
+    assert result.steps_done == 1
+    assert 0 < result.held_out_measured < result.held_out_conversations
+
+
+def test_a_tied_output_layer_is_not_trained_alone(tmp_path, base, train):
+    """A tied lm_head among the targets is refused with the word for it, in every method."""
+    tied = tmp_path / "tied"
+    shutil.copytree(base, tied)
+    config = json.loads((tied / "config.json").read_text())
+    (tied / "config.json").write_text(json.dumps(config | {"tie_word_embeddings": True}))
+    tensors = load_file(tied / "model.safetensors")
+    tensors.pop("lm_head.weight", None)
+    save_file(tensors, tied / "model.safetensors", metadata={"format": "pt"})
+    for method in ("so8", "lora"):
+        chosen = settings(train, method=method, targets=["lm_head"])
+        with pytest.raises(ModelError, match="lm_head is tied to the embedding") as caught:
+            finetune(tied, tmp_path / "b", chosen, progress=ignore)
+        assert "targets" in caught.value.hint
 
 
 def test_what_is_no_model_is_refused(tmp_path, base, train):

@@ -129,7 +129,10 @@ class Finetune(_Strict):
     )
     steps: int = Field(default=300, ge=0, description="optimizer steps; 0 leaves B equal to A")
     max_seconds: float | None = Field(
-        default=None, gt=0, description="stop after this time even when steps are left"
+        default=None,
+        gt=0,
+        description="time for the whole training, from its start until B is written: steps stop "
+        "early enough, but one is always taken. Each training of a search has this time",
     )
     batch_size: PositiveInt = Field(default=32, description="conversations a step")
     micro_batch: PositiveInt | None = Field(

@@ -1,8 +1,9 @@
 """The child side of `so8t.engines.distributions`, run as a module: one request a process.
 
-Requests are {"op": "prompts", "load", "conversations"} and {"op": "distributions", "load", "texts",
-"vocabulary", "per_text", "follow", "out"}; the answer is {"texts"}, and rows of float32 are in the
-file `out`. Anything unforeseen ends the process with its traceback on standard error.
+Requests are {"op": "prompts", "load", "conversations"} and {"op": "distributions" | "check",
+"load", "texts", "vocabulary", "per_text", "follow", "out", "strings"}; the answer is {"texts",
+"ids"}, the ids those of the strings, and rows of float32 are in the file `out`. Anything
+unforeseen ends the process with its traceback on standard error.
 """
 
 from __future__ import annotations
@@ -67,7 +68,8 @@ def _work(request: dict[str, Any], reply: Reply) -> None:
         else:
             with open(request["out"], "wb") as out:  # noqa: PTH123 - a name from the parent
                 texts = _measure(model, request, out)
-        reply({"texts": texts})
+        ids = [model.tokenize(text, special=True) for text in request.get("strings", ())]
+        reply({"texts": texts, "ids": ids})
         answered = True
     finally:
         if not answered:

@@ -85,7 +85,45 @@ def distributions(
     return Positions(answer["texts"], rows, per_text)
 
 
-def _ask(path: Path, request: dict[str, Any], context: int, threads: int | None) -> dict[str, Any]:
+def ids_and_distributions(
+    path: Path,
+    strings: list[str],
+    texts: list[list[int]],
+    vocabulary: int,
+    *,
+    per_text: int,
+    threads: int | None,
+) -> tuple[list[list[int]], NDArray[np.float32]]:
+    """Return the token ids of `strings`, and log probabilities at the end of `texts`.
+
+    A row is the distribution of what follows: the last of a text's `per_text` rows stands after
+    its last token, with keys and values in float32. Raises as `distributions` does.
+    """
+    context = max(map(len, texts), default=1) + per_text + 8
+    with tempfile.TemporaryDirectory(prefix="so8t-") as place:
+        out = Path(place, "rows.f32")
+        request = {
+            "op": "check",
+            "strings": strings,
+            "texts": texts,
+            "vocabulary": vocabulary,
+            "per_text": per_text,
+            "follow": False,
+            "out": str(out),
+        }
+        answer = _ask(path, request, context, threads, cache_type="f32")
+        rows = np.fromfile(out, np.float32).reshape(-1, vocabulary)
+    ids: list[list[int]] = answer["ids"]
+    return ids, rows
+
+
+def _ask(
+    path: Path,
+    request: dict[str, Any],
+    context: int,
+    threads: int | None,
+    cache_type: str | None = None,
+) -> dict[str, Any]:
     load = {
         "path": str(path),
         "slots": 1,
@@ -93,7 +131,7 @@ def _ask(path: Path, request: dict[str, Any], context: int, threads: int | None)
         "threads": threads,
         "gpu_layers": -1,
         "batch": None,
-        "cache_type": None,
+        "cache_type": cache_type,
     }
     with Child(WORKER, below_normal=True) as child:
         try:
@@ -102,6 +140,6 @@ def _ask(path: Path, request: dict[str, Any], context: int, threads: int | None)
         except EngineCrashed as error:
             raise EngineError(
                 f"{path}: its probabilities could not be measured: {error.message}",
-                hint="leave out measure_quantization if this machine is too small for it",
+                hint="close other programs, or leave out measure_quantization if it is asked for",
             ) from error
     return answer

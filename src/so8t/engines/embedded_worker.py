@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 _ERRORS_ONLY = 1
 _HTTP_OK = 200
-_CACHE_TYPES = {"f16": 1, "q8_0": 8}  # ggml's numbers
+_CACHE_TYPES = {"f32": 0, "f16": 1, "q8_0": 8}  # ggml's numbers
 _RENDER_SECONDS = 60.0
 _FIRST_TOKENS = 20  # as many as Ollama tells, so that the method is the same on both
 _CONSTRAINED_TOKENS = 16

@@ -82,6 +82,8 @@ class FinetuneResult:
         loss_curve: [step, loss], at most 200 of them.
         held_out_loss_before, held_out_loss_after: the same over the held-out conversations.
         conversations, held_out_conversations: the sizes of the two sides of the split.
+        held_out_measured: of how many held-out conversations the losses are; fewer than all where
+            `max_seconds` left no time for them.
         merge_error: largest difference of a logit between training beside the weights and
             in the weights, both in the precision of the training, over held-out conversations.
         rounding_error: the same between the merged weights in that precision and in the dtype of
@@ -136,6 +138,7 @@ class FinetuneResult:
     search: dict[str, Any] | None = None
     packing: bool = False
     pet: list[float] | None = None
+    held_out_measured: int | None = None
 
     def asdict(self) -> dict[str, Any]:
         """Return the fields as plain data."""
@@ -152,6 +155,7 @@ class Surroundings:
         setting: what to begin with.
         mailbox: where requests arrive between steps.
         checkpoints: the directory for checkpoints, None for none.
+        spent: seconds that this process took before, for starting and for its libraries.
 
     """
 
@@ -160,6 +164,7 @@ class Surroundings:
     setting: TrainingSetting
     mailbox: Mailbox = field(default_factory=Mailbox)
     checkpoints: Path | None = None
+    spent: float = 0.0
 
 
 def ignore(_kind: str, _data: Mapping[str, Any]) -> None:

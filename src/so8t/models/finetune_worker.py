@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
@@ -100,6 +101,7 @@ class Worker:
             TrainingSetting(**request["setting"]),
             self._mailbox,
             None if checkpoints is None else Path(checkpoints),
+            time.time() - psutil.Process().create_time(),
         )
         try:
             if request["op"] == "trial":

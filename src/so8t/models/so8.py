@@ -208,9 +208,11 @@ def check(layers: Iterable[RotatedLinear]) -> RotationCheck:
 def linear_layers(model: nn.Module, targets: Sequence[str]) -> dict[str, nn.Linear]:
     """Return each nn.Linear whose last name is in `targets`, by full name.
 
-    Raises ModelError when a target names no layer, or one of another class.
+    Raises ModelError when a target names no layer, one of another class, or an output layer that is
+    tied to the embedding.
     """
     modules = dict(model.named_modules())
+    tied = _tied_output(model)
     chosen: dict[str, nn.Linear] = {}
     for target in targets:
         named = {name: module for name, module in modules.items() if _last(name) == target}
@@ -221,6 +223,13 @@ def linear_layers(model: nn.Module, targets: Sequence[str]) -> dict[str, nn.Line
                 hint=f"choose `targets` among: {', '.join(sorted(linears))}",
             )
         for name, module in named.items():
+            if module is tied:
+                raise ModelError(
+                    f"{name} is tied to the embedding: the two share one table, so an update of "
+                    "the one would change the other too.",
+                    hint=f"leave {target!r} out of `targets`, or train a model that is not tied "
+                    "(tie_word_embeddings: false, with an lm_head of its own)",
+                )
             if not isinstance(module, nn.Linear):
                 raise ModelError(
                     f"{name} is a {type(module).__name__}, and only nn.Linear can be trained.",
@@ -228,6 +237,15 @@ def linear_layers(model: nn.Module, targets: Sequence[str]) -> dict[str, nn.Line
                 )
             chosen[name] = module
     return chosen
+
+
+def _tied_output(model: nn.Module) -> nn.Module | None:
+    """Return the output layer of a model of transformers whose table is the embedding's, if any."""
+    embedding = getattr(model, "get_input_embeddings", lambda: None)()
+    output = getattr(model, "get_output_embeddings", lambda: None)()
+    if embedding is None or output is None or embedding is output:
+        return None
+    return output if output.weight is embedding.weight else None
 
 
 def _last(name: str) -> str:

@@ -42,7 +42,7 @@ def train(base: Path, out: Path, settings: Finetune, around: Surroundings) -> Fi
         try:
             return _train(base, out, settings, around, started)
         except RestartNeeded as again:
-            around = replace(around, setting=again.setting)
+            around = replace(around, setting=again.setting, spent=0.0)
 
 
 def trial(base: Path, settings: Finetune, around: Surroundings) -> float:
@@ -53,7 +53,7 @@ def trial(base: Path, settings: Finetune, around: Surroundings) -> float:
                 loop.fit()
                 return _held_out(loop)
         except RestartNeeded as again:
-            around = replace(around, setting=again.setting)
+            around = replace(around, setting=again.setting, spent=0.0)
 
 
 def _train(
@@ -95,6 +95,7 @@ def _train(
             held_out_loss_after=after,
             conversations=len(loop.training),
             held_out_conversations=len(loop.held_out),
+            held_out_measured=len(course.held_out_measured or loop.held_out),
             merge_error=(beside - merged).abs().max().item(),
             rounding_error=(merged - rounded).abs().max().item(),
             dtype=str(dtype).removeprefix("torch."),

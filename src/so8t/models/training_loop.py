@@ -45,6 +45,8 @@ _REPORT_SECONDS = 1.0
 _PAUSE_REPORT_SECONDS = 60.0
 _FINAL_RATE = 0.1
 _GRADIENT_NORM = 1.0
+# How much of `max_seconds` each measurement of the held-out loss may take.
+_HELD_OUT_SHARE = 0.15
 _COMPARED, _COMPARED_TOKENS = 8, 32
 """Held-out conversations over which logits are compared, and how many tokens of each."""
 _OBSERVED_STEPS = 3
@@ -89,6 +91,9 @@ class TrainingCourse:
         seconds: spent in the steps, pauses aside.
         losses: mean loss of each step's batch, in nats a token of an answer.
         held_out_before: held-out loss before the first step, None until it is measured.
+        held_out_measured: which held-out conversations it is measured on: all, unless the time
+            allows for fewer.
+        elapsed: seconds of earlier processes in all: start, measuring, steps; pauses aside.
         resumed_from: the steps at which a new process went on from a checkpoint.
 
     """
@@ -99,6 +104,8 @@ class TrainingCourse:
     losses: list[float]
     held_out_before: float | None
     resumed_from: list[int]
+    held_out_measured: list[int] | None = None
+    elapsed: float = 0.0
 
 
 class Loop:
@@ -108,8 +115,10 @@ class Loop:
         self, base: Path, base_digest: str, settings: Finetune, around: Surroundings
     ) -> None:
         """Load everything, and go on from the newest checkpoint that verifies."""
-        self.started = time.monotonic()
+        self.started = time.monotonic() - around.spent
         self.settings = settings
+        self._paused = 0.0
+        self._held_out_seconds = 0.0
         self.setting = around.setting
         self._around = around
         self._reported = -math.inf
@@ -140,6 +149,11 @@ class Loop:
             identity = _identity(base_digest, settings, self.training, self.held_out)
             self._store = CheckpointStore(around.checkpoints, identity, settings.checkpoints_kept)
             self._resume(self._store)
+        self._loading_seconds = time.monotonic() - self.started - around.spent
+
+    def elapsed(self) -> float:
+        """Return the seconds that the whole training has taken so far, pauses aside."""
+        return self.course.elapsed + time.monotonic() - self.started - self._paused
 
     # --- what is told ----------------------------------------------------------------------------
 
@@ -157,7 +171,7 @@ class Loop:
                 self.settings.steps,
                 course.losses[-1] if course.losses else None,
                 course.tokens,
-                now - self.started,
+                self.elapsed(),
                 course.resumed_from[-1] if course.resumed_from else 0,
             )
         )
@@ -195,16 +209,32 @@ class Loop:
         return loss, segments, output
 
     def held_out_loss(self) -> float:
-        """Mean loss in nats over the answers' tokens of the held-out conversations."""
+        """Mean loss in nats over the answers' tokens of the held-out conversations.
+
+        Where `max_seconds` leaves no time for all, over as many as fit, the same ones each time.
+        """
         self.say("held-out loss")
+        began = time.monotonic()
+        limit = (self.settings.max_seconds or math.inf) * _HELD_OUT_SHARE
+        known = self.course.held_out_measured
+        places = list(range(len(self.held_out))) if known is None else known
+        lengths = [len(self.held_out[place].ids) for place in places]
+        batches = data.batches_in_order(lengths, self.setting.micro_batch)
+        # Any part of them shall be like the whole, which is sorted by length.
+        random.Random(self.settings.seed).shuffle(batches)
         total, count = 0.0, 0
-        lengths = [len(example.ids) for example in self.held_out]
+        measured: list[int] = []
         with torch.no_grad():
             self.method.prepare()
-            for indices in data.batches_in_order(lengths, self.setting.micro_batch):
-                examples = [self.held_out[index] for index in indices]
+            for indices in batches:
+                examples = [self.held_out[places[index]] for index in indices]
                 total += self._forward(examples)[0].item()
                 count += sum(example.answer_tokens for example in examples)
+                measured += [places[index] for index in indices]
+                if known is None and time.monotonic() - began > limit:
+                    break
+        self.course.held_out_measured = measured
+        self._held_out_seconds = time.monotonic() - began
         return total / count
 
     def logits(self, *, merged: bool = False) -> torch.Tensor:
@@ -232,8 +262,10 @@ class Loop:
         stopped_by: Literal["steps", "max_seconds"] = "steps"
         self.method.train(mode=True)
         while course.step < settings.steps:
-            mark += self._poll()
-            if settings.max_seconds and course.seconds >= settings.max_seconds:
+            paused = self._poll()
+            self._paused += paused
+            mark += paused
+            if course.step and self._time_is_up():
                 stopped_by = "max_seconds"
                 break
             self.step([self.training[index] for index in next(batches)])
@@ -248,6 +280,21 @@ class Loop:
         self.method.train(mode=False)
         self.save()
         return stopped_by
+
+    def _time_is_up(self) -> bool:
+        """Whether another step would take the whole training beyond `max_seconds`.
+
+        What comes after the steps is reckoned from what was like it before: measuring the held-out
+        loss again, comparing logits, and writing, which takes about as long as loading.
+        """
+        if not self.settings.max_seconds:
+            return False
+        recent = self._step_seconds
+        step = max(recent) if recent else 0.0
+        measured = len(self.course.held_out_measured or self.held_out)
+        compared = 3 * _COMPARED / max(1, measured)
+        closing = self._held_out_seconds * (1 + compared) + self._loading_seconds
+        return self.elapsed() + step + closing >= self.settings.max_seconds
 
     def _batches(self) -> Iterator[list[int]]:
         lengths = [len(example.ids) for example in self.training]
@@ -404,6 +451,9 @@ class Loop:
             "seconds": course.seconds,
             "losses": course.losses,
             "held_out_before": course.held_out_before,
+            "held_out_measured": course.held_out_measured,
+            "held_out_seconds": self._held_out_seconds,
+            "elapsed": self.elapsed(),
             "resumed_from": course.resumed_from,
             "scheduler": {"step": course.step, "rate": self._optimizer.param_groups[0]["lr"]},
             "sampler": {"batches": course.step, "seed": self.settings.seed},
@@ -451,7 +501,10 @@ class Loop:
             losses=state["losses"],
             held_out_before=state["held_out_before"],
             resumed_from=[*state["resumed_from"], found.step],
+            held_out_measured=state.get("held_out_measured"),
+            elapsed=state.get("elapsed", state["seconds"]),
         )
+        self._held_out_seconds = state.get("held_out_seconds", 0.0)
         self.saved_step = found.step
 
 

@@ -135,6 +135,19 @@ def model_facts(view: View, text: Text) -> list[dict[str, Any]]:
     ]
 
 
+def _parity(parity: dict[str, Any], text: Text) -> str:
+    """Say how the file answers beside transformers, or why that is not known."""
+    if "skipped" in parity:
+        return text("model.parity_skipped", why=parity["skipped"])
+    return text(
+        "model.parity_found",
+        difference=small(parity["log_probability_difference"]),
+        positions=parity["positions"],
+        differing=parity["texts_with_other_tokens"],
+        texts=parity["texts"],
+    )
+
+
 def _model(model: ModelView, text: Text) -> list[Fact]:
     parameters = model.facts.get("parameters")
     found: list[Fact] = [
@@ -153,6 +166,8 @@ def _model(model: ModelView, text: Text) -> list[Fact]:
     ]
     conversion = model.conversion or {}
     found.append((text("model.converter"), conversion.get("converter"), True))
+    if (parity := conversion.get("parity")) is not None:
+        found.append((text("model.parity"), _parity(parity, text), False))
     if (cost := conversion.get("quantization_cost")) is not None:
         said = text(
             "model.quantization_cost_found",

@@ -21,6 +21,7 @@ from so8t.models.thinking_tokens import add_in_child
 from so8t.models.training_data import read_conversations
 from so8t.models.training_setting import KEEPING, TrainingControl, setting_of
 from so8t.pipeline.prepare import contamination, conversion, data_policy
+from so8t.pipeline.prepare.parity import held_against_transformers
 from so8t.pipeline.prepare.quantization import measure
 from so8t.pipeline.run.results import Prepared
 from so8t.system.files import file_digest, remove_tree, tree_digest, write_atomic
@@ -125,6 +126,8 @@ def prepare(
         return replace(as_it_is, quantization=quantization, training=training)
     inspect_gguf(out)
     conversion_facts = result.facts()
+    threads = config.engine.threads_wanted
+    conversion_facts["parity"] = held_against_transformers(Path(location), result, threads, tell)
     if wanted.measure_quantization and kind not in _EXACT:
         cost = measure(config, Path(location), out, samples, tell)
         conversion_facts["quantization_cost"] = cost
@@ -207,9 +210,11 @@ def finetune(
     settings = config.b.finetune
     assert settings is not None  # noqa: S101 - the config has it: the caller asked for that branch
 
+    limit = settings.max_seconds
+
     def progress(at: TrainingProgress) -> None:
         if at.stage == "training":
-            tell("fine-tuning", at.step, at.steps)
+            tell("fine-tuning", at.step, expected_steps(at, limit))
 
     def event(kind: str, data: Mapping[str, Any]) -> None:
         note(kind, **data)
@@ -239,6 +244,13 @@ def finetune(
     card = model_card(config.b.label, base, settings.method, training, so8t.__version__)
     write_atomic(merged / NAME, card)
     return merged, training
+
+
+def expected_steps(at: TrainingProgress, limit: float | None) -> int:
+    """Return how many steps there will be: those asked for, or those that the time allows for."""
+    if limit is None or not at.step or at.seconds <= 0:
+        return at.steps
+    return max(at.step, min(at.steps, round(at.step * limit / at.seconds)))
 
 
 def forget_training(directory: Path) -> None:
