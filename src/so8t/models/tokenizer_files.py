@@ -13,6 +13,7 @@ import json
 import sys
 import tempfile
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,6 +27,7 @@ WORKER: Final = "so8t.models.tokenizer_worker"
 #: Files of which a tokenizer has at least one.
 VOCABULARIES: Final = ("tokenizer.json", "tokenizer.model")
 _STRIDE: Final = 37
+_DECIDING: Final = (".json", ".model", ".jinja", ".txt")
 _NAMED: Final = ("bos", "eos", "pad", "unk")
 _FILES: Final = ("tokenizer_config.json", "special_tokens_map.json")
 
@@ -78,11 +80,24 @@ def resolve_tokenizer(directory: Path) -> ResolvedTokenizer:
         )
     if "transformers" in sys.modules:
         return read_here(directory)
+    return ResolvedTokenizer(**json.loads(_asked(directory, _state(directory))))
+
+
+def _state(directory: Path) -> tuple[tuple[str, int, int], ...]:
+    """Tell whether a file that decides the tokenizer is another one than before."""
+    files = sorted(file for file in directory.iterdir() if file.suffix in _DECIDING)
+    stats = [(file.name, file.stat()) for file in files]
+    return tuple((name, found.st_size, found.st_mtime_ns) for name, found in stats)
+
+
+@lru_cache(maxsize=2)
+def _asked(directory: Path, _: tuple[tuple[str, int, int], ...]) -> str:
+    """Ask a child; kept as text, which takes a tenth of the memory of what it says."""
     with tempfile.TemporaryDirectory(prefix="so8t-") as place:
         out = Path(place, "tokenizer.json")
         request = {"directory": str(directory), "out": str(out)}
         run_in_child(WORKER, request, what="reading the tokenizer")
-        return ResolvedTokenizer(**json.loads(out.read_text("utf-8")))
+        return out.read_text("utf-8")
 
 
 def write_here(directory: Path, out: Path) -> None:
