@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import FrameType
 
+# Windows' numbers for a name that is too long, and for none that is there; a directory may be named
+# with fewer signs than a file, whose name stands in it.
+_NAME_TOO_LONG, _NO_SUCH_PATH, _MAX_DIRECTORY = 206, (2, 3), 248
+
 # Name -> one line of help. The module so8t.cli.<name> is imported when its command is called, so
 # that `so8t --help` costs next to nothing.
 COMMANDS = {
@@ -91,12 +95,23 @@ def _of_storage(error: Exception) -> SO8TError | None:
         )
     if error.filename is None:
         return None
+    if _too_long_for_windows(error, str(where)):
+        return PrerequisiteError(
+            f"{where} has {len(str(where))} characters, and this Windows takes 260.",
+            hint="choose a shorter place with --output, or switch long paths on (docs/windows.md)",
+        )
     file = _file_in_the_way(error)
     why = f"cannot be used: {error.strerror}" if file is None else "is no directory"
     return PrerequisiteError(
         f"{file or where} {why}.",
         hint="something else stands in its place: move it away, or choose another place",
     )
+
+
+def _too_long_for_windows(error: OSError, where: str) -> bool:
+    """Whether Windows refused a path for its length: it says so, or that there is no such path."""
+    number = getattr(error, "winerror", None)
+    return number == _NAME_TOO_LONG or (number in _NO_SUCH_PATH and len(where) >= _MAX_DIRECTORY)
 
 
 def _of_a_shortage(error: OSError, where: object) -> IncompleteError | None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
+from pathlib import PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 import so8t
 from so8t.domain.events import SESSION_EVENTS, EventKind
+from so8t.errors import PrerequisiteError
 from so8t.journal.chained import FILE_NAME
 from so8t.journal.lease import Lease
 from so8t.journal.restore import open_journal
@@ -18,6 +21,7 @@ from so8t.pipeline.run.changes import take_over
 from so8t.pipeline.run.progress import Silent
 from so8t.system.files import make_directory, move_once
 from so8t.system.state import boot_id
+from so8t.system.windows_names import objection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,8 +45,17 @@ _BETWEEN = (
 
 
 def run_directory(config: RunConfig) -> Path:
-    """Return the directory of the run that `config` asks for."""
-    return config.output / config.name
+    """Return the directory of the run that `config` asks for.
+
+    Raises PrerequisiteError for one that Windows would not make, on Windows.
+    """
+    directory = config.output / config.name
+    if sys.platform == "win32" and (why := objection(PureWindowsPath(directory))) is not None:
+        raise PrerequisiteError(
+            f"the run cannot be kept in {directory}: {why}.",
+            hint="choose another `name`, or another place with --output",
+        )
+    return directory
 
 
 def identity(config: RunConfig) -> dict[str, Any]:
