@@ -31,7 +31,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("demo", help="install what is needed, run the main job on a tiny model")
-    commands.add_parser("test", help="install what is needed, run all checks and tests")
+    commands.add_parser(
+        "test", help="install what is needed, run the checks and tests (--all: all)"
+    )
     commands.add_parser("setup", help="only install, with what development needs")
     parsed, rest = parser.parse_known_args()
     if sys.version_info < OLDEST:
@@ -55,20 +57,29 @@ def _setup(_rest: list[str]) -> int:
 
 
 def _test(rest: list[str]) -> int:
-    """Run the checks in the order in which they fail fastest; with arguments, pytest only."""
+    """Run the checks in the order in which they fail fastest; with arguments, pytest only.
+
+    Without arguments what takes minutes is left out (marked `slow`); `--all` is everything.
+    """
     _install(EVERYTHING)
     pytest = [PYTHON, "-m", "pytest"]
-    if rest:
+    everything = rest == ["--all"]
+    if rest and not everything:
         return _run([*pytest, *rest])
     steps: list[list[str | Path]] = [
         [BIN / "ruff", "check", "."],
         [BIN / "ruff", "format", "--check", "."],
         [BIN / "lint-imports"],
         [BIN / "mypy"],
-        # Coverage doubles the time of tests, so that only the pure rules and the journal have it.
-        [*pytest, *PARALLEL, *COVERED, "--cov", "--cov-report=term:skip-covered"],
-        [*pytest, *PARALLEL, *(f"--ignore={directory}" for directory in COVERED)],
     ]
+    if everything:
+        # Coverage doubles the time of tests: only the pure rules and the journal have it.
+        steps += [
+            [*pytest, *PARALLEL, *COVERED, "--cov", "--cov-report=term:skip-covered"],
+            [*pytest, *PARALLEL, *(f"--ignore={directory}" for directory in COVERED)],
+        ]
+    else:
+        steps.append([*pytest, *PARALLEL, "-m", "not slow"])
     for step in steps:
         _say(f"$ {' '.join(Path(part).name for part in step)}")
         code = _run(step)

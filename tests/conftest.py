@@ -16,7 +16,10 @@ from needs import absent
 os.environ["SO8T_STATE_DIR"] = tempfile.mkdtemp(prefix="so8t-tests-state-")
 
 # A busy machine is slow, and that is no fault of what is tested.
-settings.register_profile("so8t", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# The examples of a property test are the same each time: a failure is one that can be repeated.
+settings.register_profile(
+    "so8t", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("so8t")
 
 ROOT = Path(__file__).resolve().parent.parent
