@@ -327,7 +327,8 @@ def _following(verdict: Verdict, text: Text, option: str) -> tuple[str, ...]:
     if found is None or verdict.settings.scope is Scope.BENCHMARK or verdict.missing_could_turn:
         return ()
     said = []
-    if found.needed is None or found.more is None:
+    seen = float(text.points(verdict.difference or 0.0)) > 0.0
+    if found.needed is None or found.more is None or not seen:
         said.append(text("next.no_difference"))
     elif found.more:
         said.append(text("next.needed", needed=_round_up(found.needed), more=_round_up(found.more)))

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from so8t.domain.plan import completed_prefix
 from so8t.errors import DataError
 from so8t.results.items import Note, Results
@@ -28,7 +30,7 @@ from so8t.verdict.missing import (
     judge_pairs,
     missing_summary,
 )
-from so8t.verdict.pairs import Paired, cluster_sizes, pair_scores
+from so8t.verdict.pairs import Paired, cluster_sizes, pair_columns
 from so8t.verdict.sensitivity import Sensitivity, decide_pairs, finish_pairs
 from so8t.verdict.settings import Outcome, Scope, Settings
 
@@ -254,9 +256,13 @@ def _by_cluster(pairs: list[_Pair]) -> list[_Pair]:
 
 
 def _scores(pairs: Sequence[_Pair], chosen: tuple[Chosen, Chosen]) -> Paired:
-    return pair_scores(
-        [chosen[0].score(one) for one, _ in pairs], [chosen[1].score(two) for _, two in pairs]
-    )
+    def side(number: int) -> np.ndarray:
+        score = chosen[number].score
+        # Numbers in an array: a million of them are 8 MB, where objects would be 32.
+        found = (score(pair[number]) for pair in pairs)
+        return np.fromiter((math.nan if one is None else one for one in found), np.float64)
+
+    return pair_columns(side(0), side(1))
 
 
 def _clusters(pairs: Sequence[_Pair]) -> list[str] | None:
@@ -291,6 +297,8 @@ class _Subset:
 
     @property
     def paired(self) -> Paired:
+        if self.finished:
+            return self.scores
         asked = completed_prefix([not (one.open or two.open) for one, two in self.pairs])
         return Paired(self.scores.scores_a[:asked], self.scores.scores_b[:asked])
 
@@ -352,7 +360,8 @@ def _columns(pairs: Sequence[_Pair]) -> dict[str, list[str | None] | None]:
     tasks: list[str | None] = [one.task or two.task or None for one, two in pairs]
     if len(set(tasks)) > 1:
         columns["task"] = tasks
-    for name in dict.fromkeys(key for pair in pairs for item in pair for key in item.strata):
+    strata = (item.strata for pair in pairs for item in pair)
+    for name in dict.fromkeys(key for found in strata if found for key in found):
         both = [(one.strata.get(name), two.strata.get(name)) for one, two in pairs]
         differ = any(left is not None and left != right for left, right in both if right)
         columns[name] = None if differ else [left or right for left, right in both]

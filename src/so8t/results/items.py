@@ -10,14 +10,21 @@ import hashlib
 import math
 import re
 import unicodedata
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from so8t.errors import DataError
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 #: The metric of sources that have only one and do not name it.
 UNNAMED = "score"
+#: In place of a raw value where an item has scores with names.
+SEVERAL = object()
+NO_STRATA: Mapping[str, str] = MappingProxyType({})
 _SHOWN = 60
 #: What people and tools write for right and wrong, in lower case and NFKC.
 _WORDS = {
@@ -61,15 +68,15 @@ class SourcePlace:
         return DataError(message, file=inside, line=self.line, hint=hint)
 
 
-@dataclass(slots=True)
 class Item:
     """One question as one model answered it.
+
+    A table has millions of them, so one holds no more than it must: the only score of a table as it
+    stands, not in a dictionary; no strata of its own where there are none; its place in parts.
 
     Attributes:
         id: the item's id in its task, as text.
         task: the task; empty where the source names none.
-        scores: metric to the raw values, one a repeat (epoch); None is missing.
-        place: where it was read, for messages.
         digest: hash of the question, prefixed with what was hashed; None where it is not there.
         strata: column to value, what the item is reported under.
         cluster: items that share a passage share this name; None stands alone.
@@ -77,14 +84,56 @@ class Item:
 
     """
 
-    id: str
-    task: str
-    scores: dict[str, tuple[Any, ...]]
-    place: SourcePlace
-    digest: str | None = None
-    strata: dict[str, str] = field(default_factory=dict)
-    cluster: str | None = None
-    open: bool = False
+    __slots__ = (
+        "_file", "_line", "_scores", "cluster", "digest", "id", "open", "strata", "task",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        id: str,  # noqa: A002 - the field's word
+        task: str,
+        scores: Any,
+        place: SourcePlace | tuple[Path, int],
+        digest: str | None = None,
+        strata: Mapping[str, str] = NO_STRATA,
+        cluster: str | None = None,
+        open: bool = False,  # noqa: A002 - the field's word
+    ) -> None:
+        """Take `scores` as the property, or the only raw value; `place` whole or in parts."""
+        self.id = id
+        self.task = task
+        self._scores = scores
+        if isinstance(place, tuple):
+            self._file: Path | SourcePlace = place[0]
+            self._line = place[1]
+        else:
+            self._file, self._line = place, 0
+        self.digest = digest
+        self.strata = strata
+        self.cluster = cluster
+        self.open = open
+
+    @property
+    def scores(self) -> dict[str, tuple[Any, ...]]:
+        """Metric to the raw values, one a repeat (epoch); None is missing."""
+        if isinstance(self._scores, dict):
+            return self._scores
+        return {UNNAMED: (self._scores,)}
+
+    @scores.setter
+    def scores(self, scores: dict[str, tuple[Any, ...]]) -> None:
+        self._scores = scores
+
+    @property
+    def only_score(self) -> Any:
+        """The raw value of a table's only score; `SEVERAL` where the scores have names."""
+        return SEVERAL if isinstance(self._scores, dict) else self._scores
+
+    @property
+    def place(self) -> SourcePlace:
+        """Where it was read, for messages."""
+        file = self._file
+        return file if isinstance(file, SourcePlace) else SourcePlace(file, self._line)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +236,17 @@ def as_score(value: object, place: SourcePlace, *, item: str, metric: str) -> fl
         f"{about}; a score must lie in [0, 1]",
         hint="choose another metric with --metric, or divide by the highest possible score",
     )
+
+
+def plain_number(value: object) -> float | None:
+    """Return what a plain number in [0, 1] says as text; None for all else, words included."""
+    if type(value) is str and "_" not in value:
+        try:
+            number = float(value)
+        except ValueError:
+            return None
+        return number if 0.0 <= number <= 1.0 else None
+    return None
 
 
 def _as_number(value: object) -> float | None:

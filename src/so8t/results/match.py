@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from so8t.results.items import Results
 
 How = Literal["auto", "id", "content"]
-_Key = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,64 +45,95 @@ class Matched:
 
 def match(a: Results, b: Results, how: How = "auto") -> Matched:
     """Pair the items of two sources; `how` may insist on ids (against content) or on content."""
-    partner: dict[int, Item] = {}
+    partner: list[Item | None] = [None] * len(a.items)
+    left = _Left(b.items)
     contradicted = 0
     if how != "content":
-        contradicted = _match_ids(a.items, b.items, partner, check=how == "auto")
-    by_id = len(partner)
+        contradicted = _match_ids(a.items, left, partner, check=how == "auto")
+    by_id = sum(found is not None for found in partner)
     if how != "id":
-        _match_content(a.items, b.items, partner)
-    taken = {id(item) for item in partner.values()}
+        _match_content(a.items, left, partner)
+    pairs = [(one, two) for one, two in zip(a.items, partner, strict=True) if two is not None]
     return Matched(
-        pairs=[(item, partner[id(item)]) for item in a.items if id(item) in partner],
+        pairs=pairs,
         by_id=by_id,
-        by_content=len(partner) - by_id,
+        by_content=len(pairs) - by_id,
         contradicted=contradicted,
-        a_only=[item for item in a.items if id(item) not in partner],
-        b_only=[item for item in b.items if id(item) not in taken],
+        a_only=[one for one, two in zip(a.items, partner, strict=True) if two is None],
+        b_only=left.values(),
     )
 
 
-def _match_ids(a: list[Item], b: list[Item], partner: dict[int, Item], *, check: bool) -> int:
+def _match_ids(a: list[Item], left: _Left, partner: list[Item | None], *, check: bool) -> int:
+    """Match by task and id, and take what is matched out of `left`."""
     contradicted = 0
-    exact: dict[_Key, Item] = {_key(item): item for item in b}
-    unique_a, unique_b = _unique(a), _unique(b)
-    taken: set[int] = set()
-    for item in a:
-        found = exact.get(_key(item))
-        if found is None and item.id in unique_a:
-            found = unique_b.get(item.id)
-            if found is not None and item.task and found.task:
-                # Question 3 of one benchmark is not question 3 of another.
-                found = None
-        if found is None or id(found) in taken:
+    open_: list[int] = []
+    for place, item in enumerate(a):
+        found = left.get(item)
+        if found is None:
+            open_.append(place)
+        elif check and _differ(item, found):
+            contradicted += 1
+        else:
+            partner[place] = left.take(found)
+    if not open_:
+        return contradicted
+    # A side that names no task: its ids have to occur once on either side.
+    once_a = _once_by_id(a)
+    once_b = _once_by_id([*left.values(), *(two for two in partner if two is not None)])
+    for place in open_:
+        item = a[place]
+        short = _short(item)
+        found = once_b.get(short) if short in once_a else None
+        # Question 3 of one benchmark is not question 3 of another.
+        if found is None or (item.task and found.task) or left.get(found) is not found:
             continue
         if check and _differ(item, found):
             contradicted += 1
             continue
-        partner[id(item)] = found
-        taken.add(id(found))
+        partner[place] = left.take(found)
     return contradicted
 
 
-def _unique(items: Iterable[Item]) -> dict[str, Item]:
-    """Ids that occur once, whatever their task."""
+def _once_by_id(items: Iterable[Item]) -> dict[str, Item]:
+    """Items whose ids occur once, whatever their task."""
     found = list(items)
-    counts = Counter(item.id for item in found)
-    return {item.id: item for item in found if counts[item.id] == 1}
+    counts = Counter(_short(item) for item in found)
+    return {_short(item): item for item in found if counts[_short(item)] == 1}
 
 
-def _key(item: Item) -> _Key:
-    """Return task and id; ids of our own runs begin with their task, those of a log do not."""
+def _short(item: Item) -> str:
+    """Return the id; ids of our own runs begin with their task, those of a log do not."""
     if item.task and item.id.startswith(f"{item.task}/"):
-        return item.task, item.id[len(item.task) + 1 :]
-    return item.task, item.id
+        return item.id[len(item.task) + 1 :]
+    return item.id
+
+
+class _Left:
+    """The items of B that have no partner yet, by task and id (without a tuple for each)."""
+
+    def __init__(self, items: Iterable[Item]) -> None:
+        self._by_task: dict[str, dict[str, Item]] = {}
+        for item in items:
+            self._by_task.setdefault(item.task, {})[_short(item)] = item
+
+    def get(self, item: Item) -> Item | None:
+        """Return what has the task and the id of `item`."""
+        return self._by_task.get(item.task, {}).get(_short(item))
+
+    def take(self, item: Item) -> Item:
+        """Take an item out."""
+        return self._by_task[item.task].pop(_short(item))
+
+    def values(self) -> list[Item]:
+        """Return what is left."""
+        return [item for found in self._by_task.values() for item in found.values()]
 
 
 def numbered(matched: Matched) -> bool:
     """Whether pairs rest on running numbers alone: no text is there that could check them."""
     return bool(matched.by_id) and all(
-        _key(one)[1].isdecimal() and (one.digest is None or two.digest is None)
+        _short(one).isdecimal() and (one.digest is None or two.digest is None)
         for one, two in matched.pairs
     )
 
@@ -115,14 +145,15 @@ def _differ(one: Item, two: Item) -> bool:
     return one.digest.partition(":")[0] == two.digest.partition(":")[0]
 
 
-def _match_content(a: list[Item], b: list[Item], partner: dict[int, Item]) -> None:
-    taken = {id(item) for item in partner.values()}
-    left_a = _once(item for item in a if id(item) not in partner)
-    left_b = _once(item for item in b if id(item) not in taken)
+def _match_content(a: list[Item], left: _Left, partner: list[Item | None]) -> None:
+    """Match what is left by the hash of its question, and take it out of `left`."""
+    places = {id(a[place]): place for place, found in enumerate(partner) if found is None}
+    left_a = _once(a[place] for place in places.values())
+    left_b = _once(left.values())
     for digest, item in left_a.items():
         found = left_b.get(digest)
         if found is not None:
-            partner[id(item)] = found
+            partner[places[id(item)]] = left.take(found)
 
 
 def _once(items: Iterable[Item]) -> dict[str, Item]:

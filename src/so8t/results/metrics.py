@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from so8t.errors import DataError
-from so8t.results.items import UNNAMED, Item, Note, Results, as_score
+from so8t.results.items import SEVERAL, UNNAMED, Item, Note, Results, as_score
 from so8t.verdict.pairs import mean_of_repeats
 
 if TYPE_CHECKING:
@@ -46,6 +46,11 @@ class Chosen:
             DataError: not in [0, 1], NaN or no number; with file and line.
 
         """
+        value = item.only_score
+        if value is not SEVERAL:
+            if type(value) is float and 0.0 <= value <= 1.0:
+                return value
+            return as_score(value, item.place, item=item.id, metric=UNNAMED)
         metric = self.metrics.get(item.task)
         values = item.scores.get(metric, ()) if metric is not None else ()
         return mean_of_repeats(
@@ -79,7 +84,11 @@ def select(
 def _available(results: Results) -> dict[str, list[str]]:
     found: dict[str, dict[str, None]] = {}
     for item in results.items:
-        found.setdefault(item.task, {}).update(dict.fromkeys(item.scores))
+        named = found.setdefault(item.task, {})
+        if item.only_score is not SEVERAL:
+            named[UNNAMED] = None
+        else:
+            named.update(dict.fromkeys(item.scores))
     return {task: list(metrics) for task, metrics in found.items()}
 
 
