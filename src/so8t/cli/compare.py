@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -9,6 +10,11 @@ import click
 from so8t.cli.console import common
 from so8t.cli.gate import fail_if_option
 from so8t.errors import GateFailed
+from so8t.results.candidates import (
+    ComparedCandidates,
+    candidates_summary,
+    compare_candidates,
+)
 from so8t.results.comparison import Comparison, Options, compare
 from so8t.results.detect import read_results
 from so8t.results.summary import name_of, summary
@@ -27,11 +33,13 @@ if TYPE_CHECKING:
 
 # How many unmatched ids a person sees; --json has more.
 _NAMED = 5
+_COLUMNS = ["group", "items", "mean_a", "mean_b", "difference", "only", "verdict"]
 
 
 @click.command("compare")
 @click.argument("a", metavar="A")
 @click.argument("b", metavar="B")
+@click.argument("more", metavar="[B2 ...]", nargs=-1)
 @click.option("--alpha", type=float, help="Error rate of a false verdict (default 0.05).")
 @click.option("--margin", type=float, help="Differences below this count as equivalent.")
 @click.option(
@@ -64,6 +72,7 @@ def command(
     console: Console,
     a: str,
     b: str,
+    more: tuple[str, ...],
     *,
     alpha: float | None,
     margin: float | None,
@@ -78,18 +87,54 @@ def command(
 ) -> int:
     """Compare two models on results that exist: is B better than A?
 
+    Of several candidates B, B2, ... each is compared with A, all are ranked in one table, and the
+    best one is named only when it is.
+
     A and B are lm-eval samples, Inspect logs, EvalScope reviews, promptfoo results, MLflow tables,
     HELM runs, CSV or JSONL with an id and a score, or run directories. A run stands for its model
     B; RUN:a and RUN:b name either. FILE:PROVIDER is one of promptfoo's, TABLE:COLUMN a score.
     """
     options = Options(alpha, margin, Scope(scope) if scope else None, metric, filter_, how)
     columns = Columns(item_column, score_column, duplicates, metric)
-    found = compare(read_results(a, columns), read_results(b, columns), options)
+    base, candidate = read_results(a, columns), read_results(b, columns)
+    if more:
+        candidates = [candidate, *(read_results(one, columns) for one in more)]
+        return _rank(compare_candidates(base, candidates, options), console, fail_if)
+    found = compare(base, candidate, options)
     console.data(summary(found))
     _show(found, console)
     outcome = found.overall.verdict.outcome
     if outcome.value in fail_if:
         raise GateFailed(f"the verdict is {outcome.value}, which --fail-if names.")
+    return 0
+
+
+def _rank(found: ComparedCandidates, console: Console, fail_if: tuple[str, ...]) -> int:
+    """Show the table of all candidates, best first, and what holds of them together."""
+    text, ranking = console.text, found.ranking
+    console.data(candidates_summary(found))
+    key = "cli.compare.best" if ranking.best is not None else "cli.compare.no_best"
+    name = _plain(ranking.best or "")
+    console.line(text(key, name=name, count=len(ranking.candidates)), style="bold")
+    console.line()
+    rows = []
+    for one in ranking.candidates:
+        compared = found.comparisons[one.name].overall
+        verdict = replace(one.verdict, interval=one.interval)
+        row = _row(_plain(one.name), replace(compared, verdict=verdict), one.outcome, console)
+        rows.append([*row[:-1], text.number(verdict.items_dropped), row[-1]])
+    columns = [*_COLUMNS[:-1], "missing", _COLUMNS[-1]]
+    columns[0] = "candidate"
+    console.table([text(f"cli.compare.column.{column}") for column in columns], rows)
+    level = f"{found.alpha * 100:g}"
+    console.line(text("cli.compare.candidates_about", base=_plain(found.base.label), alpha=level))
+    for one in ranking.candidates:
+        if one.verdict.missing_could_turn:
+            console.line(text("cli.compare.candidate_turned", name=_plain(one.name)))
+    failed = [one for one in ranking.candidates if one.outcome.value in fail_if]
+    if failed:
+        named = ", ".join(f"{one.name}: {one.outcome.value}" for one in failed)
+        raise GateFailed(f"{named}, which --fail-if names.")
     return 0
 
 
@@ -161,7 +206,7 @@ def _table(found: Comparison, console: Console) -> None:
     from so8t.report.words import p_words  # noqa: PLC0415 - not needed to refuse
 
     text = console.text
-    columns = ["group", "items", "mean_a", "mean_b", "difference", "only", "verdict"]
+    columns = _COLUMNS
     rows = [_row(text("cli.compare.all"), found.overall, found.overall.verdict.outcome, console)]
     rows += [
         _row(_plain(f"{stratum.column}: {stratum.name}"), stratum.judged, stratum.outcome, console)
