@@ -7,7 +7,7 @@ from journals import VERDICT, Clock, graded, sample, small_journal
 
 from so8t.domain.exchange import Arm, Status
 from so8t.domain.plan import interleave
-from so8t.domain.sample import Score
+from so8t.domain.sample import CUT_OFF, Score
 from so8t.errors import JournalError
 from so8t.journal.evidence import gather
 from so8t.journal.store import Journal
@@ -72,8 +72,8 @@ def test_an_outage_is_not_a_wrong_answer(tmp_path):
 
 
 def test_a_truncated_answer_is_not_correct_and_is_shown_both_ways(tmp_path):
-    """The budget is part of the test; the verdict that would flip is flagged."""
-    cut = {"value": 1.0, "status": Status.TRUNCATED}
+    """What it had not settled counts 0, and the verdict that would flip is flagged."""
+    cut = {"score": Score.invalid(CUT_OFF), "status": Status.TRUNCATED}
     with small_journal(tmp_path, [sample(n) for n in range(20)]) as journal:
         answer(journal, [(n, 0.0, cut) for n in range(20)])
         evidence = gather(journal)
@@ -88,6 +88,17 @@ def test_a_truncated_answer_is_not_correct_and_is_shown_both_ways(tmp_path):
         "truncated_worst_for_b": 0.0,
     }
     assert evidence.sensitivity.flips == ("truncated_best_for_b",)
+
+
+def test_a_truncated_answer_that_had_settled_its_answer_counts_as_what_it_is(tmp_path):
+    """Its end could change nothing, so no other reading is shown; the count stays."""
+    cut = {"score": Score.number(1.0), "status": Status.TRUNCATED}
+    with small_journal(tmp_path, [sample(n) for n in range(20)]) as journal:
+        answer(journal, [(n, 0.0, cut) for n in range(20)])
+        evidence = gather(journal)
+    assert evidence.group.mean_b == 1.0
+    assert evidence.coverage[Arm.B].truncated == 20
+    assert evidence.sensitivity.outcomes == {}
 
 
 def test_categories_and_tasks_are_judged_by_themselves(tmp_path):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from so8t.config.schema import RunConfig
 from so8t.domain.exchange import Arm, EngineReply, Message, Status
 from so8t.domain.plan import Phase, permute
-from so8t.domain.sample import Origin, Sample, Score
+from so8t.domain.sample import CUT_OFF, Origin, Sample, Score
 from so8t.journal.evidence import freeze
 from so8t.journal.rows import GradedReply
 from so8t.journal.store import Journal, request_key
@@ -272,7 +272,7 @@ def _graded(
     score: Score | None = Score.number(value, "recognised as a number")
     if shape.trouble and position % 40 == 7 and arm is Arm.A:
         status, text = Status.TRUNCATED, "One, two, three, four, "
-        score = Score.number(0.0)
+        score = Score.invalid(CUT_OFF)
     if shape.trouble and position % 60 == 11 and arm is Arm.B:
         status, text, score, reason = Status.FAILED, "", None, "engine crashed 5 times"
     if shape.trouble and position % 90 == 17 and arm is Arm.A:

@@ -11,7 +11,7 @@ from build import START, clock
 from so8t.config.schema import RunConfig
 from so8t.domain.exchange import Arm, EngineReply, Message, Status
 from so8t.domain.plan import Phase
-from so8t.domain.sample import Origin, Sample, Score
+from so8t.domain.sample import CUT_OFF, Origin, Sample, Score
 from so8t.journal.evidence import freeze
 from so8t.journal.rows import GradedReply
 from so8t.journal.store import Journal, request_key
@@ -97,7 +97,7 @@ def _answer(arm, position, settings, value, chance, trouble) -> GradedReply:
         if kind == "failed":
             status, score, reason = Status.FAILED, None, "timed out"
         elif kind == "truncated":
-            status, score = Status.TRUNCATED, Score.number(0.0)
+            status, score = Status.TRUNCATED, Score.invalid(CUT_OFF)
         else:
             score = Score.unscored("the grader broke")
     text = "" if status is Status.FAILED else "said"

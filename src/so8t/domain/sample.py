@@ -62,6 +62,10 @@ class Sample:
         )
 
 
+#: Why a truncated answer is wrong: its end could still have changed what it says.
+CUT_OFF = "cut off at the token limit before the answer was settled"
+
+
 class Grade(StrEnum):
     """What a grader said."""
 

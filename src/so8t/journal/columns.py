@@ -98,6 +98,7 @@ class AnswerColumns:
         state: shape (n,), places in `STATUSES`.
         score: shape (n,), the score that counts, NaN where it is missing.
         valid: shape (n,), whether the answer was in the form asked for.
+        cut: shape (n,), whether it was cut off while its end could still have changed it.
         settings: shape (n,), places in `digests`.
         digests: of the settings that answers were given under.
         unscored: answers whose grader could not decide.
@@ -107,6 +108,7 @@ class AnswerColumns:
     state: States
     score: Floats
     valid: Flags
+    cut: Flags
     settings: NDArray[np.int32]
     digests: list[str]
     unscored: int

@@ -35,6 +35,7 @@ def read_answers(standings: Iterable[Standing], count: int) -> AnswerColumns:
     state = np.zeros(count, dtype=np.uint8)
     score = np.full(count, np.nan)
     valid = np.zeros(count, dtype=bool)
+    cut = np.zeros(count, dtype=bool)
     settings = np.zeros(count, dtype=np.int32)
     digests: dict[str, int] = {}
     unscored = 0
@@ -43,18 +44,22 @@ def read_answers(standings: Iterable[Standing], count: int) -> AnswerColumns:
         state[position] = STATES[standing.status]
         if counted is not None:
             score[position] = counted
-        valid[position] = standing.valid
+        # a cut answer is counted as cut, and not as one in another form as well
+        cut[position] = standing.unsettled
+        valid[position] = standing.valid or standing.unsettled
         settings[position] = digests.setdefault(standing.settings, len(digests))
         unscored += standing.grade is Grade.UNSCORED
-    return AnswerColumns(state, score, valid, settings, list(digests), unscored)
+    return AnswerColumns(state, score, valid, cut, settings, list(digests), unscored)
 
 
 def by_item(every: Sequence[AnswerColumns]) -> ItemColumns:
     """Put the repeats of each question together; one with a repeat still open is left out."""
     states = np.stack([answers.state for answers in every])
     there = np.all(states != OPEN, axis=0)
-    failed, cut = states == _FAILED, states == _TRUNCATED
-    state = np.where(cut.any(axis=0), _TRUNCATED, STATES[Status.COMPLETED])
+    failed, truncated = states == _FAILED, states == _TRUNCATED
+    # one that had settled its answer before the end could not have come out another way
+    cut = np.stack([answers.cut for answers in every])
+    state = np.where(truncated.any(axis=0), _TRUNCATED, STATES[Status.COMPLETED])
     state = np.where(failed.all(axis=0), _FAILED, state)
     scores = np.stack([answers.score for answers in every])
     scored = np.sum(~np.isnan(scores), axis=0)

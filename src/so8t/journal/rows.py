@@ -118,11 +118,17 @@ class Standing:
     def counted(self) -> float | None:
         """The score that counts: None (missing) for a failure or an undecided grader.
 
-        A truncated answer is not correct, whatever it says: the token budget is part of the test.
+        A truncated answer has the score of what it settled before it was cut off; one that settled
+        nothing is not correct, whatever it might have said: the token budget is part of the test.
         """
         if self.status is Status.FAILED:
             return None
-        return 0.0 if self.status is Status.TRUNCATED else self.value
+        return 0.0 if self.unsettled else self.value
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether the answer was cut off while its end could still have changed it."""
+        return self.status is Status.TRUNCATED and not (self.valid and self.grade is Grade.SCORED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +154,8 @@ class ItemStanding:
     Attributes:
         score: mean of the scores that are there, None without any.
         status: failed when all are, else truncated when any is.
-        cut: share of the scored answers that were truncated (they count 0 in `score`).
+        cut: share of the scored answers that were truncated before they had settled anything (they
+            count 0 in `score`).
         valid: whether all were in the form asked for.
         settings: digests of the settings that they were given under.
         comparable: whether the other arm answered under the same conditions; without that the

@@ -232,7 +232,7 @@ def _scores(journal: Journal) -> Iterator[Finding]:
 
 
 def _same_score(sample: Sample, answer: AnswerRecord) -> bool:
-    again = grade(sample, answer.reply.text)
+    again = grade(sample, answer.reply.text, truncated=answer.reply.status is Status.TRUNCATED)
     known = answer.score
     return known is not None and (again.grade, again.value, again.valid) == (
         known.grade,

@@ -181,7 +181,7 @@ class Asker:
         twin = self._journal.graded_text(work.arm.other, position, work.repeat)
         if twin is not None and twin[:3] == (reply.status, reply.text, grader):
             return twin[3], grader
-        return grade(sample, reply.text), grader
+        return grade(sample, reply.text, truncated=reply.status is Status.TRUNCATED), grader
 
     def _load_smaller(self, work: Work, error: EngineOutOfMemory) -> bool:
         """Go on with the next smaller way to load, for both arms; False when there is none."""

@@ -7,9 +7,9 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from so8t.domain.sample import Score
+from so8t.domain.sample import Sample, Score
 from so8t.errors import DataError
-from so8t.tasks.graders.choosing import recognise
+from so8t.tasks.graders.choosing import recognise, stated
 from so8t.tasks.graders.spec import GraderSpec, require_reference
 from so8t.tasks.graders.text import normalize
 
@@ -81,6 +81,15 @@ class Choice(GraderSpec):
         chosen = recognise(answer, tuple(self.options), tuple(self.names()))
         if isinstance(chosen, str):
             return Score.invalid(chosen)
+        return self._chose(chosen, right)
+
+    def score_cut(self, sample: Sample, answer: str) -> Score | None:
+        """A reply that stated its choice before it was cut off has chosen."""
+        right = self.index_of(sample.reference or "")
+        chosen = stated(answer, tuple(self.options), tuple(self.names()))
+        return None if right is None or chosen is None else self._chose(chosen, right)
+
+    def _chose(self, chosen: int, right: int) -> Score:
         return Score.number(
             float(chosen == right), f"chose {self.names()[chosen]}: {self.options[chosen]}"[:120]
         )

@@ -8,6 +8,7 @@ from functools import lru_cache
 from so8t.domain.language import is_japanese
 from so8t.tasks.graders.denial import denied, denied_behind
 from so8t.tasks.graders.labels import BEHIND_LABEL, Labels
+from so8t.tasks.graders.own_answer import whole_sentences
 from so8t.tasks.graders.text import bare_box, boxed, collapse, fold, labelled, nfkc, normalize
 
 _FILLER = re.compile(
@@ -106,6 +107,25 @@ def recognise(answer: str, options: tuple[str, ...], labels: tuple[str, ...]) ->
             return next(iter(found))
     named = named or texts
     return finder.several(named) if named else "no choice recognised"
+
+
+def stated(answer: str, options: tuple[str, ...], labels: tuple[str, ...]) -> int | None:
+    """Position of the option that the whole sentences of a cut reply state as their answer.
+
+    By a box, behind a label or a correction, or at the beginning; what is only mentioned settles
+    nothing.
+    """
+    finder = _finder(options, labels)
+    inside = boxed(answer)
+    text = finder.without_list(
+        nfkc(bare_box(whole_sentences(answer) if inside is None else inside))
+    )
+    if inside is not None:
+        found = finder.whole(text.strip())
+    else:
+        positions = sorted([*labelled(text), *_ends(_CORRECTION, text)])
+        found = finder.behind(text, positions) or finder.beginning(text)
+    return next(iter(found)) if len(found) == 1 else None
 
 
 class _Finder:

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from so8t.domain.sample import Score
+from so8t.domain.sample import Sample, Score
 from so8t.errors import DataError
 from so8t.tasks.graders.expressions import (
     MAY_DENY,
@@ -22,8 +22,9 @@ from so8t.tasks.graders.expressions import (
     spaced_thousands,
 )
 from so8t.tasks.graders.numerals import Number, NumeralKind, find_numbers, find_words, prepare
+from so8t.tasks.graders.own_answer import whole_sentences
 from so8t.tasks.graders.spec import GraderSpec, require_reference
-from so8t.tasks.graders.text import LABEL, boxed
+from so8t.tasks.graders.text import LABEL, boxed, nfkc
 
 # Between a label and its number: currency, brackets, "about", "x =". Nothing that could hold
 # another statement: "Answer: Tom has 3 and buys 5, so 8" is not an answer of 3.
@@ -85,6 +86,14 @@ class NumberGrader(GraderSpec):
         if isinstance(given, str):
             return Score.invalid(given)
         return Score.number(float(self._equal(given, right)), _shown(given))
+
+    def score_cut(self, sample: Sample, answer: str) -> Score | None:
+        """A number in a closed box, or behind a label in a whole sentence, is the answer."""
+        whole = answer if boxed(answer) is not None else whole_sentences(answer)
+        if boxed(whole) is None and not LABEL.search(nfkc(whole)):
+            return None
+        score = self.score(sample.reference, whole)
+        return score if score.valid else None
 
     def _equal(self, given: Number, right: Number) -> bool:
         """Compare the values; 25 % against a number without the sign may be 25 or 0.25."""

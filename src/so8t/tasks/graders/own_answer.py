@@ -29,6 +29,7 @@ _STATED = re.compile(
     r"|\\boxed|\#{4}",
     re.IGNORECASE | re.MULTILINE,
 )
+_SENTENCE_END = re.compile(r"[.!?]+[\"')\]*]*(?=\s)|[。！？!?]|\n|\}\$?(?=\s)")
 # So short a text before the next question is an answer without any words.
 _BARE_CHARACTERS, _BARE_WORDS = 24, 3
 _TAG = re.compile(
@@ -41,6 +42,18 @@ _TAG = re.compile(
 def own_answer(text: str) -> str:
     """Return what is graded of a reply without its thinking, trimmed. It may be empty."""
     return tagged_answer(own_turn(text)).strip()
+
+
+def ends_before_the_cut(text: str) -> bool:
+    """Whether the answer of a reply that was cut off is whole: a turn or a tag ends it before."""
+    closed = any("</" in match[0] for match in _TAG.finditer(text))
+    return closed or len(own_turn(text)) < len(text)
+
+
+def whole_sentences(text: str) -> str:
+    """Return a text that was cut off up to the end of its last whole sentence or line."""
+    ends = [match.end() for match in _SENTENCE_END.finditer(text)]
+    return text[: ends[-1]].rstrip() if ends else ""
 
 
 def own_turn(text: str) -> str:

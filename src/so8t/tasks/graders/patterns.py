@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from so8t.domain.sample import Score
+from so8t.domain.sample import Sample, Score
 from so8t.errors import DataError
 from so8t.tasks.graders.spec import GraderSpec
 from so8t.tasks.graders.text import collapse, fold, fold_kana
@@ -60,6 +60,13 @@ class Keywords(GraderSpec):
         if self.any and not found:
             return Score.number(0.0, "none of the keywords")
         return Score.number(1.0, f"found: {(found or self.all)[0]}")
+
+    def score_cut(self, sample: Sample, answer: str) -> Score | None:  # noqa: ARG002 - has none
+        """An unwanted word stays; wanted ones are there where nothing is unwanted."""
+        if any(self._stands_in(word, self._level(answer)) for word in self.none):
+            return self.score(None, answer)
+        found = self.score(None, answer)
+        return found if found.value == 1.0 and not self.none else None
 
     def _level(self, text: str) -> str:
         text = collapse(fold(text))
@@ -125,6 +132,11 @@ class Regex(GraderSpec):
         if self._search(answer) is None:
             return Score.number(0.0, "no match")
         return Score.number(1.0, "match")
+
+    def score_cut(self, sample: Sample, answer: str) -> Score | None:  # noqa: ARG002 - has none
+        """What a search has found is found."""
+        found = self.score(None, answer) if self.match == "search" else None
+        return found if found is not None and found.value == 1.0 else None
 
     def _search(self, answer: str) -> Any:
         compiled = _compiled(self.pattern, self.ignore_case)

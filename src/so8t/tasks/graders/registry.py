@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Union
 from pydantic import Discriminator, ValidationError
 
 from so8t.domain.canonical import canonical_json, digest_of
-from so8t.domain.sample import Score
+from so8t.domain.sample import CUT_OFF, Score
 from so8t.domain.thinking import CUT_IN_THINKING, split_reply
 from so8t.errors import DataError
 from so8t.system.plugins import Plugins, nearest
-from so8t.tasks.graders.own_answer import own_answer
+from so8t.tasks.graders.own_answer import ends_before_the_cut, own_answer
 from so8t.tasks.graders.patterns import TIMEOUT_SECONDS
 from so8t.tasks.graders.spec import GraderSpec
 from so8t.tasks.graders.text import TEXT_RULES
@@ -65,32 +65,44 @@ def grader_options() -> Any:
     return Annotated[Union[tuple(GRADERS.plugins.usable().values())], Discriminator("type")]  # noqa: UP007 - a union made from a list
 
 
-def grade(sample: Sample, reply_text: str) -> Score:
+def grade(sample: Sample, reply_text: str, *, truncated: bool = False) -> Score:
     """Grade one reply. A pure function: the same sample and reply give the same score.
 
     Thinking parts are taken out first. A reply with nothing left is wrong, not unscored: to say
     nothing is a way to fail. One that ended inside its thinking is wrong too, with the reason
     CUT_IN_THINKING, by which it is counted apart. Unscored means that the grader could not decide:
     its options or the reference are invalid, or a pattern ran out of time.
+
+    A reply that the token budget cut off (`truncated`) is graded as what it is where its end could
+    not have changed that; else it is wrong, with the reason CUT_OFF.
     """
     if sample.grader.get("type") == LM_EVAL:
         from so8t.tasks.hf.grader import grade_document  # noqa: PLC0415 - lm-eval, if it is used
 
-        return grade_document(sample, reply_text)
+        measured = sample.form is not None and sample.form.continuations
+        cut = truncated and not measured
+        return Score.invalid(CUT_OFF) if cut else grade_document(sample, reply_text)
+    parts = split_reply(reply_text)
     try:
         spec = parse_grader(sample.grader)
+        if parts.cut:
+            return Score.invalid(CUT_IN_THINKING)
+        given = bool(reply_text.strip())
+        return _grade(spec, sample, parts.answer, truncated=truncated, given=given)
     except DataError as error:
         return Score.unscored(error.message)
-    parts = split_reply(reply_text)
-    answer = own_answer(parts.answer)
-    if parts.cut:
-        return Score.invalid(CUT_IN_THINKING)
-    if not answer:
-        return Score.invalid("empty reply" if not reply_text.strip() else "no answer in reply")
-    try:
-        return spec.score_sample(sample, answer)
     except TimeoutError:
         return Score.unscored(f"the pattern took longer than {TIMEOUT_SECONDS:g} s on this reply")
+
+
+def _grade(spec: GraderSpec, sample: Sample, text: str, *, truncated: bool, given: bool) -> Score:
+    """Grade what a reply says behind its thinking."""
+    answer = own_answer(text)
+    if not answer:
+        return Score.invalid("no answer in reply" if given else "empty reply")
+    if truncated and not ends_before_the_cut(text):
+        return spec.score_cut(sample, answer) or Score.invalid(CUT_OFF)
+    return spec.score_sample(sample, answer)
 
 
 def grader_digest(spec: dict[str, Any]) -> str:

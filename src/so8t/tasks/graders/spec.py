@@ -44,6 +44,13 @@ class GraderSpec(BaseModel, ABC):
         """Grade an answer with the whole question at hand; most graders need its reference only."""
         return self.score(sample.reference, answer)
 
+    def score_cut(self, sample: Sample, answer: str) -> Score | None:  # noqa: ARG002 - for others
+        """Grade an answer that the token budget cut off; None where its end could change it.
+
+        Only a kind of grader knows what is settled before the end. By default nothing is.
+        """
+        return None
+
     @property
     def name(self) -> str:
         """The grader's name, the value of `type`."""
