@@ -8,10 +8,10 @@ import pytest
 from commands import write_suite
 from tokenizers import Tokenizer
 
+from fake_ollama import FakeOllama
 from hf_directories import plain
 from so8t.cli import invoke as run
 from so8t.domain.plan import Phase
-from so8t.engines.ollama.fake import FakeOllama
 from so8t.journal.store import Journal
 
 

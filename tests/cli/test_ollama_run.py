@@ -11,10 +11,10 @@ from commands import so8t, write_suite
 from tokenizers import Tokenizer
 
 from excerpts import excerpt
+from fake_ollama import FakeOllama, Toy
 from so8t.domain.exchange import Arm
 from so8t.domain.measured import ChoiceMethod, read_measured
 from so8t.engines.ollama import OllamaClient
-from so8t.engines.ollama.fake import FakeOllama, Toy
 from so8t.examples import DEMO
 from so8t.journal.store import Journal
 

@@ -13,11 +13,11 @@ import sys
 import apsw
 import pytest
 
+from fake_ollama import FakeOllama
 from so8t.cli import invoke as run
 from so8t.cli.think_target import context_of_file
 from so8t.domain.exchange import Arm, Decoding, EngineRequest, LoadProfile, ServedModel
 from so8t.engines.embedded import EmbeddedEngine
-from so8t.engines.ollama.fake import FakeOllama
 from so8t.serve.prompt import PromptForm, conversation
 from tiny_gguf import TRAINED_CONTEXT, write_tiny_gguf
 

@@ -15,7 +15,8 @@ import pytest
 from config_page import explanations, page
 from keys_seen import SEEN
 
-from so8t.config.schema import Notify, Recovery, RunConfig
+from so8t.config.machine_section import Notify, Recovery
+from so8t.config.schema import RunConfig
 from so8t.domain.exchange import Arm, LoadProfile, ServedModel
 from so8t.domain.plan import Phase
 from so8t.engines.scripted import ScriptedEngine

@@ -410,7 +410,7 @@ def _phase4(place: Path, asked: Any, model: Path, killer: _Killer | None) -> dic
 _OLLAMA = """\
     #!{python}
     import os, time
-    from so8t.engines.ollama.fake import FakeOllama, Toy
+    from fake_ollama import FakeOllama, Toy
     server = FakeOllama(port=int(os.environ["OLLAMA_HOST"].rpartition(":")[2])).start()
     server.add("cyc:latest")
     server.add("rep:latest", Toy(kind="rep", weights="1" * 64))

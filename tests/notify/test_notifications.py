@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from processes import alive, gone
-from so8t.config.schema import Notify
+from so8t.config.machine_section import Notify
 from so8t.domain.plain_text import visible
 from so8t.journal.store import system_now
 from so8t.notify.channels import (

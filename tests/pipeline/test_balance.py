@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from scripted_run import Listener, config, prepared_journal, registration, runner, samples
 
-from so8t.config.schema import Resources
+from so8t.config.machine_section import Resources
 from so8t.domain.events import EventKind
 from so8t.domain.exchange import Arm, LoadProfile, Message
 from so8t.domain.sample import Origin, Sample

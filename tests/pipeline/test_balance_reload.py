@@ -10,7 +10,7 @@ import pytest
 from scripted_run import Listener, config, prepared_journal, samples
 from test_balance import Machine, kinds, unequal_pairs
 
-from so8t.config.schema import Resources
+from so8t.config.machine_section import Resources
 from so8t.domain.events import EventKind
 from so8t.domain.exchange import Arm, LoadProfile, LoadReport, ServedModel, Status
 from so8t.engines.embedded import EmbeddedEngine

@@ -10,7 +10,7 @@ from test_balance import Machine
 from tiny_run import write_config
 
 from so8t.config.load import load_config
-from so8t.config.schema import QuietHours, Resources
+from so8t.config.machine_section import QuietHours, Resources
 from so8t.domain.events import EventKind
 from so8t.domain.plan import Phase
 from so8t.engines.scripted import ScriptedEngine

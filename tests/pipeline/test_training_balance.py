@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tiny_run import ENVIRONMENT, command, run, run_directory, write_config
 
-from so8t.config.schema import Resources, Thresholds
+from so8t.config.machine_section import Resources, Thresholds
 from so8t.domain.events import EventKind
 from so8t.journal.store import Journal
 from so8t.models.training_setting import TrainingControl, TrainingSetting

@@ -9,7 +9,7 @@ from datetime import time as time_of_day
 
 import pytest
 
-from so8t.config.schema import QuietHours, Resources
+from so8t.config.machine_section import QuietHours, Resources
 from so8t.resources.balancer import ResourceBalancer
 from so8t.resources.readings import METRICS, Gpu, ResourceSample
 

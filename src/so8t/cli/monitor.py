@@ -13,7 +13,7 @@ import click
 from so8t.cli.console import common, size
 from so8t.cli.wire import DEFAULT_CONFIG, read_config
 from so8t.config.load import load_resources
-from so8t.config.schema import Resources
+from so8t.config.machine_section import Resources
 from so8t.errors import PrerequisiteError
 from so8t.resources.balancer import ResourceBalancer
 from so8t.resources.readings import METRICS

@@ -12,7 +12,8 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
 from so8t.config.engine_section import settings_class
-from so8t.config.schema import DEFAULT_SUITE, Resources, RunConfig
+from so8t.config.machine_section import Resources
+from so8t.config.schema import DEFAULT_SUITE, RunConfig
 from so8t.errors import ConfigError
 from so8t.system.yaml_file import YamlProblemError, load_yaml
 

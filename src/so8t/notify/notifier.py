@@ -27,7 +27,7 @@ from so8t.notify.channels import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from so8t.config.schema import Notify
+    from so8t.config.machine_section import Notify
     from so8t.notify.pending import Pending
 
 #: Seconds that the end of a run waits for what is still being delivered.

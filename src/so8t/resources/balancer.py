@@ -16,7 +16,7 @@ from datetime import time as time_of_day
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from so8t.config.schema import Resources
+from so8t.config.machine_section import Resources
 from so8t.resources.policy import Decision, Quiet, ResourceLimits, State, decide, unwatched
 from so8t.resources.readings import METRICS, ResourceSample
 from so8t.system.files import write_atomic

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from ollama_engine import FAST
 
+from fake_ollama import FakeOllama
 from so8t.domain.exchange import Arm, ServedModel
 from so8t.engines.ollama import OllamaEngine
 from so8t.engines.ollama.client import OllamaClient
-from so8t.engines.ollama.fake import FakeOllama
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def client_of():
 @pytest.fixture
 def fake():
     """A running fake server with the models `cyc` and `rep`."""
-    from so8t.engines.ollama.fake import Toy  # noqa: PLC0415 - beside its use
+    from fake_ollama import Toy  # noqa: PLC0415 - beside its use
 
     with FakeOllama() as server:
         server.add("cyc")

@@ -8,6 +8,8 @@ import pytest
 from ollama_engine import FAST, HELLO
 from wire import WireServer, recordings, sending, wire_pieces
 
+from fake_ollama import Toy
+from fake_ollama.odds import picked
 from so8t.domain.exchange import (
     Continuation,
     Decoding,
@@ -19,8 +21,6 @@ from so8t.domain.exchange import (
 from so8t.domain.measured import ChoiceMethod, read_measured
 from so8t.engines.ollama import Fault, OllamaEngine, OllamaError
 from so8t.engines.ollama.choosing import choose
-from so8t.engines.ollama.fake import Toy
-from so8t.engines.ollama.fake.odds import picked
 
 RECORDED = dict(recordings())
 OPTIONS = {"num_ctx": 256, "num_predict": 99, "temperature": 0.7, "seed": 1}

@@ -9,7 +9,7 @@ import re
 import pytest
 from wire import body_chunks, recordings
 
-from so8t.engines.ollama.fake import FakeOllama, Toy
+from fake_ollama import FakeOllama, Toy
 
 RECORDED = {}
 for identity, recorded in recordings():

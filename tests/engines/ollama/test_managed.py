@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from pathlib import Path
 
 import pytest
 from ollama_engine import FAST
@@ -19,11 +20,13 @@ from processes import alive
 from so8t.engines.ollama import ManagedServer, OllamaClient, server_environment
 from so8t.errors import EngineError, PrerequisiteError
 
+TESTS = Path(__file__).resolve().parents[2]
 # As `ollama serve` does it: a server, and a model process that outlives a killed server.
 PROGRAM = """\
     #!{python}
     import json, os, subprocess, sys, time
-    from so8t.engines.ollama.fake import FakeOllama
+    sys.path.insert(0, {tests!r})
+    from fake_ollama import FakeOllama
     assert sys.argv[1:] == ["serve"]
     runner = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
     kept = ("OLLAMA_HOST", "OLLAMA_NUM_PARALLEL", "OLLAMA_NO_CLOUD", "LLAMA_ARG_CACHE_RAM")
@@ -45,7 +48,9 @@ def program(tmp_path, seen):
     if sys.platform == "win32":
         pytest.skip("the stand-in for ollama is a script with a shebang")
     path = tmp_path / "ollama"
-    path.write_text(textwrap.dedent(PROGRAM).format(python=sys.executable, seen=str(seen)))
+    path.write_text(
+        textwrap.dedent(PROGRAM).format(python=sys.executable, seen=str(seen), tests=str(TESTS))
+    )
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
     return path
 

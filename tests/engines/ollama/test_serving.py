@@ -11,9 +11,9 @@ import pytest
 from ollama_engine import FAST, PROFILE, notices, question
 from promises import pulls_as_slots_get_free
 
+from fake_ollama import Toy
 from so8t.domain.exchange import Arm, EngineRequest, LoadProfile, Message, ServedModel, Status
 from so8t.engines.ollama import Deadlines, Notice, OllamaError
-from so8t.engines.ollama.fake import Toy
 from so8t.errors import EngineError, ModelError
 
 # Answers

@@ -18,7 +18,7 @@ from so8t.pipeline.benchmark.balance import seen, tell_failures
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from so8t.config.schema import Thresholds
+    from so8t.config.machine_section import Thresholds
     from so8t.models.training_setting import TrainingControl
     from so8t.resources.balancer import Adjustment, ResourceBalancer
 

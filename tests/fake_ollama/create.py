@@ -8,10 +8,10 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from so8t.engines.ollama.fake.store import CHATML, Toy
+from fake_ollama.store import CHATML, Toy
 
 if TYPE_CHECKING:
-    from so8t.engines.ollama.fake.store import Store
+    from fake_ollama.store import Store
 
 Lines = list[dict[str, Any]]
 _KINDS = ("F32", "F16", "Q4_K_S", "Q4_K_M", "Q8_0")

@@ -1,8 +1,8 @@
 """Generate the quickstart's texts from seeds: what the base read, train.jsonl and suite.jsonl.
 
-    python -m so8t.examples.quickstart.generate
+    python scripts/quickstart/generate.py
 
-writes train.jsonl and suite.jsonl beside this file. The same seeds give the same bytes.
+writes train.jsonl and suite.jsonl among the examples that ship. The same seeds give the same bytes.
 """
 
 from __future__ import annotations
@@ -11,13 +11,16 @@ import itertools
 import json
 import random
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from so8t.examples.quickstart import documents, questions
+import documents
+import questions
+
+from so8t.examples import QUICKSTART
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 PRETRAINING_SEED = 20260
 FINETUNING_SEED = 20261
@@ -89,4 +92,4 @@ def write(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    write(Path(__file__).parent)
+    write(QUICKSTART)

@@ -12,7 +12,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from so8t.examples.quickstart import world
+import world
 
 if TYPE_CHECKING:
     import random

@@ -6,9 +6,9 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from so8t.engines.ollama.fake.brain import Said, chatml, say, tokens
-from so8t.engines.ollama.fake.odds import logprobs, schema_fault
-from so8t.engines.ollama.fake.store import Toy
+from fake_ollama.brain import Said, chatml, say, tokens
+from fake_ollama.odds import logprobs, schema_fault
+from fake_ollama.store import Toy
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import cycle, repeat
 from typing import TYPE_CHECKING, Any
 
-from so8t.engines.ollama.fake.odds import constrained, picked
+from fake_ollama.odds import constrained, picked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from so8t.examples.quickstart import questions, world
+import questions
+import world
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Iterator
 
-    from so8t.examples.quickstart.questions import Question
+    from questions import Question
 
 CONVERSATION_SHARE = 0.5
 

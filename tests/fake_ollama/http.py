@@ -12,9 +12,9 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any, cast
 
-from so8t.engines.ollama.fake.answer import Refused, prepare
-from so8t.engines.ollama.fake.create import create_lines
-from so8t.engines.ollama.fake.shapes import (
+from fake_ollama.answer import Refused, prepare
+from fake_ollama.create import create_lines
+from fake_ollama.shapes import (
     answer_line,
     compact,
     details_of,
@@ -27,9 +27,9 @@ from so8t.engines.ollama.records import full_name
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from so8t.engines.ollama.fake.answer import Prepared
-    from so8t.engines.ollama.fake.server import FakeOllama
-    from so8t.engines.ollama.fake.store import Runner
+    from fake_ollama.answer import Prepared
+    from fake_ollama.server import FakeOllama
+    from fake_ollama.store import Runner
 
 _BLOB = re.compile(r"sha256[:-][0-9a-f]{64}")
 _JSON = "application/json; charset=utf-8"

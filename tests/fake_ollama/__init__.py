@@ -3,7 +3,7 @@
 It is checked against recordings of a real server, so that it cannot drift from the truth.
 """
 
-from so8t.engines.ollama.fake.server import FakeOllama
-from so8t.engines.ollama.fake.store import Toy
+from fake_ollama.server import FakeOllama
+from fake_ollama.store import Toy
 
 __all__ = ["FakeOllama", "Toy"]

@@ -1,9 +1,9 @@
 """Make the quickstart's base model A: a byte-level BPE tokenizer and a small Llama.
 
-    python -m so8t.examples.quickstart.make_base [--out DIRECTORY] [--steps N]
+    python scripts/quickstart/make_base.py [--out DIRECTORY] [--steps N]
 
 One thread and one seed: the same versions on the same machine give the same weights. The README
-beside this file has the wall time and what the model read.
+beside the data has the wall time and what the model read.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from so8t.examples.quickstart import generate
+import generate
+
+from so8t.examples import QUICKSTART
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -226,7 +228,7 @@ def save(tokenizer: Any, model: Any, out: Path) -> None:
 def main() -> None:
     """Make the base and say how long it took."""
     parser = argparse.ArgumentParser(description="Make the quickstart's base model.")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "base")
+    parser.add_argument("--out", type=Path, default=QUICKSTART / "base")
     options = parser.parse_args()
     started = time.monotonic()
 

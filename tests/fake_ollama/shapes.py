@@ -7,11 +7,11 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from so8t.engines.ollama.fake.brain import tokens
+from fake_ollama.brain import tokens
 
 if TYPE_CHECKING:
-    from so8t.engines.ollama.fake.answer import Prepared
-    from so8t.engines.ollama.fake.store import Toy
+    from fake_ollama.answer import Prepared
+    from fake_ollama.store import Toy
 
 _NS = 1_000_000_000
 

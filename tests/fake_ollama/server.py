@@ -7,8 +7,8 @@ from collections import deque
 from http.server import ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Self
 
-from so8t.engines.ollama.fake.http import Handler
-from so8t.engines.ollama.fake.store import Store, Toy
+from fake_ollama.http import Handler
+from fake_ollama.store import Store, Toy
 
 if TYPE_CHECKING:
     from collections.abc import Callable

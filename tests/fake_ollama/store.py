@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from so8t.engines.ollama.fake.brain import TRAINED_CONTEXT
+from fake_ollama.brain import TRAINED_CONTEXT
 from so8t.engines.ollama.records import full_name
 
 if TYPE_CHECKING:
