@@ -32,8 +32,8 @@ _Url = Annotated[str, Field(pattern=r"^https?://\S+$")]
 class ArmUrls(Strict):
     """One server for each model."""
 
-    a: _Url
-    b: _Url
+    a: _Url = Field(description="address of the server that has A")
+    b: _Url = Field(description="address of the server that has B")
 
 
 class PlaceSettings(Strict):
