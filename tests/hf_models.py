@@ -268,7 +268,9 @@ def save_model(name: str, directory: Path, *, seed: int = 0, rows: int | None = 
     settings = json.loads((directory / "tokenizer_config.json").read_text("utf-8"))
 
     def token(key: str) -> int | None:
-        return tokenizer.token_to_id(settings[key]) if key in settings else None
+        value = settings.get(key)
+        text = value.get("content") if isinstance(value, dict) else value
+        return None if text is None else tokenizer.token_to_id(text)
 
     config = {
         "vocab_size": rows or tokenizer.get_vocab_size(),

@@ -254,6 +254,8 @@ def resolve_sources(config: RunConfig) -> dict[Arm, ResolvedSource]:
         if _is_converted(config, source):
             matrix = wanted.imatrix if isinstance(wanted.imatrix, Path) else None
             conversion.check(source.path, wanted.quantization, config, imatrix=matrix)
+        elif source.kind is ModelForm.FILE:
+            conversion.asked_of_file(source.path, wanted)
     if config.calibration is not None and not config.calibration.is_file():
         raise PrerequisiteError(
             f"the calibration text {config.calibration} is not there.",

@@ -15,16 +15,18 @@ from so8t.models.conversion import (
     makes_directly,
     quantize_file,
 )
+from so8t.models.gguf_check import inspect_gguf
 from so8t.models.gguf_convert import check_convertible
 from so8t.models.imatrix import read_imatrix
 from so8t.models.llama_cpp_checkout import WRITTEN, check_checkout, convert_with_checkout
+from so8t.models.quantize import check_source
 from so8t.system.files import remove_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from so8t.config.schema import Quantization, RunConfig
+    from so8t.config.schema import ArmA, ArmB, Quantization, RunConfig
     from so8t.models.gguf_write import ConversionResult
 
     Tell = Callable[[str, int, int], None]
@@ -54,6 +56,21 @@ def check(
         read_imatrix(imatrix)
     if not by_server(quantization, config):
         check_encoder(quantization, imatrix=imatrix is not None)
+
+
+def asked_of_file(path: Path, wanted: ArmA | ArmB) -> Quantization | None:
+    """Return the quantization that a GGUF is to be brought to; None where it stays what it is.
+
+    Only one that the config names counts: the default is for what is converted here. Raises
+    ModelError for a file that is quantized already.
+    """
+    if "quantization" not in wanted.model_fields_set:
+        return None
+    if inspect_gguf(path).file_type.lower() == wanted.quantization:
+        return None
+    check_source(path, wanted.quantization)
+    check_encoder(wanted.quantization)
+    return wanted.quantization
 
 
 def by_server(quantization: Quantization, config: RunConfig) -> bool:

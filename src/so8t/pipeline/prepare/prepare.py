@@ -14,6 +14,7 @@ from so8t.engines.registry import capabilities_of
 from so8t.errors import UnsupportedModelError
 from so8t.models.adapters import discard_merge, merge_in_child
 from so8t.models.calibration import make_imatrix
+from so8t.models.conversion import quantize_file
 from so8t.models.finetune import finetune_in_child, remove_checkpoints
 from so8t.models.gguf_check import inspect_gguf
 from so8t.models.model_card import NAME, model_card
@@ -29,7 +30,7 @@ from so8t.system.files import file_digest, remove_tree, tree_digest, write_atomi
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from so8t.config.schema import Quantization, RunConfig
+    from so8t.config.schema import ArmA, ArmB, Quantization, RunConfig
     from so8t.domain.sample import Sample
     from so8t.models.finetune import TrainingProgress
     from so8t.models.sources import ResolvedSource
@@ -111,8 +112,7 @@ def prepare(
     if source.kind is ModelForm.WEIGHTS and able.serves_directories:
         return replace(as_it_is, training=training)
     if source.kind is ModelForm.FILE:
-        inspect_gguf(Path(source.location))
-        return as_it_is
+        return _from_file(as_it_is, wanted, directory, tell)
     kind: Quantization = "f16" if conversion.by_server(quantization, config) else quantization
     out = directory / f"model-{kind}.gguf"
     try:
@@ -141,6 +141,28 @@ def prepare(
         facts,
         conversion=conversion_facts,
         training=training,
+    )
+
+
+def _from_file(as_it_is: Prepared, wanted: ArmA | ArmB, directory: Path, tell: Tell) -> Prepared:
+    """Encode a GGUF again where the config names another quantization than it has."""
+    path = Path(as_it_is.location)
+    inspect_gguf(path)
+    quantization = conversion.asked_of_file(path, wanted)
+    if quantization is None:
+        return as_it_is
+    out = directory / f"model-{quantization}.gguf"
+    result = quantize_file(
+        path, out, quantization, progress=lambda done, total: tell("converting", done, total)
+    )
+    inspect_gguf(out)
+    return replace(
+        as_it_is,
+        location=str(out),
+        digest=result.digest,
+        size=result.size,
+        quantization=quantization,
+        conversion=result.facts(),
     )
 
 
