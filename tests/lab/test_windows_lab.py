@@ -68,6 +68,7 @@ def test_what_is_promised_on_windows(check, python, tmp_path):
     write_run(tmp_path)
     done = subprocess.run(
         [python, "-u", windows(HERE / "windows_checks.py"), check, windows(tmp_path)],
+        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
         # Wine gives Windows' programs no handle for some files; pipes it does.
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
