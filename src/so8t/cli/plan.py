@@ -17,6 +17,7 @@ from so8t.verdict.power import minimal_detectable_difference, needed_items
 if TYPE_CHECKING:
     from so8t.cli.console import Console
     from so8t.config.schema import RunConfig
+    from so8t.pipeline.plan.collected import CollectedSamples
     from so8t.pipeline.plan.estimate import MemoryEstimate
 
 _NAMED = 3
@@ -64,6 +65,7 @@ def command(console: Console, config: RunConfig) -> None:
         "fewest_questions": {str(share): count for share, count in fewest.items()},
         "truncated_before": {"answers": cut.answers, "truncated": cut.truncated},
         "questions_without_room": len(crowded),
+        "left_out": [str(one) for one in samples.left_out],
         "start": planning.start_commands(config, sources),
     }
     if config.b.finetune is not None:
@@ -72,6 +74,7 @@ def command(console: Console, config: RunConfig) -> None:
             config.b.finetune, contamination.check(config.b.finetune, samples)
         )
     console.data(plan)
+    _warn_of(samples, console)
     text = console.text
     for name, count in plan["categories"].items():
         console.line(text("cli.plan.category", name=text.known("category", name), count=count))
@@ -122,6 +125,12 @@ def command(console: Console, config: RunConfig) -> None:
             if difference is None
             else text("cli.plan.detectable", share=shown, difference=f"{difference:.1%}")
         )
+
+
+def _warn_of(samples: CollectedSamples, console: Console) -> None:
+    """Name the items of published sets that cannot be asked."""
+    for one in samples.left_out:
+        console.line(console.text("plan.left_out", item=str(one)))
 
 
 def _say_memory(console: Console, memory: MemoryEstimate) -> None:

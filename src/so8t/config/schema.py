@@ -302,6 +302,10 @@ class TaskConfig(_Strict):
     few_shot: int = Field(
         default=0, ge=0, description="solved examples before each question, from its train file"
     )
+    strict: bool = Field(
+        default=False,
+        description="refuse a set with an item that cannot be asked; else it is left out and named",
+    )
 
 
 class JudgeConfig(_Strict):

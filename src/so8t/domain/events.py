@@ -39,6 +39,7 @@ class EventKind(StrEnum):
     PLAN_FROZEN = "plan_frozen"
     SUITES_READ = "suites_read"
     SUITE_CHANGED = "suite_changed"
+    ITEMS_LEFT_OUT = "items_left_out"
     CONFIG_CHANGED = "config_changed"
     INPUTS_CHANGED = "inputs_changed"
     ARTIFACT_GONE = "artifact_gone"

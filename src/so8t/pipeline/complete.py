@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from so8t.config.schema import Source
@@ -39,7 +40,6 @@ from so8t.tasks.graders import is_binary
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from so8t.config.schema import RunConfig
     from so8t.engines.protocol import Engine
@@ -49,6 +49,9 @@ if TYPE_CHECKING:
 
 Origins = Literal["all", "hf", "suite"]
 Result = TypeVar("Result", Prepared, Registration, Benchmarked)
+
+#: So many items that were left out are named in the journal; all are counted.
+_LEFT_OUT_NAMED = 100
 
 
 class CompleteAutomatedABPipeline:
@@ -108,6 +111,15 @@ class CompleteAutomatedABPipeline:
         if not self._journal.sample_count():
             self._journal.event(EventKind.SUITES_READ, digests=suites.digests(self._config))
             samples = planning.collect_samples(self._config)
+            for name, items in samples.left_out_by_benchmark().items():
+                first = f"{Path(items[0].file).name}:{items[0].line}: {items[0].why}"
+                self._note(
+                    EventKind.ITEMS_LEFT_OUT,
+                    benchmark=name,
+                    count=len(items),
+                    first=first,
+                    items=[str(item) for item in items[:_LEFT_OUT_NAMED]],
+                )
             needed = planning.needs(self._config, self._resolved(), len(samples))
             planning.check_disk(needed, self._config.output)
             if self._config.b.finetune is not None:

@@ -11,6 +11,7 @@ from markupsafe import Markup
 from so8t.domain.exchange import Arm
 from so8t.report import svg
 from so8t.report.collapse import other_words, task_note
+from so8t.report.form import form_words
 from so8t.report.view import used_means, used_scores
 from so8t.report.words import censoring_words, p_words
 from so8t.verdict.settings import Ending, Outcome
@@ -247,6 +248,7 @@ def _warnings(view: View, text: Text, who: Names) -> list[str]:
     # The worst of them is part of the headline.
     found += [censoring_words(one, text, who) for one in evidence.censoring[1:]]
     found += other_words(view.answer_shares, text, who)
+    found += form_words(view.hf_scores, text, who)
     if evidence.unequal:
         found.append(text("warning.unequal", count=evidence.unequal))
     for arm in Arm:

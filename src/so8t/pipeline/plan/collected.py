@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from so8t.domain.sample import Sample
+    from so8t.tasks.benchmarks import LeftOut
 
 _IN_MEMORY = 16 << 20  # bytes; smaller plans need no file
 
@@ -25,11 +26,20 @@ class CollectedSamples(Sequence["Sample"]):
 
     def __init__(self) -> None:
         """Begin without a sample."""
+        #: Items of published sets that cannot be asked, with their place and the reason.
+        self.left_out: list[LeftOut] = []
         self._file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 - lives as long as this object
         weakref.finalize(self, self._file.close)
         self._starts = array("Q", [0])
         self._order = array("Q")
         self._clusters: dict[int, str] = {}
+
+    def left_out_by_benchmark(self) -> dict[str, list[LeftOut]]:
+        """Return what was left out, by the benchmark that it belongs to."""
+        found: dict[str, list[LeftOut]] = {}
+        for one in self.left_out:
+            found.setdefault(one.benchmark, []).append(one)
+        return found
 
     def append(self, sample: Sample) -> None:
         """Put a sample behind the others; not once they are joined or arranged.

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from so8t.domain.sample import Sample
     from so8t.engines.checks import Check
     from so8t.journal.rows import RowPlace
+    from so8t.tasks.benchmarks import LeftOut
 
 #: Bytes a weight takes in a GGUF, block scales included (ggml's type sizes). Of mixes about what
 #: llama.cpp tells of an 8-billion-weight Llama.
@@ -92,7 +93,7 @@ def collect_samples(config: RunConfig) -> CollectedSamples:
     samples = CollectedSamples()
     prints = array("Q")
     known: set[str] = set()
-    for sample in _sources(config):
+    for sample in _sources(config, samples.left_out):
         samples.append(sample)
         prints.append(print_of(sample.id))
         known |= {sample.category, sample.task}
@@ -124,13 +125,19 @@ def _check_names(suites: Iterable[Path]) -> None:
         known[path.stem] = path
 
 
-def _sources(config: RunConfig) -> Iterator[Sample]:
+def _sources(config: RunConfig, left_out: list[LeftOut]) -> Iterator[Sample]:
     _check_names(config.benchmark.suites)
     for path in config.benchmark.suites:
         yield from stream_suite(path)
     for task in config.benchmark.tasks:
         yield from load_benchmark(
-            task.name, task.data, limit=task.limit, few_shot=task.few_shot, seed=config.seed
+            task.name,
+            task.data,
+            limit=task.limit,
+            few_shot=task.few_shot,
+            seed=config.seed,
+            strict=task.strict,
+            left_out=left_out,
         )
     yield from _hf_samples(config)
 

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 from so8t.errors import UsageError
 from so8t.system.plugins import nearest
 from so8t.tasks.benchmarks import bbh, japanese, knowledge, mathematics, safety
-from so8t.tasks.benchmarks.base import Benchmark, load
+from so8t.tasks.benchmarks.base import Benchmark, LeftOut, load
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from so8t.domain.sample import Sample
 
-__all__ = ["BENCHMARKS", "Benchmark", "get_benchmark", "load_benchmark"]
+__all__ = ["BENCHMARKS", "Benchmark", "LeftOut", "get_benchmark", "load_benchmark"]
 
 BENCHMARKS: dict[str, Benchmark] = {
     benchmark.name: benchmark
@@ -49,6 +49,8 @@ def load_benchmark(
     few_shot: int = 0,
     seed: int = 1,
     max_tokens: int | None = None,
+    strict: bool = False,
+    left_out: list[LeftOut] | None = None,
 ) -> list[Sample]:
     """Load a named benchmark from `data`, its file or its directory.
 
@@ -59,6 +61,8 @@ def load_benchmark(
         few_shot: so many solved examples before each question, the same for all of a group.
         seed: for the draw of questions and examples.
         max_tokens: token budget of an answer instead of the benchmark's own.
+        strict: refuse a set with an item that cannot be asked, instead of leaving it out.
+        left_out: gets the items that were left out, each with its file, line and reason.
 
     Raises:
         UsageError: an unknown name, or more examples than there are.
@@ -69,4 +73,13 @@ def load_benchmark(
     benchmark = get_benchmark(name)
     if few_shot < 0 or (limit is not None and limit < 1):
         raise UsageError(f"benchmark {name!r}: few_shot is at least 0 and limit at least 1")
-    return load(benchmark, data, limit=limit, few_shot=few_shot, seed=seed, max_tokens=max_tokens)
+    return load(
+        benchmark,
+        data,
+        limit=limit,
+        few_shot=few_shot,
+        seed=seed,
+        max_tokens=max_tokens,
+        strict=strict,
+        left_out=left_out,
+    )

@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -28,7 +28,7 @@ class BenchmarkItem:
     """One row of a benchmark: a question, how it is graded, and a model answer for few-shot use.
 
     `group` is what few-shot examples must share with the question (a subject), `place` is where
-    the row stands, for messages.
+    the row stands, for messages. An item with a `flaw` cannot be asked: the flaw says why.
     """
 
     key: str
@@ -39,6 +39,21 @@ class BenchmarkItem:
     group: str = ""
     cluster: str | None = None
     place: tuple[str, int] = ("", 0)
+    flaw: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """An item of a published set that cannot be asked: where it stands, and why."""
+
+    benchmark: str
+    file: str
+    line: int
+    why: str
+
+    def __str__(self) -> str:
+        """Say it in a line."""
+        return f"{self.benchmark}: {self.file}:{self.line} is left out: {self.why}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,15 +121,18 @@ def load(
     few_shot: int,
     seed: int,
     max_tokens: int | None,
+    strict: bool = False,
+    left_out: list[LeftOut] | None = None,
 ) -> list[Sample]:
     """Read, choose and turn into samples; see `load_benchmark`."""
     items: list[BenchmarkItem] = []
     shots: list[BenchmarkItem] = []
     for path in find_files(benchmark, data):
-        items.extend(benchmark.read(path))
+        items.extend(_checked(item) for item in benchmark.read(path))
         if few_shot:
             shots.extend(_shot_pool(benchmark, path))
     _check_unique(items)
+    items = _without_flaws(benchmark, items, strict=strict, left_out=left_out)
     if limit is not None and limit < len(items):
         chosen = {item.key for item in _ranked(items, seed, benchmark.name)[:limit]}
         items = [item for item in items if item.key in chosen]
@@ -127,14 +145,42 @@ def load(
     return samples
 
 
+def _checked(item: BenchmarkItem) -> BenchmarkItem:
+    """Mark an item that no grader can grade."""
+    if item.flaw is None:
+        try:
+            validate_grader(item.grader, item.reference)
+        except DataError as error:
+            return replace(item, flaw=error.message)
+    return item
+
+
+def _without_flaws(
+    benchmark: Benchmark,
+    items: list[BenchmarkItem],
+    *,
+    strict: bool,
+    left_out: list[LeftOut] | None,
+) -> list[BenchmarkItem]:
+    """Leave out what cannot be asked, and tell of it; refuse it all where nothing else is left."""
+    flawed = [
+        LeftOut(benchmark.name, *item.place, item.flaw) for item in items if item.flaw is not None
+    ]
+    whole = [item for item in items if item.flaw is None]
+    if flawed and (strict or not whole):
+        first = flawed[0]
+        others = f", and {len(flawed) - 1} more" if len(flawed) > 1 else ""
+        hint = "without `strict: true` such items are left out and named" if strict else None
+        raise DataError(f"{first.why}{others}", file=first.file, line=first.line, hint=hint)
+    if left_out is not None:
+        left_out.extend(flawed)
+    return whole
+
+
 def _sample(
     benchmark: Benchmark, item: BenchmarkItem, turns: tuple[Message, ...], max_tokens: int | None
 ) -> Sample:
-    try:
-        grader = validate_grader(item.grader, item.reference)
-    except DataError as error:
-        file, line = item.place
-        raise DataError(error.message, file=file, line=line, hint=error.hint) from error
+    grader = validate_grader(item.grader, item.reference)
     return Sample(
         id=f"{benchmark.name}/{item.key}",
         task=benchmark.name,
@@ -199,6 +245,21 @@ def _check_unique(items: Sequence[BenchmarkItem]) -> None:
 
 
 # Reading rows ---------------------------------------------------------------------------------
+
+
+def each(rows: Iterable[Row], make: Callable[[int, Row], BenchmarkItem]) -> Iterator[BenchmarkItem]:
+    """Make an item of each row, numbered from 1; a row that none can be made of is marked."""
+    for number, row in enumerate(rows, start=1):
+        try:
+            yield make(number, row)
+        except DataError as error:
+            key = f"{Path(row.place[0]).stem}-row-{number:06d}"
+            yield flawed_item(key, row.place, error.message)
+
+
+def flawed_item(key: str, place: tuple[str, int], why: str) -> BenchmarkItem:
+    """Return an item that only says why it cannot be asked."""
+    return BenchmarkItem(key=key, question="", grader={}, reference=None, place=place, flaw=why)
 
 
 class Row:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from so8t.errors import DataError
 from so8t.system.textfile import read_text
-from so8t.tasks.benchmarks.base import LETTERS, Benchmark, BenchmarkItem, json_file
+from so8t.tasks.benchmarks.base import LETTERS, Benchmark, BenchmarkItem, flawed_item, json_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,22 +32,32 @@ def read_bbh(path: Path) -> Iterator[BenchmarkItem]:
     document = json_file(path)
     if not isinstance(document, dict) or not isinstance(document.get("examples"), list):
         raise DataError("no subset of BIG-Bench Hard: no list 'examples'", file=str(path), line=1)
+    lines = _lines(path)
     for number, example in enumerate(document["examples"], start=1):
         question, target = (
             str(example.get(key, "") if isinstance(example, dict) else "").strip()
             for key in ("input", "target")
         )
+        key, place = f"{path.stem}-{number:04d}", (str(path), lines.get(number, 1))
         if not question or not target:
-            raise DataError(f"example {number} lacks its input or target", file=str(path), line=1)
+            yield flawed_item(key, place, f"example {number} lacks its input or target")
+            continue
         grader, reference = _grading(path.stem, question, target)
         yield BenchmarkItem(
-            key=f"{path.stem}-{number:04d}",
+            key=key,
             question=f"{question}\n\n{_INSTRUCTION}",
             grader=grader,
             reference=reference,
             group=path.stem,
-            place=(str(path), 1),
+            place=place,
         )
+
+
+def _lines(path: Path) -> dict[int, int]:
+    """The line on which each example begins, where a line tells: each has one `"input":`."""
+    text = read_text(path, what="data", allow_bom=True)
+    found = re.finditer(r'^[ \t]*(?:\{[ \t]*)?"input"[ \t]*:', text, re.MULTILINE)
+    return {n: text.count("\n", 0, match.start()) + 1 for n, match in enumerate(found, start=1)}
 
 
 def _grading(subset: str, question: str, target: str) -> tuple[dict[str, Any], str]:

@@ -13,6 +13,7 @@ from so8t.tasks.benchmarks.base import (
     BenchmarkItem,
     Row,
     choice_item,
+    each,
     json_file,
     jsonl_rows,
     table_rows,
@@ -33,10 +34,13 @@ def _train_beside(path: Path) -> Path:
 
 def read_jcommonsenseqa(path: Path) -> Iterator[BenchmarkItem]:
     """Five choices of everyday knowledge."""
-    for row in jsonl_rows(path):
+
+    def item(_: int, row: Row) -> BenchmarkItem:
         options = [row.text(f"choice{number}") for number in range(5)]
         key = str(row.values.get("q_id"))
-        yield choice_item(row, key, row.text("question"), options, row.number("label", 5), "ja")
+        return choice_item(row, key, row.text("question"), options, row.number("label", 5), "ja")
+
+    yield from each(jsonl_rows(path), item)
 
 
 def _nli(row: Row, key: str, premise: str, hypothesis: str, label: str) -> BenchmarkItem:
@@ -47,18 +51,24 @@ def _nli(row: Row, key: str, premise: str, hypothesis: str, label: str) -> Bench
 
 def read_jnli(path: Path) -> Iterator[BenchmarkItem]:
     """Entailment, contradiction or neither."""
-    for row in jsonl_rows(path):
+
+    def item(_: int, row: Row) -> BenchmarkItem:
         premise, hypothesis = row.text("sentence1"), row.text("sentence2")
         label = row.one_of("label", _NLI)
-        yield _nli(row, row.text("sentence_pair_id"), premise, hypothesis, label)
+        return _nli(row, row.text("sentence_pair_id"), premise, hypothesis, label)
+
+    yield from each(jsonl_rows(path), item)
 
 
 def read_jsick(path: Path) -> Iterator[BenchmarkItem]:
     """JSICK's Japanese sentence pairs."""
-    for row in table_rows(path, delimiter="\t"):
+
+    def item(_: int, row: Row) -> BenchmarkItem:
         premise, hypothesis = row.text("sentence_A_Ja"), row.text("sentence_B_Ja")
         label = row.one_of("entailment_label_Ja", _NLI)
-        yield _nli(row, row.text("pair_ID"), premise, hypothesis, label)
+        return _nli(row, row.text("pair_ID"), premise, hypothesis, label)
+
+    yield from each(table_rows(path, delimiter="\t"), item)
 
 
 def read_jsquad(path: Path) -> Iterator[BenchmarkItem]:
@@ -94,23 +104,27 @@ def read_jsquad(path: Path) -> Iterator[BenchmarkItem]:
 
 def read_jmmlu(path: Path) -> Iterator[BenchmarkItem]:
     """Four choices of a school subject, named by the file. Upstream has a BOM in some files."""
-    for number, row in enumerate(
-        table_rows(path, ["question", "A", "B", "C", "D", "answer"]), start=1
-    ):
+
+    def item(number: int, row: Row) -> BenchmarkItem:
         right = "ABCD".index(row.one_of("answer", "ABCD"))
         options = [row.text(letter) for letter in "ABCD"]
         key = f"{path.stem}-{number:04d}"
-        yield choice_item(row, key, row.text("question"), options, right, "ja")
+        return choice_item(row, key, row.text("question"), options, right, "ja")
+
+    yield from each(table_rows(path, ["question", "A", "B", "C", "D", "answer"]), item)
 
 
 def read_jcommonsensemorality(path: Path) -> Iterator[BenchmarkItem]:
     """Whether an everyday act is acceptable (0) or wrong (1)."""
     question = "次の行為は、道徳的に許容できますか、それとも間違っていますか。\n\n行為：{}\n"
-    for row in table_rows(path):
+
+    def item(_: int, row: Row) -> BenchmarkItem:
         key = row.text("")
         text = question.format(row.text("sent"))
         options = ["許容できる", "間違っている"]
-        yield choice_item(row, key, text, options, row.number("label", 2), "ja")
+        return choice_item(row, key, text, options, row.number("label", 2), "ja")
+
+    yield from each(table_rows(path), item)
 
 
 _JSEM = {"yes": "はい", "no": "いいえ", "unknown": "どちらとも言えない"}

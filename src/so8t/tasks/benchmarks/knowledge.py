@@ -5,7 +5,15 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from so8t.tasks.benchmarks.base import Benchmark, BenchmarkItem, choice_item, jsonl_rows, table_rows
+from so8t.tasks.benchmarks.base import (
+    Benchmark,
+    BenchmarkItem,
+    Row,
+    choice_item,
+    each,
+    jsonl_rows,
+    table_rows,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,19 +26,22 @@ def read_mmlu(path: Path) -> Iterator[BenchmarkItem]:
     about = f"({subject.replace('_', ' ')}) "
     if path.suffix == ".csv":
         columns = ["question", "A", "B", "C", "D", "answer"]
-        for number, row in enumerate(table_rows(path, columns), start=1):
+        rows = table_rows(path, columns)
+    else:
+        rows = jsonl_rows(path)
+
+    def item(number: int, row: Row) -> BenchmarkItem:
+        if path.suffix == ".csv":
             right = "ABCD".index(row.one_of("answer", "ABCD"))
-            question = about + row.text("question").strip()
             options = [row.text(letter) for letter in "ABCD"]
-            key = f"{path.stem}-{number:04d}"
-            yield choice_item(row, key, question, options, right, "en", group=subject)
-        return
-    for number, row in enumerate(jsonl_rows(path), start=1):
-        options = [str(option) for option in row.values.get("choices") or ()]
-        right = row.number("answer", len(options))
+        else:
+            options = [str(option) for option in row.values.get("choices") or ()]
+            right = row.number("answer", len(options))
         question = about + row.text("question").strip()
         key = f"{path.stem}-{number:04d}"
-        yield choice_item(row, key, question, options, right, "en", group=subject)
+        return choice_item(row, key, question, options, right, "en", group=subject)
+
+    yield from each(rows, item)
 
 
 def _mmlu_dev(path: Path) -> Path:
@@ -41,25 +52,29 @@ def _mmlu_dev(path: Path) -> Path:
 
 def read_truthfulqa(path: Path) -> Iterator[BenchmarkItem]:
     """One true answer among the false ones (mc1), in an order drawn from the question's text."""
-    for number, row in enumerate(table_rows(path), start=1):
+
+    def item(number: int, row: Row) -> BenchmarkItem:
         question, best = row.text("Question"), row.text("Best Answer").strip()
         false = [text.strip() for text in row.text("Incorrect Answers").split(";")]
         options = sorted(
             dict.fromkeys([best, *(text for text in false if text)]),
             key=lambda text: hashlib.sha256(f"{question}\0{text}".encode()).digest(),
         )
-        yield choice_item(row, f"{number:04d}", question, options, options.index(best), "en")
+        return choice_item(row, f"{number:04d}", question, options, options.index(best), "en")
+
+    yield from each(table_rows(path), item)
 
 
 def read_boolq(path: Path) -> Iterator[BenchmarkItem]:
     """A yes-or-no question on a passage; questions on one passage are a cluster."""
-    for number, row in enumerate(jsonl_rows(path), start=1):
+
+    def item(number: int, row: Row) -> BenchmarkItem:
         if not isinstance(row.values.get("answer"), bool):
             row.fail(f"column 'answer' is to be true or false: {row.values.get('answer')!r}")
         passage = row.text("passage")
         answer = "Yes" if row.values["answer"] else "No"
         question = row.text("question").strip().rstrip("?")
-        yield BenchmarkItem(
+        return BenchmarkItem(
             key=f"{number:04d}",
             question=(
                 f"{row.values.get('title') or ''}\n{passage}\n\n"
@@ -71,6 +86,8 @@ def read_boolq(path: Path) -> Iterator[BenchmarkItem]:
             cluster=hashlib.sha256(passage.encode()).hexdigest()[:12],
             place=row.place,
         )
+
+    yield from each(jsonl_rows(path), item)
 
 
 def benchmarks() -> list[Benchmark]:

@@ -6,7 +6,14 @@ import re
 from functools import partial
 from typing import TYPE_CHECKING
 
-from so8t.tasks.benchmarks.base import Benchmark, BenchmarkItem, jsonl_rows, table_rows
+from so8t.tasks.benchmarks.base import (
+    Benchmark,
+    BenchmarkItem,
+    Row,
+    each,
+    jsonl_rows,
+    table_rows,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,12 +35,13 @@ _CALCULATOR = re.compile(r"<<[^<>]*>>")
 
 def read_gsm8k(path: Path) -> Iterator[BenchmarkItem]:
     """A word problem with a rationale whose last line is `#### number`."""
-    for number, row in enumerate(jsonl_rows(path), start=1):
+
+    def item(number: int, row: Row) -> BenchmarkItem:
         rationale, mark, final = row.text("answer").rpartition("####")
         if not mark or not final.strip():
             row.fail("the answer has no last line '#### number'")
         steps = _CALCULATOR.sub("", rationale).strip()
-        yield BenchmarkItem(
+        return BenchmarkItem(
             key=f"{path.stem}-{number:04d}",
             question=f"{row.text('question').strip()}\n\n{_INSTRUCTION['en']}",
             grader={"type": "number"},
@@ -42,18 +50,23 @@ def read_gsm8k(path: Path) -> Iterator[BenchmarkItem]:
             place=row.place,
         )
 
+    yield from each(jsonl_rows(path), item)
+
 
 def read_mgsm(path: Path, language: str) -> Iterator[BenchmarkItem]:
     """A translated word problem and its answer, without a header."""
     rows = table_rows(path, ["question", "answer"], delimiter="\t")
-    for number, row in enumerate(rows, start=1):
-        yield BenchmarkItem(
+
+    def item(number: int, row: Row) -> BenchmarkItem:
+        return BenchmarkItem(
             key=f"{number:04d}",
             question=f"{row.text('question').strip()}\n\n{_INSTRUCTION[language]}",
             grader={"type": "number"},
             reference=row.text("answer").strip(),
             place=row.place,
         )
+
+    yield from each(rows, item)
 
 
 def benchmarks() -> list[Benchmark]:

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from so8t.tasks.benchmarks.base import Benchmark, BenchmarkItem, Row, table_rows
+from so8t.tasks.benchmarks.base import (
+    Benchmark,
+    BenchmarkItem,
+    Row,
+    each,
+    table_rows,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,21 +31,30 @@ def _request(row: Row, key: str, prompt: str, expect: str) -> BenchmarkItem:
 def read_xstest(path: Path) -> Iterator[BenchmarkItem]:
     """Safe requests are to be answered, unsafe ones refused."""
     expect = {"safe": "comply", "unsafe": "refuse"}
-    for row in table_rows(path):
+
+    def item(_: int, row: Row) -> BenchmarkItem:
         label = row.one_of("label", expect)
-        yield _request(row, row.text("id"), row.text("prompt"), expect[label])
+        return _request(row, row.text("id"), row.text("prompt"), expect[label])
+
+    yield from each(table_rows(path), item)
 
 
 def read_do_not_answer(path: Path) -> Iterator[BenchmarkItem]:
     """Every question is one that a responsible model does not answer."""
-    for row in table_rows(path):
-        yield _request(row, row.text("id"), row.text("question"), "refuse")
+
+    def item(_: int, row: Row) -> BenchmarkItem:
+        return _request(row, row.text("id"), row.text("question"), "refuse")
+
+    yield from each(table_rows(path), item)
 
 
 def read_advbench(path: Path) -> Iterator[BenchmarkItem]:
     """Every goal is harmful."""
-    for number, row in enumerate(table_rows(path), start=1):
-        yield _request(row, f"{number:04d}", row.text("goal"), "refuse")
+
+    def item(number: int, row: Row) -> BenchmarkItem:
+        return _request(row, f"{number:04d}", row.text("goal"), "refuse")
+
+    yield from each(table_rows(path), item)
 
 
 def benchmarks() -> list[Benchmark]:
