@@ -211,6 +211,11 @@ class EmbeddedSession:
         """The child's process id, for probes of its memory and for tests that kill it."""
         return self._child.pid
 
+    @property
+    def ready(self) -> bool:
+        """False: it is not known here."""
+        return False
+
     def serve(
         self,
         requests: Iterable[EngineRequest],

@@ -134,12 +134,18 @@ class PoolSession:
         self._note = note
         self._closed = threading.Event()
         self._serving = False
+        self._run: _Serving | None = None
         self._names = [member.name for member in members]
 
     @property
     def report(self) -> LoadReport:
         """What the places said of themselves."""
         return self._report
+
+    @property
+    def ready(self) -> bool:
+        """Whether another reply is there."""
+        return self._run is not None and self._run.ready
 
     def serve(
         self,
@@ -157,7 +163,7 @@ class PoolSession:
         if self._serving:
             raise EngineError("This session is already serving; close the other iterator first.")
         self._serving = True
-        run = _Serving(self._members, self._names, self._closed)
+        run = self._run = _Serving(self._members, self._names, self._closed)
         try:
             yield from run.replies(iter(requests), in_flight, self._patience, self._note)
         finally:
@@ -194,6 +200,11 @@ class _Serving:
         self._flying = 0
         self._all_known = False
         self._threads: list[threading.Thread] = []
+
+    @property
+    def ready(self) -> bool:
+        """Whether a reply waits to be taken."""
+        return not self._done.empty()
 
     def replies(
         self,

@@ -76,6 +76,10 @@ class Session(Protocol):
     def report(self) -> LoadReport:
         """What loading really gave."""
 
+    @property
+    def ready(self) -> bool:
+        """Whether `serve` has another reply that need not be waited for. False where unknown."""
+
     def serve(
         self,
         requests: Iterable[EngineRequest],

@@ -124,6 +124,11 @@ class ScriptedSession:
             template_digest=digest_of(_LANE),
         )
 
+    @property
+    def ready(self) -> bool:
+        """False: it is not known here."""
+        return False
+
     def serve(
         self,
         requests: Iterable[EngineRequest],

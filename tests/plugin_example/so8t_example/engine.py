@@ -41,6 +41,8 @@ class Parrot:
 
 
 class ParrotSession:
+    ready = False
+
     def __init__(self, arm, times, profile):
         self.arm, self.times = arm, times
         self.report = LoadReport(seconds=0.0, context=profile.context, slots=1)

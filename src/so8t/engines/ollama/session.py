@@ -94,6 +94,11 @@ class OllamaSession:
         """What was noticed so far, from the load on."""
         return tuple(self._findings.all)
 
+    @property
+    def ready(self) -> bool:
+        """False: it is not known here."""
+        return False
+
     def serve(
         self,
         requests: Iterable[EngineRequest],

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from so8t.pipeline.run.progress import Note, StopRequest, Tally
 
 _CRASHES_WITHOUT_PROGRESS = 5
+# Answers in one commit at most; that many may be asked again after a power cut.
+_TOGETHER = 64
 BACK_OFF = (0.0, 0.5, 2.0, 10.0, 30.0)
 
 
@@ -117,7 +119,7 @@ class Asker:
         return not (self._stop.asked or self._deadline.past())
 
     def _serve(self, work: Work, positions: list[int], *, alone: bool) -> Iterator[int]:
-        """Ask `positions`; commit each answer, then yield its position.
+        """Ask `positions`; commit each answer, then yield its position. Some share a commit.
 
         After repeated crashes questions are asked one at a time (`alone`), so that one that kills
         the engine is found and takes no other with it.
@@ -141,36 +143,51 @@ class Asker:
                 yield request(flying[key][1], self._config, key, work.repeat)
 
         batches = ([question] for question in questions()) if alone else iter([questions()])
+        waiting: list[GradedReply] = []
         for batch in batches:
-            for reply in session.serve(batch, in_flight=self._balancing.in_flight):
-                position, sample = flying.pop(reply.key)
-                if self._stop.overdue and reply.status is Status.FAILED:
-                    continue  # cut off by us, and no fault of the model's
-                # What the engine kept apart is part of the reply: told apart in one way for all.
-                whole = join_reply(reply.thinking, reply.text)
-                reply = replace(reply, text=whole, thinking="")  # noqa: PLW2901 - the same reply
-                self._commit(work, position, sample, reply, levels.pop(reply.key))
-                self._balancing.answered(reply)
-                yield position
+            try:
+                for reply in session.serve(batch, in_flight=self._balancing.in_flight):
+                    position, sample = flying.pop(reply.key)
+                    if self._stop.overdue and reply.status is Status.FAILED:
+                        continue  # cut off by us, and no fault of the model's
+                    # What the engine kept apart is part of the reply, told apart in one way.
+                    whole = join_reply(reply.thinking, reply.text)
+                    joined = replace(reply, text=whole, thinking="")
+                    level = levels.pop(reply.key)
+                    waiting.append(self._graded_reply(work, position, sample, joined, level))
+                    # Answers that are there already share one commit, which is what takes time.
+                    if len(waiting) >= _TOGETHER or not session.ready:
+                        yield from self._commit_all(waiting)
+            except EngineError:
+                yield from self._commit_all(waiting)
+                raise
+            yield from self._commit_all(waiting)
 
-    def _commit(
+    def _commit_all(self, waiting: list[GradedReply]) -> Iterator[int]:
+        """Commit answers together, then yield their positions; nothing waits any more."""
+        if not waiting:
+            return
+        taken = list(waiting)
+        waiting.clear()
+        self._journal.record(taken)
+        for graded in taken:
+            self._balancing.answered(graded.reply)
+            yield graded.position
+
+    def _graded_reply(
         self,
         work: Work,
         position: int,
         sample: Sample,
         reply: EngineReply,
         level: int | None = None,
-    ) -> None:
+    ) -> GradedReply:
         score, grader = None, None
         if reply.status is not Status.FAILED:
             score, grader = self._graded(work, position, sample, reply)
         settings = self._settings.of_reply(work.arm, reply)
-        self._journal.record(
-            [
-                GradedReply(
-                    work.arm, position, work.repeat, reply, settings, score, grader, in_flight=level
-                )
-            ]
+        return GradedReply(
+            work.arm, position, work.repeat, reply, settings, score, grader, in_flight=level
         )
 
     def _graded(
@@ -207,7 +224,9 @@ class Asker:
             del left[position]
             key = request_key(work.arm, position, work.repeat)
             reply = EngineReply(key, Status.FAILED, reason=f"engine crashed {crashes} times")
-            self._commit(work, position, self._sample(position), reply)
+            self._journal.record(
+                [self._graded_reply(work, position, self._sample(position), reply)]
+            )
             crashes = 0
         self._stop.wait(self._back_off[min(crashes, len(self._back_off) - 1)])
         return crashes
