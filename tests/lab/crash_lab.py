@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import beginning
+import children
 import faults
 import kill
 import look
 import power
+import surroundings
 from workload import Row, shown
 
 if TYPE_CHECKING:
@@ -40,6 +42,8 @@ NUMBERS = {
     "vanished": (50, 200),
     "clocks": (200, 1000),
     "six_at_once": (50, 200),
+    "children": (6, 100),
+    "surroundings": (1, 6),
     "engine_killed": (10, 100),
     "server_killed": (5, 50),
 }
@@ -73,6 +77,8 @@ def main() -> None:
         "begin_run": _at_system_calls(beginning.run_beginnings),
         "begin_audit": _at_system_calls(beginning.audit_beginnings),
         "begin_power": lambda number: power.first_cuts(max(1, 600 // number)),
+        "children": children.children_killed,
+        "surroundings": lambda number: surroundings.surroundings(list(surroundings.WAYS)[:number]),
         "look": look.looks,
         "look_without_locks": lambda number: look.looks(number, careless=True),
         **{name: getattr(faults, name) for name in NUMBERS if hasattr(faults, name)},

@@ -20,11 +20,13 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "pipeline"))
 
+import psutil
 from tiny_run import run_directory, write_config
 from workload import Row, shown
 
@@ -126,7 +128,7 @@ def kills(number: int, scratch: Path, *, seed: int, seconds: float | None = None
             if killed is None:
                 break
             if killed.orphans:
-                raise AssertionError(f"children outlived the killed run: {killed.orphans}")
+                raise AssertionError(f"children outlived the killed run: {_named(killed.orphans)}")
             row.times += 1
             hits[killed.phase] += 1
         found = end(config, way)
@@ -135,6 +137,14 @@ def kills(number: int, scratch: Path, *, seed: int, seconds: float | None = None
     row.note = ", ".join(f"{phase.value if phase else 'start'}: {n}" for phase, n in hits.items())
     row.note += f"; seed {seed}"
     return row
+
+
+def _named(pids: tuple[int, ...]) -> list[list[str]]:
+    found = []
+    for pid in pids:
+        with suppress(psutil.Error):
+            found.append(psutil.Process(pid).cmdline())
+    return found or [[f"{pids}, gone by now"]]
 
 
 def _aims(number: int, dice: random.Random) -> Iterator[tuple[Phase, float]]:

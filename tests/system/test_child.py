@@ -200,6 +200,23 @@ def test_a_busy_child_dies_with_its_parent():
     assert gone(_orphan({"op": "sleep", "seconds": 60}))
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the end of input ends it")
+@pytest.mark.parametrize(("parent", "worked"), [("1", False), (None, True)])
+def test_a_child_whose_parent_died_as_it_started_does_no_work(parent, worked):
+    """The kernel tells of deaths to come alone; a first message may be waiting all the same."""
+    script = (
+        "import sys; from so8t.system.child import serve_messages\n"
+        "serve_messages(lambda message, reply: reply({'worked': True}))"
+    )
+    environment = {**os.environ, "SO8T_PARENT_PID": parent or str(os.getpid())}
+    said = subprocess.run(
+        [sys.executable, "-c", script],
+        input=b'{"op": "x"}\n', capture_output=True, check=False, env=environment, timeout=60,
+    )  # fmt: skip
+    assert said.returncode == 0, said.stderr
+    assert (b"worked" in said.stdout) is worked
+
+
 @LINUX
 def test_a_child_dies_with_the_thread_that_started_it():
     """On Linux "the parent" is a thread: a child started in one that ends is ended with it."""

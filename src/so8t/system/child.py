@@ -37,6 +37,8 @@ _NICE = 5
 # What libraries say before they give up, in small letters.
 _STARVED = ("bad_alloc", "out of memory", "failed to allocate", "memoryerror", "cannot allocate")
 _PR_SET_PDEATHSIG = 1
+#: Tells a child who started it.
+_PARENT = "SO8T_PARENT_PID"
 _STD_INPUT_HANDLE = -10
 _EXIT_UNFORESEEN = 70  # EX_SOFTWARE of sysexits.h
 
@@ -67,7 +69,7 @@ class Child:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env={**os.environ, **(environment or {})},
+            env={**os.environ, **(environment or {}), _PARENT: str(os.getpid())},
             # Ctrl-C is for the parent, which ends its children in order.
             start_new_session=sys.platform != "win32",
             creationflags=_windows_flags(below_normal=below_normal),
@@ -314,10 +316,16 @@ def _incoming(stream: BinaryIO) -> Iterator[dict[str, Any]]:
 
 
 def die_with_parent() -> None:
-    """Ask the Linux kernel to end this process with its parent; elsewhere end of input does it."""
+    """Ask the Linux kernel to end this process with its parent; elsewhere end of input does it.
+
+    The kernel tells of deaths to come alone. A parent that died while this process was starting
+    left a first message in the pipe, which would be worked on before the end of input is seen.
+    """
     if sys.platform != "linux":
         return
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.environ.get(_PARENT, str(os.getppid())) != str(os.getppid()):
+        os._exit(0)
 
 
 def _describe_exit(code: int) -> str:
