@@ -19,13 +19,17 @@ import pytest
 from processes import gone
 from so8t.domain.exchange import (
     Arm,
+    Continuation,
     Decoding,
     EngineRequest,
+    Form,
     LoadProfile,
     Message,
+    PromptTemplate,
     ServedModel,
     Status,
 )
+from so8t.domain.thinking import split_reply
 from so8t.engines.embedded import EmbeddedDeadlines, EmbeddedEngine
 from so8t.errors import EngineCrashed, ModelError
 from tiny_gguf import TEMPLATE, write_tiny_gguf
@@ -176,6 +180,47 @@ def test_slots_answer_at_the_same_time(endless_model, question):
     assert [reply.key for reply in replies] == ["short", "long"]
 
 
+def test_a_base_model_answers_what_needs_no_template(tmp_path):
+    """Without a chat template texts are continued and measured; a conversation alone fails."""
+    path = write_tiny_gguf(tmp_path / "base.gguf", template=None)
+    requests = [
+        EngineRequest("chat", (Message("user", "One?"),)),
+        EngineRequest("completion", (), Decoding(max_tokens=4), Form(prompt="One, two,")),
+        EngineRequest("likelihood", (), form=Form((Continuation("One", " two"),))),
+    ]
+    found = {one.key: one for one in _ask(ServedModel(Arm.A, str(path), "d"), requests)}
+    assert found["chat"].status is Status.FAILED
+    assert "no chat template" in (found["chat"].reason or "")
+    assert found["completion"].completion_tokens
+    assert found["likelihood"].status is Status.COMPLETED
+
+
+def _prompt_tokens(model, **template) -> int:
+    asked = replace(model, template=PromptTemplate(**template))
+    (reply,) = _ask(asked, [EngineRequest("k", (Message("user", "x"),), Decoding(max_tokens=1))])
+    assert reply.prompt_tokens is not None
+    return reply.prompt_tokens
+
+
+def test_a_template_of_the_config_takes_the_place_of_the_file_s(tiny_model):
+    """Its text, its arguments and the run's clock make the prompt, byte by byte."""
+    plain = "{{ messages[0].content }}{{ mood }}{{ strftime_now('%Y') }}"
+    now = "2020-01-02T03:04:05+00:00"
+    assert _prompt_tokens(tiny_model, source=plain, now=now) == 5
+    assert _prompt_tokens(tiny_model, source=plain, arguments={"mood": "abc"}, now=now) == 8
+    at = "{{ strftime_now('%H') }}" + "{% if strftime_now('%H') == '03' %}abcdefgh{% endif %}"
+    assert _prompt_tokens(tiny_model, source=at, now=now) == 10
+
+
+def test_thinking_that_the_template_opened_begins_the_reply(tmp_path):
+    """The mark that the prompt ends with is part of the reply, so that thinking is seen as such."""
+    path = write_tiny_gguf(tmp_path / "m.gguf", template=TEMPLATE + "<think>\n", end_weight=0)
+    request = EngineRequest("k", (Message("user", "x"),), Decoding(max_tokens=4))
+    (reply,) = _ask(ServedModel(Arm.A, str(path), "d"), [request])
+    assert reply.text.startswith("<think>")
+    assert split_reply(reply.text).cut
+
+
 # Models that cannot be loaded
 
 
@@ -198,7 +243,7 @@ def _renamed(source, old, new):
         (lambda tiny: _cut(tiny, 40_000), "it is truncated"),
         (lambda tiny: _renamed(tiny, b"ffn_gate", b"ffn_gone"), "ffn_gate.weight' not found"),
         (lambda tiny: _renamed(tiny, b"llama", b"lemma"), "unknown model architecture"),
-        (lambda _: lambda path: write_tiny_gguf(path, template=None), "no chat template"),
+        (lambda _: lambda path: write_tiny_gguf(path, template="{% if %}"), "chat template"),
     ],
 )
 def test_a_broken_model_is_named_with_its_cause(tmp_path, tiny_model, spoil, said):

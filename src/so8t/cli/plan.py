@@ -11,6 +11,7 @@ from so8t.cli.console import common, size
 from so8t.cli.wire import with_config
 from so8t.pipeline.plan import planning, truncation
 from so8t.pipeline.plan.estimate import estimate_memory, estimate_time
+from so8t.pipeline.plan.model_checks import check_models
 from so8t.pipeline.prepare import contamination, data_policy
 from so8t.verdict.power import minimal_detectable_difference, needed_items
 
@@ -31,6 +32,7 @@ def command(console: Console, config: RunConfig) -> None:
     """Show what `so8t run CONFIG` will do, without doing it."""
     samples = planning.collect_samples(config)
     sources = planning.resolve_sources(config)
+    notes = check_models(config, sources, samples)
     needed = planning.needs(config, sources, len(samples))
     memory = estimate_memory(config, sources)
     time = estimate_time(config, sources, samples)
@@ -67,6 +69,7 @@ def command(console: Console, config: RunConfig) -> None:
         "questions_without_room": len(crowded),
         "left_out": [str(one) for one in samples.left_out],
         "start": planning.start_commands(config, sources),
+        "notes": [{"note": key, **values} for key, values in notes],
     }
     if config.b.finetune is not None:
         plan["policy"] = data_policy.inspect(config.b.finetune).facts()
@@ -93,6 +96,8 @@ def command(console: Console, config: RunConfig) -> None:
             basis=text(f"cli.plan.basis.{time.basis}"),
         )
     )
+    for key, values in notes:
+        console.line(console.text(key, **values), style="yellow")
     if cut.warns:
         values = {"truncated": cut.truncated, "answers": cut.answers}
         console.line(text("cli.plan.budget_short", **values), style="yellow")

@@ -11,6 +11,7 @@ from so8t.cli.console import common, size
 from so8t.cli.wire import read_config
 from so8t.config.load import config_schema
 from so8t.pipeline.plan import planning
+from so8t.pipeline.plan.model_checks import check_models
 
 if TYPE_CHECKING:
     from so8t.cli.console import Console
@@ -35,6 +36,7 @@ def command(
     needed = planning.needs(asked, sources, len(samples))
     planning.check_disk(needed, asked.output)
     checks = planning.check_servers(asked, samples)
+    notes = check_models(asked, sources, samples)
     console.data(
         {
             "valid": True,
@@ -43,10 +45,13 @@ def command(
             "disk_needed": needed.disk,
             "disk_free": needed.free,
             "servers": [{"name": one.name, "detail": one.detail} for one in checks],
+            "notes": [{"note": key, **values} for key, values in notes],
         }
     )
     for check in checks:
         console.line(f"{check.outcome.value}  {check.name}: {check.detail}")
+    for key, values in notes:
+        console.line(console.text(key, **values), style="yellow")
     console.line(
         console.text(
             "cli.valid", samples=len(samples), disk=size(needed.disk), free=size(needed.free)

@@ -266,6 +266,9 @@ def _absolute(config: RunConfig, base: Path) -> RunConfig:
     def file(value: Any) -> Any:
         return base / value.expanduser() if isinstance(value, Path) else value
 
+    def template(value: str | None) -> str | None:
+        return str(base / Path(value).expanduser()) if value and not is_template(value) else value
+
     finetune = config.b.finetune
     if finetune is not None:
         finetune = finetune.model_copy(
@@ -295,12 +298,17 @@ def _absolute(config: RunConfig, base: Path) -> RunConfig:
     return config.model_copy(
         update={
             "a": config.a.model_copy(
-                update={"source": source(config.a.source), "imatrix": file(config.a.imatrix)}
+                update={
+                    "source": source(config.a.source),
+                    "imatrix": file(config.a.imatrix),
+                    "template": template(config.a.template),
+                }
             ),
             "b": config.b.model_copy(
                 update={
                     "source": source(config.b.source),
                     "imatrix": file(config.b.imatrix),
+                    "template": template(config.b.template),
                     "finetune": finetune,
                 }
             ),
@@ -313,6 +321,11 @@ def _absolute(config: RunConfig, base: Path) -> RunConfig:
             "output": Path.cwd() / config.output,
         }
     )
+
+
+def is_template(text: str) -> bool:
+    """Whether a `template` is the Jinja text itself, not the name of a file that holds it."""
+    return any(mark in text for mark in ("{{", "{%", "\n"))
 
 
 def _looks_like_path(text: str) -> bool:

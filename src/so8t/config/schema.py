@@ -266,6 +266,15 @@ class ArmA(_Strict):
         description="importance matrix for quantizations of 6 bits and below: auto computes one "
         "of this model and the text of `calibration`; or a file of llama-imatrix (GGUF or .dat)",
     )
+    template: str | None = Field(
+        default=None,
+        description="chat template in place of the model's own: a Jinja file, or the text itself",
+    )
+    template_arguments: dict[str, Any] = Field(
+        default={},
+        description="what the chat template is given besides the conversation, for example "
+        "{enable_thinking: false}",
+    )
 
     @model_validator(mode="after")
     def _imatrix_has_an_effect(self) -> Self:
@@ -282,6 +291,8 @@ class ArmB(_Strict):
     quantization: Quantization = Field(default="q8_0", description="as for a")
     measure_quantization: bool = Field(default=False, description="as for a")
     imatrix: Literal["auto"] | Path | None = Field(default=None, description="as for a")
+    template: str | None = Field(default=None, description="as for a")
+    template_arguments: dict[str, Any] = Field(default={}, description="as for a")
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
 
 #: The reason of a reply to a question that is longer than the context. `prompt_tokens` is its
 #: length, where the engine tells.
@@ -151,16 +151,35 @@ class LoadProfile:
 
 
 @dataclass(frozen=True, slots=True)
+class PromptTemplate:
+    """How a model's conversations become prompts, where that is not left to the model's file.
+
+    Attributes:
+        source: Jinja text in place of the file's own; None leaves the file's.
+        arguments: what the template is given besides the conversation (`enable_thinking`, ...).
+        now: the time that a template which asks the clock is told, ISO 8601; None for one that
+            does not ask.
+
+    """
+
+    source: str | None = None
+    arguments: dict[str, Any] = field(default_factory=dict)
+    now: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ServedModel:
     """A model as an engine knows it: a file path or a name, and the digest of its bytes.
 
-    `quantize` is the type that the engine itself is to make of weights in a directory.
+    `quantize` is the type that the engine itself is to make of weights in a directory. `template`
+    is None where the file's own template is asked nothing of the clock and given nothing.
     """
 
     arm: Arm
     location: str
     digest: str
     quantize: str | None = None
+    template: PromptTemplate | None = None
 
 
 @dataclass(frozen=True, slots=True)

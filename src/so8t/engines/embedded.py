@@ -31,7 +31,7 @@ from so8t.system.memory import resident_memory
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from so8t.domain.exchange import EngineRequest, LoadProfile, ServedModel
+    from so8t.domain.exchange import EngineRequest, LoadProfile, PromptTemplate, ServedModel
     from so8t.engines.protocol import Capabilities
 
 _LANE = "embedded"
@@ -146,11 +146,7 @@ class EmbeddedEngine:
         meanwhile.
         """
         path = Path(model.location)
-        if not read_header(path).metadata.get("tokenizer.chat_template"):
-            raise ModelError(
-                f"{path} has no chat template, so questions cannot be put to it.",
-                hint="convert it from a model directory whose tokenizer has a chat_template.",
-            )
+        read_header(path)
         started = time.monotonic()
         child = Child(
             _WORKER,
@@ -159,7 +155,14 @@ class EmbeddedEngine:
         )
         try:
             deadline = self._deadlines.for_load(path.stat().st_size)
-            loaded = _load(child, path, profile, deadline, batch_likelihood=self._batch)
+            loaded = _load(
+                child,
+                path,
+                profile,
+                deadline,
+                batch_likelihood=self._batch,
+                template=model.template,
+            )
             report = LoadReport(
                 seconds=time.monotonic() - started,
                 context=loaded["context"],
@@ -357,7 +360,13 @@ def _message(request: EngineRequest) -> dict[str, Any]:
 
 
 def _load(
-    child: Child, path: Path, profile: LoadProfile, deadline: float, *, batch_likelihood: bool
+    child: Child,
+    path: Path,
+    profile: LoadProfile,
+    deadline: float,
+    *,
+    batch_likelihood: bool,
+    template: PromptTemplate | None,
 ) -> dict[str, Any]:
     child.send(
         {
@@ -370,6 +379,7 @@ def _load(
             "batch": profile.batch,
             "cache_type": profile.cache_type,
             "batch_likelihood": batch_likelihood,
+            "template": None if template is None else asdict(template),
         }
     )
     try:
@@ -383,6 +393,8 @@ def _load(
         return answer
     if answer["kind"] == "library":
         raise _library_missing(answer["message"])
+    if answer["kind"] == "template":
+        raise ModelError(answer["message"], hint="mend the template, or give one: `template: FILE`")
     # Closing waits for the last lines of the native log, which may be behind the message.
     child.close()
     log = [_LOG_PREFIX.sub("", line) for line in child.tail()]

@@ -3,9 +3,10 @@
 Run as `python -m so8t.engines.embedded_worker`; only this module imports xllamacpp. In and out go
 JSON lines (so8t.system.child):
 
-    {"op": "load", "path", "slots", "context", "threads", "gpu_layers", "batch", "cache_type"}
+    {"op": "load", "path", "slots", "context", "threads", "gpu_layers", "batch", "cache_type",
+     "template": null | {"source", "arguments", "now"}}
         -> {"op": "loaded", "slots", "context", "template_digest"}
-        or {"op": "refused", "kind": "library" | "model", "message"}
+        or {"op": "refused", "kind": "library" | "model" | "template", "message"}
     {"op": "answer", "ticket", "messages", "decoding", "prompt"}
     {"op": "choose", "ticket", "messages", "choices"}
     {"op": "measure", "ticket", "continuations": [[context, text], ...]}
@@ -25,12 +26,16 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
+from so8t.domain.exchange import Message, PromptTemplate
 from so8t.domain.measured import ChoiceMethod, first_token_choice, write_choice
 from so8t.domain.thinking import CONTROL_MARKS, opened_by
 from so8t.engines.measuring import Measuring
+from so8t.engines.rendering import ChatTemplate
+from so8t.errors import ModelError
 from so8t.system.child import die_unforeseen, serve_messages
 
 if TYPE_CHECKING:
@@ -79,6 +84,9 @@ def import_library() -> None:
     """
     import_module("xllamacpp")
     import_module("unicodedata")  # host names are put into IDNA with it
+    # What reads and renders the model's chat template.
+    import_module("gguf")
+    import_module("jinja2.sandbox")
 
 
 class LoadedModel:
@@ -92,11 +100,30 @@ class LoadedModel:
         self._server = xllamacpp.Server(_parameters(xllamacpp, load, self._key))
         self._address = urlsplit(self._server.listening_address).netloc
         self.properties: dict[str, Any] = self._call("GET", "/props", None)
+        template = load.get("template")
+        wanted = None if template is None else PromptTemplate(**template)
+        # Rendered as Hugging Face does it, with the run's clock; llama.cpp's own renderer asks the
+        # machine's.
+        self.template = ChatTemplate(Path(load["path"]), wanted)
+        self._begins = bool(self.tokenize("", special=True))
 
     def render(self, messages: list[dict[str, str]]) -> str:
-        """Render messages with the model's own chat template. Raises _TemplateError."""
-        prompt = self._call("POST", "/apply-template", {"messages": messages})["prompt"]
-        return str(prompt)
+        """Render messages with the model's chat template. Raises _TemplateError.
+
+        The text that begins a text is left to the tokenizer, where that adds it.
+        """
+        typed = tuple(Message(one["role"], one["content"]) for one in messages)  # type: ignore[arg-type]
+        try:
+            rendering = self.template.render(typed)
+        except ModelError as error:
+            raise _TemplateError(error.message) from error
+        if rendering is None:
+            raise _TemplateError(
+                "the model has no chat template (a base model): it continues texts and measures "
+                "them, but answers no conversations"
+            )
+        begin = self.template.begin
+        return rendering.text.removeprefix(begin) if self._begins and begin else rendering.text
 
     def answer(
         self, messages: list[dict[str, str]], decoding: dict[str, Any], plain: str | None = None
@@ -275,6 +302,9 @@ class _Worker:
     def _load(self, message: dict[str, Any], reply: Reply) -> None:
         try:
             model = LoadedModel(message)
+        except ModelError as error:
+            reply({"op": "refused", "kind": "template", "message": error.message})
+            return
         except RuntimeError as error:
             reply({"op": "refused", "kind": "model", "message": str(error)})
             return
@@ -283,7 +313,7 @@ class _Worker:
         context = model.properties["default_generation_settings"]["n_ctx"]
         self._measuring = Measuring(message, model, context)
         threading.Thread(target=_or_die, args=(self._measuring.work, None, None)).start()
-        template = model.properties.get("chat_template", "")
+        template = model.template.source or ""
         reply(
             {
                 "op": "loaded",

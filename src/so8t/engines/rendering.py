@@ -1,4 +1,4 @@
-"""What a GGUF's own chat template makes of a conversation, to compare with what the server makes.
+"""What a chat template makes of a conversation: for the embedded engine, and to compare a server's.
 
 Templates are rendered as Hugging Face does it (sandboxed Jinja2, blocks trimmed, the same helper
 names), so that a server which guessed another template is found out before the first question.
@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from jinja2 import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from so8t.domain.exchange import Message
+from so8t.domain.exchange import Message, PromptTemplate
 from so8t.errors import ModelError
 from so8t.system.gguf import read_header
 
@@ -35,23 +36,31 @@ class Rendering:
 
 
 class ChatTemplate:
-    """The chat template inside a GGUF, compiled once.
+    """The chat template of a GGUF, compiled once: its own, or another in its place.
+
+    Attributes:
+        source: the template's text; None where there is none.
+        begin: the text of the token that begins a text.
 
     Raises ModelError for a file that is no GGUF or has a template that is none.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, wanted: PromptTemplate | None = None) -> None:
         metadata = read_header(path).metadata
+        wanted = wanted or PromptTemplate()
+        own = metadata.get("tokenizer.chat_template")
+        self.source: str | None = wanted.source or (str(own) if own else None)
+        self._arguments = wanted.arguments
+        now = datetime.fromisoformat(wanted.now) if wanted.now else None
         self._path = path
-        self._begin = _token(metadata, "bos")
+        self.begin = _token(metadata, "bos")
         self._end = _token(metadata, "eos")
-        source = metadata.get("tokenizer.chat_template")
         environment = ImmutableSandboxedEnvironment(
             trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
         )
-        environment.globals.update(raise_exception=_refuse, strftime_now=_now)
+        environment.globals.update(raise_exception=_refuse, strftime_now=partial(_strftime, now))
         try:
-            self._template = environment.from_string(str(source)) if source else None
+            self._template = environment.from_string(self.source) if self.source else None
         except TemplateError as error:
             raise self._unusable(error) from error
 
@@ -62,18 +71,22 @@ class ChatTemplate:
         """
         if self._template is None:
             return None
+        given: dict[str, Any] = {
+            "bos_token": self.begin,
+            "eos_token": self._end,
+            "add_generation_prompt": True,
+        }
         try:
             text = self._template.render(
+                **(given | self._arguments),
                 messages=[{"role": one.role, "content": one.content} for one in messages],
-                add_generation_prompt=True,
-                bos_token=self._begin,
-                eos_token=self._end,
             )
-        except TemplateError as error:
+        except (TemplateError, TypeError, ValueError, LookupError, ArithmeticError) as error:
+            # What a template does with values of a kind that it did not expect is Python's error.
             raise self._unusable(error) from error
-        return Rendering(messages, text, self._begin)
+        return Rendering(messages, text, self.begin)
 
-    def _unusable(self, error: TemplateError) -> ModelError:
+    def _unusable(self, error: Exception) -> ModelError:
         return ModelError(
             f"{self._path}: its chat template cannot be rendered: {error}",
             hint="fix the template in the model's directory, and convert it again",
@@ -130,5 +143,5 @@ def _refuse(message: str) -> NoReturn:
     raise TemplateError(message)
 
 
-def _now(pattern: str) -> str:
-    return datetime.now().astimezone().strftime(pattern)
+def _strftime(now: datetime | None, pattern: str) -> str:
+    return (now or datetime.now().astimezone()).strftime(pattern)

@@ -96,6 +96,12 @@ def inspect_gguf(path: Path) -> GGUFInfo:
             f"{path}: does not name its architecture (general.architecture).",
             hint="convert the model again; llama.cpp cannot load it like this",
         )
+    if architecture == "clip" or header.metadata.get("general.type") in {"mmproj", "adapter"}:
+        raise ModelError(
+            f"{path}: is no model of its own, but a projector or adapter "
+            f"({header.metadata.get('general.type') or architecture}) that goes with one.",
+            hint="name the file with the language model's weights",
+        )
     parts = header.metadata.get("split.count", 1)
     if isinstance(parts, int) and parts > 1:
         raise ModelError(

@@ -25,6 +25,7 @@ from so8t.pipeline.prepare.quantization import QUESTIONS
 from so8t.pipeline.prepare.training_balance import TrainingBalance
 from so8t.pipeline.register.reduced_profiles import longest_question
 from so8t.pipeline.register.register import register
+from so8t.pipeline.register.templates import wanted_template, ways_of
 from so8t.pipeline.run.changes import registration_to_keep, settle_settings
 from so8t.pipeline.run.progress import Reporter, Silent, StopRequest, noting
 from so8t.pipeline.run.results import (
@@ -219,10 +220,13 @@ class CompleteAutomatedABPipeline:
                 "models": {arm.value: model.digest for arm, model in prepared.items()},
                 "engine": asdict(self._engine.info),
                 "config": self._config.engine.model_dump(mode="json"),
+                **_template_inputs(self._config),
             }
         )
 
         def work() -> Registration:
+            run = self._journal.run
+            assert run is not None  # noqa: S101 - earlier phases wrote into it
             samples = list(self._journal.samples(0, 32))
             keep = registration_to_keep(self._journal, self._config)
             return register(
@@ -231,6 +235,8 @@ class CompleteAutomatedABPipeline:
                 prepared,
                 samples,
                 self._artifacts,
+                ways=ways_of(self._journal.samples(), self._config),
+                started=run.created,
                 keep=keep,
                 longest=longest_question(
                     self._journal.samples(), self._config.generation.max_tokens
@@ -402,3 +408,13 @@ def _summary(evidence: Evidence) -> Benchmarked:
         outcome=overall.outcome.value,
         ending=overall.ending.value,
     )
+
+
+def _template_inputs(config: RunConfig) -> dict[str, Any]:
+    """What the config says of templates, where it says anything."""
+    found = {
+        arm.value: [wanted.source, wanted.arguments]
+        for arm in Arm
+        if (wanted := wanted_template(config, arm)) is not None
+    }
+    return {"templates": found} if found else {}

@@ -148,6 +148,10 @@ def _parity(parity: dict[str, Any], text: Text) -> str:
     )
 
 
+def _switch(value: str | None, text: Text) -> str | None:
+    return None if value is None else text(f"profile.{value}")
+
+
 def _model(model: ModelView, text: Text) -> list[Fact]:
     parameters = model.facts.get("parameters")
     found: list[Fact] = [
@@ -163,6 +167,8 @@ def _model(model: ModelView, text: Text) -> list[Fact]:
         ),
         (text("model.template"), model.load.get("template_digest"), True),
         (text("model.memory"), size(model.load.get("memory")), False),
+        (text("model.thinking"), _switch(model.facts.get("thinking"), text), False),
+        (text("model.first_prompt"), model.facts.get("first_prompt"), True),
     ]
     conversion = model.conversion or {}
     found.append((text("model.converter"), conversion.get("converter"), True))
@@ -177,6 +183,14 @@ def _model(model: ModelView, text: Text) -> list[Fact]:
             positions=cost["positions"],
         )
         found.append((text("model.quantization_cost"), said, False))
+    types = conversion.get("types")
+    if types:
+        said = ", ".join(f"{kind} {count}" for kind, count in types.items())
+        found.append((text("model.types"), said, False))
+    matrix = conversion.get("imatrix")
+    if matrix:
+        found.append((text("model.imatrix"), ", ".join(matrix["datasets"]) or None, False))
+        found.append((text("model.imatrix_digest"), matrix["digest"], True))
     found += [(text("model.caveat"), caveat, False) for caveat in conversion.get("caveats", ())]
     for name, value in model.source.items():
         if value in (None, "") or (name, value) == ("licence", "unknown"):

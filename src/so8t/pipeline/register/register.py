@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from so8t.domain.events import EventKind
-from so8t.domain.exchange import Arm, Decoding, EngineRequest, LoadProfile, Message, Status
+from so8t.domain.exchange import Arm, Decoding, EngineRequest, LoadProfile, Status
 from so8t.domain.model_form import ModelForm
 from so8t.domain.plan import NOISE_FLOOR
 from so8t.engines.calibrate import SLOTS, Calibration, calibrate, candidates
@@ -19,6 +19,7 @@ from so8t.engines.registry import capabilities_of
 from so8t.errors import EngineError, EngineOutOfMemory, IncompleteError, PrerequisiteError
 from so8t.models.gguf_check import inspect_gguf
 from so8t.pipeline.register.reduced_profiles import reduced_profiles
+from so8t.pipeline.register.templates import probes, prompt_facts, with_template
 from so8t.pipeline.run.results import Prepared, Registered, Registration
 from so8t.system.attempt import reading
 from so8t.system.memory import available_memory
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from so8t.domain.exchange import ServedModel
     from so8t.domain.sample import Sample
     from so8t.engines.protocol import Engine
+    from so8t.pipeline.register.templates import Ask
 
 _BUDGET_SECONDS = 20.0
 # Of the free memory; the rest is for what answering takes and the estimate does not know.
@@ -43,6 +45,8 @@ def register(
     samples: Sequence[Sample],
     artifacts: Path,
     *,
+    ways: frozenset[Ask],
+    started: str,
     keep: Registration | None = None,
     longest: int | None = None,
     cards: bool = False,
@@ -54,16 +58,23 @@ def register(
     were given under it then stay comparable. A profile that cannot fit into the memory that is
     free, or turns out not to, is replaced by the next smaller one, which `note` hears of. `longest`
     bounds the tokens of a question with its answer; `cards` says whether there is a card, whose
-    memory is found out by loading alone.
+    memory is found out by loading alone. `ways` are those in which questions will be put; `started`
+    is when the run began, ISO 8601, which templates are told that ask the clock.
 
     Raises ModelError for a model that does not load, EngineError when one does not answer.
     """
     facts = {arm: _facts(model) for arm, model in prepared.items()}
+    first = next((sample.messages for sample in samples if sample.form is None), None)
     models = {
-        arm: engine.adopt(model.served, registered_name(config, arm), artifacts)
+        arm: engine.adopt(
+            with_template(config, model.served, started), registered_name(config, arm), artifacts
+        )
         for arm, model in prepared.items()
     }
     _check_needs(engine, samples)
+    if engine.capabilities.renders_templates:
+        for arm, model in models.items():
+            facts[arm] |= prompt_facts(model, first)
     trained = [fact["context_length"] for fact in facts.values() if fact.get("context_length")]
     profile = starting_profile(config, trained)
     calibration: dict[str, Any] | None = None
@@ -87,7 +98,8 @@ def register(
     profile, arms = _first_that_fits(
         profiles,
         lambda profile: {
-            arm.value: _try(engine, model, profile, facts[arm]) for arm, model in models.items()
+            arm.value: _try(engine, model, profile, facts[arm], ways)
+            for arm, model in models.items()
         },
         largest=None if cards else _largest(facts),
         note=note,
@@ -233,18 +245,22 @@ def _try(
     model: ServedModel,
     profile: LoadProfile,
     facts: dict[str, Any],
+    ways: frozenset[Ask],
 ) -> Registered:
-    # No question of the run: one that a model cannot take must not keep it from the others.
-    probe = EngineRequest("register", (Message("user", "Hello"),), Decoding(max_tokens=16))
+    """Load a model and ask it in every way in which the run will."""
     with engine.open(model, profile) as session:
-        reply = next(iter(session.serve([probe])))
-        if reply.status is Status.FAILED:
-            raise EngineError(
-                f"model {model.arm.upper()} ({model.location}) was loaded but does not answer: "
-                f"{reply.reason}.",
-                hint="so8t doctor",
-            )
-        return Registered(model, session.report, facts, reply.text, reply.seconds)
+        first = None
+        for probe in probes(ways, Decoding(max_tokens=16)):
+            reply = next(iter(session.serve([probe])))
+            if reply.status is Status.FAILED:
+                raise EngineError(
+                    f"model {model.arm.upper()} ({model.location}) was loaded but does not answer "
+                    f"({probe.key.removeprefix('register ')}): {reply.reason}.",
+                    hint="so8t doctor",
+                )
+            first = first or reply
+        assert first is not None  # noqa: S101 - there is a probe in any case
+        return Registered(model, session.report, facts, first.text, first.seconds)
 
 
 def decoding_of(sample: Sample, config: RunConfig, repeat: int = 0) -> Decoding:
