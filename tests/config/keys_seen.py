@@ -95,6 +95,14 @@ SEEN: dict[str, str] = {
         f"{arm}.imatrix": "models/test_quantize.py::test_an_importance_matrix_weighs_the_errors"
         for arm in "ab"
     },
+    **{
+        f"{arm}.template": "pipeline/test_model_checks.py::test_a_template_is_a_file_or_the_text"
+        for arm in "ab"
+    },
+    **{
+        f"{arm}.template_arguments": "pipeline/test_model_checks.py::test_the_thinking_switch_is_found_by_what_it_does"
+        for arm in "ab"
+    },
     **{f"b.finetune.{key}": test for key, test in _TRAINED.items()},
     "benchmark.suites": "config/test_config.py::test_paths_are_relative_to_the_file",
     "benchmark.tasks.name": f"{_LOCAL}::test_an_unknown_benchmark_is_answered_with_the_nearest",

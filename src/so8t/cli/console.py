@@ -68,6 +68,11 @@ class Console:
         if not self.as_json:
             self._out.print(_safe(text), style=style)
 
+    def notes(self, notes: Iterable[tuple[str, dict[str, Any]]]) -> None:
+        """Print notes that a person should not overlook, each as a key of words and its values."""
+        for key, values in notes:
+            self.line(self.text(key, **values), style="yellow")
+
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         """Print a table of the result for a person."""
         if self.as_json:

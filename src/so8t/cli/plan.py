@@ -96,8 +96,7 @@ def command(console: Console, config: RunConfig) -> None:
             basis=text(f"cli.plan.basis.{time.basis}"),
         )
     )
-    for key, values in notes:
-        console.line(console.text(key, **values), style="yellow")
+    console.notes(notes)
     if cut.warns:
         values = {"truncated": cut.truncated, "answers": cut.answers}
         console.line(text("cli.plan.budget_short", **values), style="yellow")

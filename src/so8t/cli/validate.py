@@ -50,8 +50,7 @@ def command(
     )
     for check in checks:
         console.line(f"{check.outcome.value}  {check.name}: {check.detail}")
-    for key, values in notes:
-        console.line(console.text(key, **values), style="yellow")
+    console.notes(notes)
     console.line(
         console.text(
             "cli.valid", samples=len(samples), disk=size(needed.disk), free=size(needed.free)
