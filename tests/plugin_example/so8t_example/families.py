@@ -1,5 +1,5 @@
 """A model family: an architecture of Hugging Face's that llama.cpp knows under another name."""
 
-from so8t.models.gguf_families import Family
+from so8t.models.gguf_architecture import Family
 
-FAMILIES = {"ExampleForCausalLM": Family("llama", pairs_adjacent=True)}
+FAMILIES = {"ExampleForCausalLM": Family(("ExampleForCausalLM",), "llama", pairs_adjacent=True)}
