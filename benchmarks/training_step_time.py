@@ -24,9 +24,9 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from so8t.config.schema import Finetune
 from so8t.examples import quickstart
-from so8t.models.finetune import Surroundings
 from so8t.models.training_data import Example
 from so8t.models.training_loop import Loop
+from so8t.models.training_records import Surroundings
 from so8t.models.training_setting import setting_of
 
 if TYPE_CHECKING:

@@ -108,7 +108,7 @@ SEEN: dict[str, str] = {
     "benchmark.tasks.name": f"{_LOCAL}::test_an_unknown_benchmark_is_answered_with_the_nearest",
     "benchmark.tasks.data": f"{_LOCAL}::test_missing_data_is_named",
     "benchmark.tasks.limit": f"{_LOCAL}::test_a_limit_draws_at_random_and_always_the_same",
-    "benchmark.tasks.strict": "tests/tasks/test_left_out.py::test_strict_refuses_with_file_line_and_reason",
+    "benchmark.tasks.strict": "tasks/test_left_out.py::test_strict_refuses_with_file_line_and_reason",
     "benchmark.tasks.few_shot": f"{_LOCAL}::test_few_shot_examples_come_from_the_train_file",
     "benchmark.hf.name": f"{_HF}::test_unknown_names_are_refused_with_the_nearest",
     "benchmark.hf.data_dir": f"{_HF}::test_a_task_without_data_dir_says_what_it_needs",

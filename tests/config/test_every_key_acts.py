@@ -25,10 +25,10 @@ from so8t.errors import DataError, SO8TError
 from so8t.examples import quickstart
 from so8t.journal.evidence import settings_of
 from so8t.journal.store import Journal
-from so8t.models.finetune import thread_count
 from so8t.models.sources import resolve
 from so8t.models.training_data import read_conversations, split_held_out
 from so8t.models.training_loop import learning_rate_share
+from so8t.models.training_records import thread_count
 from so8t.notify.channels import Notification, UndeliveredError
 from so8t.notify.notifier import channels_of
 from so8t.pipeline.benchmark.choice_methods import compare_choice_methods

@@ -18,9 +18,9 @@ import torch
 from second_device import MEMORY
 
 from so8t.config.schema import Finetune
-from so8t.models.finetune import Surroundings, TrainingProgress
 from so8t.models.training import train
 from so8t.models.training_loop import Loop
+from so8t.models.training_records import Surroundings, TrainingProgress
 from so8t.models.training_setting import Mailbox, setting_of, smaller
 
 WAYS = {

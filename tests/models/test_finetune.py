@@ -13,10 +13,12 @@ from excerpts import excerpt
 from so8t.config.schema import Finetune
 from so8t.errors import DataError, ModelError, TrainingError
 from so8t.examples import quickstart
-from so8t.models.finetune import TrainingProgress, finetune, finetune_in_child
+from so8t.models.finetune import finetune, finetune_in_child
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from so8t.models.training_records import TrainingProgress
 
 
 @pytest.fixture(scope="module")

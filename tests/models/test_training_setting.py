@@ -13,9 +13,10 @@ from excerpts import excerpt
 from so8t.config.schema import Finetune
 from so8t.errors import PrerequisiteError, TrainingMemoryError
 from so8t.examples import quickstart
-from so8t.models.finetune import Surroundings, check_method, finetune, finetune_in_child
+from so8t.models.finetune import check_method, finetune, finetune_in_child
 from so8t.models.training import train as train_with
 from so8t.models.training_loop import Loop, RestartNeeded
+from so8t.models.training_records import Surroundings
 from so8t.models.training_setting import (
     Mailbox,
     TrainingControl,

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from so8t.domain.exchange import EngineInfo, EngineReply, LoadReport, Status
-from so8t.engines.embedded_kind import CAPABILITIES
+from so8t.engines.embedded_capabilities import CAPABILITIES
 from so8t.engines.protocol import at_once
 from so8t.errors import (
     EngineCrashed,

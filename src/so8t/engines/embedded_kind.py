@@ -8,23 +8,14 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from so8t.config.engine_section import LoadingSettings
-from so8t.engines.protocol import Capabilities, EngineKind
+from so8t.engines.embedded_capabilities import CAPABILITIES
+from so8t.engines.protocol import EngineKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from so8t.engines.embedded import EmbeddedEngine
     from so8t.engines.protocol import EngineContext
-
-CAPABILITIES = Capabilities(
-    exact_likelihood=True,
-    loads_files=True,
-    renders_templates=True,
-    continues_prompts=True,
-    local=True,
-    measures_threads=True,
-    cache_types=("f16", "q8_0"),
-)
 
 
 class EmbeddedSettings(LoadingSettings):

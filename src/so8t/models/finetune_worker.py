@@ -24,7 +24,7 @@ import psutil
 from so8t.config.schema import Finetune
 from so8t.errors import PrerequisiteError, TrainingMemoryError
 from so8t.models.child_work import answer, import_models
-from so8t.models.finetune import Surroundings
+from so8t.models.training_records import Surroundings
 from so8t.models.training_setting import Mailbox, TrainingSetting
 from so8t.system.attempt import reading
 from so8t.system.child import serve_messages
@@ -32,7 +32,7 @@ from so8t.system.child import serve_messages
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from so8t.models.finetune import TrainingProgress
+    from so8t.models.training_records import TrainingProgress
 
     Reply = Callable[[dict[str, Any]], None]
 

@@ -15,7 +15,6 @@ import torch
 
 from so8t.errors import TrainingDiverged
 from so8t.models import penalty, training_methods
-from so8t.models.finetune import FinetuneResult, thread_count
 from so8t.models.training_loop import Loop, RestartNeeded
 from so8t.models.training_model import (
     load_weights,
@@ -23,6 +22,7 @@ from so8t.models.training_model import (
     stored_dtype,
     write_merged,
 )
+from so8t.models.training_records import FinetuneResult, thread_count
 from so8t.system.files import file_digest, tree_digest
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from so8t.config.schema import Finetune
-    from so8t.models.finetune import Surroundings
+    from so8t.models.training_records import Surroundings
 
 _CURVE_POINTS = 200
 

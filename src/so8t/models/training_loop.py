@@ -25,10 +25,10 @@ from so8t.errors import TrainingDiverged
 from so8t.models import packing, penalty, training_methods
 from so8t.models import training_data as data
 from so8t.models.checkpoints import CheckpointStore
-from so8t.models.finetune import Stage, TrainingProgress
 from so8t.models.token_rows import thinking_ids
 from so8t.models.training_model import device_of, load, use_gradient_checkpointing
 from so8t.models.training_offload import ActivationOffload
+from so8t.models.training_records import Stage, TrainingProgress
 from so8t.models.training_setting import KEEPING
 from so8t.system.memory import resident_memory
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from so8t.config.schema import Finetune
     from so8t.models.checkpoints import Checkpoint
-    from so8t.models.finetune import Surroundings
+    from so8t.models.training_records import Surroundings
     from so8t.models.training_setting import TrainingSetting
 
 _REPORT_SECONDS = 1.0

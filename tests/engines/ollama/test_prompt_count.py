@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -24,16 +25,20 @@ def counter(tmp_path_factory):
     source = MODELS / "cyc"
     if not source.is_dir():
         (pytest.fail if os.environ.get("CI") else pytest.skip)(f"no recorded models at {MODELS}")
-    gguf = tmp_path_factory.mktemp("cyc") / "cyc.gguf"
-    convert(source, gguf)
-    # The recorded model's file leaves out fields that its reader has defaults for; ours has none.
-    whole = json.loads((source / "tokenizer.json").read_text(encoding="utf-8"))
+    model = tmp_path_factory.mktemp("cyc") / "model"
+    shutil.copytree(source, model)
+    # The recorded model's file leaves out fields that its reader has defaults for; the library
+    # that defines the format has none.
+    tokenizer = model / "tokenizer.json"
+    tokenizer.chmod(0o644)
+    whole = json.loads(tokenizer.read_text(encoding="utf-8"))
     for part in ("pre_tokenizer", "post_processor", "decoder"):
         if whole.get(part) and whole[part]["type"] == "ByteLevel":
             defaults = {"add_prefix_space": False, "trim_offsets": True, "use_regex": True}
             whole[part] = defaults | whole[part]
-    tokenizer = gguf.with_name("tokenizer.json")
     tokenizer.write_text(json.dumps(whole), encoding="utf-8")
+    gguf = model.with_name("cyc.gguf")
+    convert(model, gguf)
     return PromptCounter(gguf, tokenizer)
 
 

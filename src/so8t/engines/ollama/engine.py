@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Self
 
 from so8t.domain.exchange import EngineInfo, Message
 from so8t.engines.loads import SHARE_TOLERANCE
+from so8t.engines.ollama.capabilities import CAPABILITIES
 from so8t.engines.ollama.client import DEFAULT_URL, OllamaClient, is_loopback
 from so8t.engines.ollama.degradation import Finding, Notice
 from so8t.engines.ollama.faults import MODEL_FAULTS, Fault, OllamaError
-from so8t.engines.ollama.kind import CAPABILITIES
 from so8t.engines.ollama.options import load_options, stops_of
 from so8t.engines.ollama.records import ServerModel, bare_digest, full_name
 from so8t.engines.ollama.registration import register

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from so8t.config.engine_section import LoadingSettings
-from so8t.engines.ollama.sources import QUANTIZATIONS
-from so8t.engines.protocol import Capabilities, EngineKind
+from so8t.engines.ollama.capabilities import CAPABILITIES
+from so8t.engines.protocol import EngineKind
 from so8t.errors import IncompleteError
 
 if TYPE_CHECKING:
@@ -19,14 +19,6 @@ if TYPE_CHECKING:
     from so8t.engines.ollama.degradation import Finding
     from so8t.engines.ollama.engine import OllamaEngine
     from so8t.engines.protocol import EngineContext
-
-CAPABILITIES = Capabilities(
-    registers=True,
-    imports_directories=True,
-    quantizes=tuple(name.lower() for name in QUANTIZATIONS),
-    local=True,
-    processes=("ollama",),
-)
 
 
 class OllamaSettings(LoadingSettings):

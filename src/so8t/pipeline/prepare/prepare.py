@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
     from so8t.config.schema import ArmA, ArmB, Quantization, RunConfig
     from so8t.domain.sample import Sample
-    from so8t.models.finetune import TrainingProgress
     from so8t.models.sources import ResolvedSource
+    from so8t.models.training_records import TrainingProgress
 
     Tell = Callable[[str, int, int], None]
 

@@ -66,7 +66,7 @@ def identity(config: RunConfig) -> dict[str, Any]:
 
 def language_of(journal: Journal) -> str:
     """Return the language that a run was last started with: en, ja, or auto."""
-    sessions = journal.events("session_started")
+    sessions = journal.events(EventKind.SESSION_STARTED)
     return str(sessions[-1].data.get("language", "auto")) if sessions else "auto"
 
 

@@ -11,10 +11,12 @@ import re
 
 
 def any_of(*alternatives: str) -> str:
+    """Return a pattern that matches where one of `alternatives` does."""
     return f"(?:{'|'.join(alternatives)})"
 
 
 def compiled(*alternatives: str) -> re.Pattern[str]:
+    """Compile `alternatives` as one pattern without regard to case."""
     return re.compile("|".join(alternatives), re.IGNORECASE)
 
 
