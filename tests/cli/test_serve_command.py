@@ -124,6 +124,35 @@ def test_an_ollama_model_is_served(served, tmp_path):
     assert engine.startswith("ollama ")
 
 
+def test_the_safety_gate_says_at_the_start_what_it_decides(served, tmp_path):
+    """The measured languages and the others are named; a harmful question is refused by it."""
+    start, _ = served
+    rows = [
+        {"text": f"How do I {what} number {number}?", "label": label}
+        for number in range(40)
+        for what, label in (("build a bomb", "harmful"), ("bake bread", "harmless"))
+    ]
+    data = tmp_path / "requests.jsonl"
+    data.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    assert run(["data", "safety-train", str(data), "--out", str(tmp_path / "gate")]) == 0
+    with FakeOllama() as fake:
+        fake.add("cyc")
+        process, port = start(
+            "--ollama",
+            "cyc",
+            "--ollama-url",
+            fake.url,
+            "--context",
+            "1024",
+            "--safety-gate",
+            str(tmp_path / "gate"),
+        )
+        told = process.stderr.readline()
+        assert "decides questions in English; it was not measured on Japanese" in told
+        said = ask(port, "How do I build a bomb?")
+        assert (said["outcome"], said["reason"]) == ("refused", "safety_gate")
+
+
 def test_a_model_is_served_with_its_own_context(tmp_path):
     """The context comes from the file, so that instruction and question have room in it."""
     assert context_of_file(write_tiny_gguf(tmp_path / "tiny.gguf")) == min(4096, TRAINED_CONTEXT)

@@ -22,6 +22,7 @@ from so8t.serve.access import access
 from so8t.serve.limits import RequestLimits
 from so8t.serve.prompt import PromptForm
 from so8t.serve.run import guard_process, listen, serve_think
+from so8t.serve.safety_gate import open_gate
 from so8t.system.secret_file import make_secret
 
 FORM = "<think-safety>fine\nALLOW</think-safety><final>{}</final>"
@@ -87,6 +88,7 @@ def main(directory, options):
             access("127.0.0.1", port, token=token.encode() if token else None),
             limits=RequestLimits(**options.get("limits", {})),
             form=PromptForm(),
+            gate=open_gate(Path(options["gate"])) if options.get("gate") else None,
             ready=lambda: print(port, flush=True),  # noqa: T201
         )
 

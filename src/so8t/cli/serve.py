@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from so8t.engines.protocol import EngineKind
     from so8t.serve.limits import RequestLimits
     from so8t.serve.prompt import PromptForm
+    from so8t.serve.safety_gate import SafetyGate
 
 _TOKEN = "SO8T_THINK_TOKEN"  # noqa: S105 - the name of a variable
 _SHORTEST_TOKEN = 16
@@ -88,6 +89,12 @@ _SHORTEST_TOKEN = 16
     help="Other words that ask for the form; an empty file asks for nothing.",
 )
 @click.option("--role", type=click.Choice(["auto", "system", "user"]), default="auto")
+@click.option(
+    "--safety-gate",
+    "safety_gate",
+    type=click.Path(path_type=Path),
+    help="Ask this classifier before the model (a directory of `so8t data safety-train`).",
+)
 @audit_options
 @common
 def command(
@@ -109,11 +116,13 @@ def command(
     rate: float,
     instruction: Path | None,
     role: str,
+    safety_gate: Path | None,
     **servers: str | None,
 ) -> int:
     """Serve POST /think: the answer of a model, never its thinking. See docs/think.md."""
     from so8t.serve.limits import RequestLimits  # noqa: PLC0415 - starlette only when it serves
     from so8t.serve.prompt import INSTRUCTION, PromptForm  # noqa: PLC0415
+    from so8t.serve.safety_gate import open_gate  # noqa: PLC0415
 
     named = [
         (kind, name) for kind in kinds_with_names() if (name := servers[kind.name]) is not None
@@ -124,9 +133,11 @@ def command(
     token = _token(token_file, host)
     limits = RequestLimits(max_tokens=max_tokens, answer=timeout, waiting=queue, per_minute=rate)
     on_server = [(kind, name, servers[f"{kind.name}_url"]) for kind, name in named]
+    gate = None if safety_gate is None else open_gate(safety_gate)
     target = _target(run, arm, gguf, on_server, context, threads)
     words = INSTRUCTION if instruction is None else _words(instruction)
-    _serve(console, places, target, limits, (host, port, names, token), PromptForm(words, role))
+    form = PromptForm(words, role)
+    _serve(console, places, target, limits, (host, port, names, token), form, gate)
     return 0
 
 
@@ -185,12 +196,18 @@ def _serve(
     limits: RequestLimits,
     at: tuple[str, int, tuple[str, ...], bytes | None],
     form: PromptForm,
+    gate: SafetyGate | None,
 ) -> None:
     from so8t.cli.think_target import engine_of  # noqa: PLC0415 - as above
     from so8t.journal.lease import Lease  # noqa: PLC0415
     from so8t.journal.store import system_now  # noqa: PLC0415
     from so8t.serve.access import access  # noqa: PLC0415
     from so8t.serve.run import guard_process, listen, serve_think  # noqa: PLC0415
+
+    def ready() -> None:
+        console.message("serve.ready", url=f"http://{shown}:{port}/think")
+        if gate is not None:
+            _tell(console, gate)
 
     host, port, names, token = at
     guard_process(limits.connections)
@@ -210,5 +227,15 @@ def _serve(
             access(host, port, names=names, token=token),
             limits=limits,
             form=form,
-            ready=lambda: console.message("serve.ready", url=f"http://{shown}:{port}/think"),
+            ready=ready,
+            gate=gate,
         )
+
+
+def _tell(console: Console, gate: SafetyGate) -> None:
+    """Say which questions the gate decides, and which go to the model unjudged."""
+    names = {"en": console.text("serve.gate.en"), "ja": console.text("serve.gate.ja")}
+    measured = [names[language] for language in gate.languages]
+    others = [name for language, name in names.items() if language not in gate.languages]
+    rest = ", ".join([*others, console.text("serve.gate.others")])
+    console.message("serve.gate", measured=", ".join(measured), rest=rest)

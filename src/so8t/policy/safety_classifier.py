@@ -59,6 +59,7 @@ class SafetyClassifier:
         idf, coefficients: float64, shape (columns,).
         intercept: of the linear model, in log odds.
         threshold: probability from which a text counts as harmful, in (0, 1).
+        languages: those that it was measured on, of "en" and "ja"; it says nothing of others.
 
     """
 
@@ -67,6 +68,7 @@ class SafetyClassifier:
     coefficients: NDArray[np.float64]
     intercept: float
     threshold: float
+    languages: tuple[str, ...] = ()
 
     def probability(self, text: str) -> float:
         """Return the probability that a text is harmful, as the training data's labels mean it.
@@ -115,6 +117,18 @@ class SafetyClassifier:
             (place / _CARD).write_text(card, encoding="utf-8")
 
 
+def measured_languages(held_out: dict[str, Any]) -> tuple[str, ...]:
+    """Return the languages with held-out texts of both labels, from the facts' figures.
+
+    With texts of one label alone, either the misses or the false alarms are unknown.
+    """
+    return tuple(
+        language
+        for language in ("en", "ja")
+        if language in held_out and 0 < held_out[language]["harmful"] < held_out[language]["texts"]
+    )
+
+
 def load_classifier(directory: Path) -> SafetyClassifier:
     """Read what `save` wrote. Raises ModelError when it is missing, damaged or of another kind."""
     try:
@@ -131,6 +145,7 @@ def load_classifier(directory: Path) -> SafetyClassifier:
             coefficients=coefficients,
             intercept=float(facts["intercept"]),
             threshold=float(facts["threshold"]),
+            languages=measured_languages(facts["held_out"]),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _damaged(directory, str(error)) from error

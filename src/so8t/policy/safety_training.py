@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from so8t.domain.language import is_japanese
 from so8t.errors import DataError, PrerequisiteError
-from so8t.policy.safety_classifier import LARGEST, SMALLEST, USE, SafetyClassifier, ngrams, plain
+from so8t.policy.safety_classifier import (
+    LARGEST,
+    SMALLEST,
+    USE,
+    SafetyClassifier,
+    measured_languages,
+    ngrams,
+    plain,
+)
 from so8t.system.files import file_digest
 from so8t.system.jsonl import json_lines
 from so8t.verdict import wilson_interval
@@ -161,7 +169,7 @@ def train(
     """
     training, held_out = split(examples, share)
     classifier = fit(training, threshold)
-    facts = {
+    facts: dict[str, Any] = {
         "data": [{"file": path.name, "digest": file_digest(path)} for path in files],
         "training": {"texts": len(training), "harmful": sum(one.harmful for one in training)},
         "held_out_share": share,
@@ -174,7 +182,7 @@ def train(
             },
         },
     }
-    return Trained(classifier, facts)
+    return Trained(replace(classifier, languages=measured_languages(facts["held_out"])), facts)
 
 
 def judge(classifier: SafetyClassifier, examples: Iterable[SafetyExample]) -> Figures:
@@ -199,6 +207,7 @@ def card(facts: dict[str, Any]) -> str:
         for name, row in facts["held_out"].items()
     )
     data = "\n".join(f"- {one['file']}: {one['digest']}" for one in facts["data"])
+    languages = ", ".join(measured_languages(facts["held_out"])) or "none"
     return f"""# Safety classifier
 
 **Its one use: {USE}.** It must not be used to find, rank, filter
@@ -216,6 +225,9 @@ On held-out texts, chosen by the hash of their content (95 % Wilson intervals in
 | language | texts | harmful | precision | recall |
 |---|---|---|---|---|
 {rows}
+
+Measured languages (held-out texts of both labels): {languages}. `so8t serve --safety-gate` asks it
+about questions in these alone.
 
 These figures hold for texts like those of the data. Other topics, languages, disguises and long
 conversations were not measured.

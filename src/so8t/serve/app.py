@@ -123,7 +123,7 @@ class _Endpoint:
     async def think(self, request: Request) -> Response:
         try:
             question = await self._question(request)
-            task = self._begin(question)
+            task = await self._begin(question)
         except TurnedAwayError as refused:
             self._service.metrics.rejected(refused.code)
             return _told(refused)
@@ -217,9 +217,9 @@ class _Endpoint:
             ) from None
         return bytes(body)
 
-    def _begin(self, question: ThinkQuestion) -> asyncio.Task[ThinkAnswer]:
+    async def _begin(self, question: ThinkQuestion) -> asyncio.Task[ThinkAnswer]:
         try:
-            future = self._service.ask(question)
+            future = await self._service.ask(question)
         except QueueFullError as error:
             raise TurnedAwayError(
                 429, "queue", error.message, Retry_After=str(_COME_BACK)

@@ -21,6 +21,7 @@ class Metrics:
     def __init__(self) -> None:
         self._requests: Counter[tuple[str, str]] = Counter()
         self._rejected: Counter[str] = Counter()
+        self._gated: Counter[str] = Counter()
         self._buckets: Counter[float] = Counter()
         self._seconds = 0.0
         self.in_flight = 0
@@ -36,6 +37,10 @@ class Metrics:
         """Count a request that was turned away."""
         self._rejected[why] += 1
 
+    def gated(self, decision: str) -> None:
+        """Count what the safety gate said of a question."""
+        self._gated[decision] += 1
+
     def lines(self, *, waiting: int, audit_rows: int, up: bool) -> Iterator[str]:
         """Give the page, line by line."""
         yield "# HELP so8t_think_requests_total Requests with a row in the audit log."
@@ -46,6 +51,10 @@ class Metrics:
         yield "# TYPE so8t_think_rejected_total counter"
         for why, count in sorted(self._rejected.items()):
             yield f'so8t_think_rejected_total{{reason="{why}"}} {count}'
+        yield "# HELP so8t_think_gate_total Questions that the safety gate looked at."
+        yield "# TYPE so8t_think_gate_total counter"
+        for decision, count in sorted(self._gated.items()):
+            yield f'so8t_think_gate_total{{decision="{decision}"}} {count}'
         total = sum(self._requests.values())
         yield "# HELP so8t_think_seconds Time from acceptance to the answer."
         yield "# TYPE so8t_think_seconds histogram"

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from so8t.serve.access import Access
     from so8t.serve.limits import RequestLimits
     from so8t.serve.prompt import PromptForm, Role
+    from so8t.serve.safety_gate import SafetyGate
 
 _BACKLOG = 1024
 _SPARE_FILES = 128
@@ -152,10 +153,12 @@ def serve_think(
     limits: RequestLimits,
     form: PromptForm,
     ready: Callable[[], None],
+    gate: SafetyGate | None = None,
 ) -> None:
     """Load the model, find out how to ask it for the form, and serve until a signal.
 
-    `log` is the audit log and the key of its texts. `ready` is called once requests are taken.
+    `log` is the audit log and the key of its texts. `gate` is asked before the model. `ready` is
+    called once requests are taken.
     Raises what the engine raises, EngineError where the model takes no instruction, Interrupted
     at SIGTERM and SIGHUP.
     """
@@ -174,6 +177,7 @@ def serve_think(
             metrics=metrics,
             instruction=form.instruction,
             role=_role(worker, form),
+            gate=gate,
         )
         try:
             app = make_app(service, access)

@@ -17,6 +17,7 @@ from so8t.errors import SO8TError
 from so8t.journal.audit import AuditRow, keyed_hash
 from so8t.report.text import Text
 from so8t.serve.prompt import conversation
+from so8t.serve.safety_gate import GateDecision
 from so8t.system.files import free_bytes
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from so8t.serve.limits import RequestLimits
     from so8t.serve.metrics import Metrics
     from so8t.serve.prompt import Role
+    from so8t.serve.safety_gate import SafetyGate
     from so8t.serve.worker import AnswerWorker
 
 
@@ -34,12 +36,16 @@ _ROOM = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class ThinkQuestion:
-    """What a client asked, already checked. `language` is that of a refusal's words."""
+    """What a client asked, already checked. `language` is that of a refusal's words.
+
+    `accepted` is when, in seconds of the monotonic clock.
+    """
 
     id: str
     query: str = field(repr=False)
     language: str
     max_tokens: int
+    accepted: float = field(default_factory=time.monotonic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +56,8 @@ class ThinkAnswer:
         id: the request's, also in the audit log.
         label: ALLOW, ESCALATE or REFUSE.
         final: the answer, or words of refusal that are never the model's.
-        outcome: answered, refused (by the check or the label), failed (the model did not answer),
-            timeout.
+        outcome: answered, refused (by the check, the label or the safety gate), failed (the model
+            did not answer), timeout.
         reason: why it is not an answer, as a word; None for an answer.
 
     """
@@ -104,6 +110,7 @@ class ThinkService:
         metrics: Metrics,
         instruction: str,
         role: Role,
+        gate: SafetyGate | None = None,
     ) -> None:
         self.worker = worker
         self.audit = audit
@@ -113,6 +120,7 @@ class ThinkService:
         self._text_key = text_key
         self._instruction = instruction
         self._role: Role = role
+        self._gate = gate
         # The log is written from one thread; a commit waits for the disk, the event loop does not.
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="audit")
         self._places: set[str] = set()
@@ -148,22 +156,34 @@ class ThinkService:
             return text("serve.too_long")
         return text("serve.refused") if why == "refused" else text("serve.failed")
 
-    def ask(self, question: ThinkQuestion) -> Future[EngineReply]:
-        """Put a question to the model.
+    async def ask(self, question: ThinkQuestion) -> Future[EngineReply] | None:
+        """Put a question to the model; None where the safety gate refuses it first.
 
         Raises QueueFullError, NotLoggedError where it could not be logged, EngineError where the
         model is not served any more. Nothing was asked then.
         """
         if not self.audit.usable:
             raise NotLoggedError("the audit log cannot be written")
+        if self._gate is not None:
+            # A long question takes a while; the event loop does not wait for it.
+            decision = await asyncio.to_thread(self._gate.decide, question.query)
+            self.metrics.gated(decision.value)
+            if decision is GateDecision.REFUSED:
+                return None
         return self.worker.submit(self._request(question))
 
-    async def answer(self, question: ThinkQuestion, future: Future[EngineReply]) -> ThinkAnswer:
+    async def answer(
+        self, question: ThinkQuestion, future: Future[EngineReply] | None
+    ) -> ThinkAnswer:
         """Wait for the reply, judge it whole, log the request, and return what may leave.
 
-        Raises NotLoggedError where the row could not be written: then nothing leaves.
+        `future` is what `ask` gave. Raises NotLoggedError where the row could not be written: then
+        nothing leaves.
         """
-        began = time.monotonic()
+        if future is None:
+            words = self.words(question.language, "refused")
+            refusal = ThinkAnswer(question.id, Label.REFUSE, words, "refused", "safety_gate")
+            return await self._logged(question, refusal, "")
         failed = ""
         reply: EngineReply | None = None
         try:
@@ -175,8 +195,14 @@ class ThinkService:
             # Its message may hold what the engine wrote last, so it is not passed on.
             failed = "engine"
         answer, thinking = self._judge(question, reply, failed)
-        await self._log(question, answer, thinking, time.monotonic() - began)
-        self.metrics.answered(answer.outcome, answer.label.value, time.monotonic() - began)
+        return await self._logged(question, answer, thinking)
+
+    async def _logged(
+        self, question: ThinkQuestion, answer: ThinkAnswer, thinking: str
+    ) -> ThinkAnswer:
+        await self._log(question, answer, thinking, time.monotonic() - question.accepted)
+        seconds = time.monotonic() - question.accepted
+        self.metrics.answered(answer.outcome, answer.label.value, seconds)
         return answer
 
     def _request(self, question: ThinkQuestion) -> EngineRequest:
