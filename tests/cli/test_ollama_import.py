@@ -6,7 +6,6 @@ import json
 
 import pytest
 from commands import write_suite
-from tokenizers import Tokenizer
 
 from fake_ollama import FakeOllama
 from hf_directories import plain
@@ -56,24 +55,6 @@ def test_the_server_imports_what_is_not_converted_here(neox, tmp_path, monkeypat
     with Journal(tmp_path / "runs" / "neox", readonly=True) as journal:
         prepared = journal.phase(Phase.PREPARE_A).result
     assert (prepared["kind"], prepared["location"]) == ("hf", str(neox))
-
-
-def test_k_quants_are_left_to_the_server(neox, tmp_path, monkeypatch, capsys):
-    """Without llama-quantize a model of ours is converted to F16, and the server quantizes it."""
-    settings = json.loads((neox / "config.json").read_text("utf-8"))
-    settings["architectures"] = ["LlamaForCausalLM"]
-    (neox / "config.json").write_text(json.dumps(settings), "utf-8")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    tokenizer = Tokenizer.from_file(str(neox / "tokenizer.json"))
-    with FakeOllama() as server:
-        server.count = lambda prompt: len(tokenizer.encode(prompt).ids)
-        path = config(tmp_path, f'{{kind: ollama, url: "{server.url}", slots: 1, context: 256}}')
-        assert run(["run", str(path), "--json"]) == 0, capsys.readouterr().err
-        assert server.store.find("so8t-neox-a:latest").quantization == "Q4_K_M"
-    with Journal(tmp_path / "runs" / "neox", readonly=True) as journal:
-        prepared = journal.phase(Phase.PREPARE_A).result
-    assert (prepared["kind"], prepared["conversion"]["quantization"]) == ("gguf", "f16")
 
 
 @pytest.mark.usefixtures("neox")
