@@ -126,6 +126,7 @@ def test_a_grader_that_nobody_registered_is_told_with_the_nearest_and_the_list(c
     assert "known: char_f1," in done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_a_plugin_that_cannot_be_imported_is_named_and_takes_no_other_with_it(
     installed, config, tmp_path
 ):

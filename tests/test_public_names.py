@@ -61,6 +61,7 @@ def test_public_methods_keep_their_parameters(cls):
         assert f"({', '.join(parameters)})" == wanted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "script",
     sorted(

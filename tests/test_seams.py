@@ -71,6 +71,7 @@ def engine_imports(tree: ast.AST) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("found_by", [engine_names, source_tests, engine_imports])
 def test_no_name_of_an_engine_or_a_source_stands_outside_its_own_folder(found_by):
     """What an engine can do is asked of its Capabilities, what a model is of its ModelForm."""

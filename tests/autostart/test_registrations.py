@@ -364,6 +364,7 @@ def test_launchd_is_asked_and_its_refusal_is_an_error(tmp_path):
 # --- the command itself --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_dry_run_proves_that_the_command_works(tmp_path):
     """The job as registered runs with its own environment alone; a broken one is told apart."""
     given = resume_job("all", tmp_path)

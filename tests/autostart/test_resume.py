@@ -106,6 +106,7 @@ def states(directory: Path) -> list[str]:
         return [step.state for step in journal.phases()]
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_by_itself_with_the_config_that_it_had(tmp_path, state):
     """A run that SIGKILL ended is found in the register and brought to its end and report."""
     asked = config(tmp_path)
@@ -135,6 +136,7 @@ def test_a_killed_run_goes_on_by_itself_with_the_config_that_it_had(tmp_path, st
     assert again.said == ["no unfinished runs"]
 
 
+@pytest.mark.slow
 def test_all_in_the_order_of_their_start_or_the_newest_alone(tmp_path, state):
     """`all` does the first one first; `newest` leaves the others to another time."""
     for name in ("first", "second"):
@@ -157,6 +159,7 @@ def test_a_run_that_is_at_work_is_left_alone(tmp_path, state):
     assert boot.registry.entries()[0].state == "open"
 
 
+@pytest.mark.slow
 def test_three_crashes_in_a_row_at_the_same_step_are_enough(tmp_path, state):
     """The run is not started a fourth time; journal, register and person are told; a person may."""
     directory = unfinished(config(tmp_path), state, sessions=3)
@@ -190,6 +193,7 @@ def test_two_crashes_are_not_enough_and_progress_starts_the_count_again(tmp_path
         assert crashes_in_a_row(journal).count == 0
 
 
+@pytest.mark.slow
 def test_what_a_restart_cannot_help_waits_for_the_next_boot(tmp_path, state):
     """A model that is gone blocks its run for this boot, not the runs after it."""
     asked = config(tmp_path, "gone")
@@ -207,6 +211,7 @@ def test_what_a_restart_cannot_help_waits_for_the_next_boot(tmp_path, state):
         assert (entry[0].state, entry[0].boot) == ("blocked", boot_id())
 
 
+@pytest.mark.slow
 def test_a_config_of_another_version_blocks_its_run_alone(tmp_path, state):
     """After an upgrade with other keys the run waits for a person, the next one goes on."""
     directory = unfinished(config(tmp_path, "old"), state)
@@ -255,6 +260,7 @@ def test_a_disk_that_comes_late_is_enough(tmp_path):
     timer.join()
 
 
+@pytest.mark.slow
 def test_a_clock_before_the_journal_is_waited_for_then_recorded(tmp_path, state):
     """The run goes on all the same, and its journal says that the clock stood behind."""
     directory = unfinished(config(tmp_path), state, sessions=1)
@@ -287,6 +293,7 @@ def test_a_stop_ends_the_waiting_at_once(tmp_path, state):
         Boot(state, stop=stop)()
 
 
+@pytest.mark.slow
 def test_a_runs_directory_is_enough_to_go_on(tmp_path, state, capsys):
     """`so8t run DIRECTORY` needs no config file, whether the run is registered or not."""
     directory = unfinished(config(tmp_path), state)

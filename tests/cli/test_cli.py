@@ -252,6 +252,7 @@ def test_ls_of_an_empty_directory(capsys):
     assert (code, json.loads(out)) == (0, {"runs": []})
 
 
+@pytest.mark.slow
 def test_a_run_from_start_to_gate(capsys, here):
     """run, status, ls, report, retry, --fresh and --fail-if on one small real run."""
     config = small_config(here)
@@ -297,6 +298,7 @@ def test_words_follow_the_language(capsys):
     assert "ありません" in japanese
 
 
+@pytest.mark.slow
 def test_no_color_and_pipes_get_plain_text(here):
     """Standard output of a pipe has no escape codes, with NO_COLOR or without."""
     for extra in ({}, {"NO_COLOR": "1"}):

@@ -22,7 +22,7 @@ from tiny_gguf import write_tiny_gguf
 
 ROOT = Path(__file__).resolve().parents[2]
 #: What is nobody's but the hub's or a server's cannot be there in a test.
-ELSEWHERE = {"hf-pair"}
+ELSEWHERE = {"hf-pair", "ollama-pair"}
 
 
 @pytest.mark.parametrize("example", sorted(CONFIGS))
@@ -36,6 +36,7 @@ def test_every_example_is_valid_as_it_is_written(tmp_path, monkeypatch, capsys, 
         assert so8t(capsys, "validate")[0] == 0
 
 
+@pytest.mark.slow
 def test_two_models_need_no_config(tmp_path, monkeypatch, capsys):
     """The run's directory has the config that was meant; it and the same command go on."""
     monkeypatch.chdir(tmp_path)

@@ -86,6 +86,7 @@ COMMANDS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lang", ["en", "ja"])
 @pytest.mark.parametrize("arguments", COMMANDS, ids=lambda arguments: " ".join(arguments)[:30])
 def test_no_command_prints_what_a_terminal_obeys(capsys, run, arguments, lang):

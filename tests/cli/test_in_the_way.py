@@ -77,6 +77,7 @@ PLAN = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "content",
     ["", "[]", "null", "3", "[[[[", "{}", '{"restored": 3}', '{"reason": 3}', "\0\0\0", "\u00ff",

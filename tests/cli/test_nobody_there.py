@@ -21,6 +21,17 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "LC_ALL": "C.UTF-8"}
 HUNG_UP = 128 + signal.SIGHUP
 
 
+@pytest.fixture(autouse=True)
+def heard():
+    """A closed terminal is heard here, even where these tests are started with `nohup`."""
+    if sys.platform == "win32":
+        yield
+        return
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 def write_config(directory, questions):
     """Two tiny models, `questions` questions."""
     for seed, name in enumerate(("a.gguf", "b.gguf"), start=1):
@@ -58,6 +69,7 @@ def until(true, process, seconds=60):
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_a_closed_terminal_stops_a_run_in_order_and_it_goes_on(tmp_path):
     """The terminal goes in phase 4: exit 129, the session says how it ended; then all answers."""
     config, run = write_config(tmp_path, 200), tmp_path / "runs" / "r"
@@ -185,6 +197,7 @@ def test_what_a_closing_terminal_sends_twice_is_one_request(signals, in_order):
     assert (found.stdout == "in order True\n") is in_order, found.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
 def test_every_command_ends_in_order(tmp_path, name):
     """Before a run listens, and in commands that never do: no traceback, the documented code."""
@@ -201,6 +214,7 @@ def test_every_command_ends_in_order(tmp_path, name):
     assert (tmp_path / "h.jsonl").read_text().count("\n") >= 1
 
 
+@pytest.mark.slow
 def test_closed_streams_are_as_good_as_open_ones(tmp_path):
     """Started without standard input, output and error, commands do all that they do with them."""
     config = write_config(tmp_path, 6)

@@ -87,6 +87,7 @@ def whole_pipeline(capsys, directory, url):
     assert (code, err.count("skipped")) == (0, 4)
 
 
+@pytest.mark.slow
 def test_models_made_here_are_registered_and_benchmarked(capsys, tmp_path, fake):
     """The pipeline's own GGUF files are uploaded, verified by rendering, and asked."""
     fake.count = count_as_trained()
@@ -98,6 +99,7 @@ def test_models_made_here_are_registered_and_benchmarked(capsys, tmp_path, fake)
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_server_that_cuts_prompts_is_a_stop(capsys, tmp_path, fake):
     """Fewer tokens read than we count: the run stops with the reason, and it is in the journal."""
     whole = count_as_trained()
@@ -166,6 +168,7 @@ verdict: {{stop: full}}
     return path
 
 
+@pytest.mark.slow
 def test_choices_are_scored_by_lanes_that_are_named(capsys, tmp_path, fake):
     """A task of lm-eval is asked by chatting: each answer, each reason and the report name how."""
     pytest.importorskip("lm_eval")
@@ -187,6 +190,7 @@ def test_choices_are_scored_by_lanes_that_are_named(capsys, tmp_path, fake):
     assert result["mean"]["b"] == 0.5
 
 
+@pytest.mark.slow
 def test_a_crash_and_a_cut_connection_change_nothing(capsys, tmp_path, fake):
     """Troubles of the server cost retries; the answers are the same and none is a wrong one."""
     config = write_config(tmp_path, fake)

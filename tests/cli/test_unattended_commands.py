@@ -143,6 +143,7 @@ def test_what_a_task_says_goes_to_its_log(capsys, here):
     assert "no unfinished runs" in log.read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("flag", "words"), [("--run", "no unfinished runs"), ("--help", "Usage")])
 def test_the_script_of_the_design_document_is_the_command(flag, words):
     """`--run` resumes, from any directory."""

@@ -192,6 +192,7 @@ def test_of_200_000_hostile_replies_none_shows_marked_thinking():
     assert emitted > 5_000
 
 
+@pytest.mark.slow
 def test_what_leaves_the_benchmark_shows_no_marked_thinking():
     """`redact` fails closed as well; only what carries no tag at all is shown as it is."""
     for output in outputs(20_000, seed=2):
@@ -225,6 +226,7 @@ def test_thinking_is_replaced(text, shown):
     assert redact(text, "[x]") == shown
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_hostile_texts_take_linear_time():
     """Texts of 300,000 signs made to confuse a pattern cost seconds, not hours."""

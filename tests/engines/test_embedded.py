@@ -81,6 +81,7 @@ def test_the_seed_decides_at_a_temperature(tiny_model, question):
     assert at[0.0][1] == at[0.0][2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("narrow", [{"top_k": 1}, {"top_p": 1e-6}])
 def test_top_k_and_top_p_leave_out_what_is_unlikely(tiny_model, question, narrow):
     """At a high temperature with one token left to draw from, the answers are the greedy ones."""
@@ -314,6 +315,7 @@ def _crash_after(session, requests, answers, crash):
     pytest.fail("the crash went unseen")
 
 
+@pytest.mark.slow
 @LINUX
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGABRT, signal.SIGSEGV])
 @pytest.mark.parametrize("slots", [1, 4])

@@ -65,6 +65,7 @@ def test_a_holder_without_a_name_is_another_process(tmp_path):
         Lease(tmp_path, now=NOW)
 
 
+@pytest.mark.slow
 def test_of_six_starts_at_once_one_wins(tmp_path):
     """Twenty rounds of six starters: never none, never two."""
     script = """

@@ -311,6 +311,7 @@ def test_a_large_journal_is_verified_beside_the_run(directory):
     assert restored.backup is not None
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="fork is Unix's own")
 @pytest.mark.parametrize("damage", ["garbage", "truncated"])
 def test_a_restore_that_is_killed_anywhere_is_finished_by_the_next_start(tmp_path, damage):

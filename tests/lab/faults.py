@@ -409,7 +409,8 @@ def _phase4(place: Path, asked: Any, model: Path, killer: _Killer | None) -> dic
 
 _OLLAMA = """\
     #!{python}
-    import os, time
+    import os, sys, time
+    sys.path.insert(0, "{tests}")
     from fake_ollama import FakeOllama, Toy
     server = FakeOllama(port=int(os.environ["OLLAMA_HOST"].rpartition(":")[2])).start()
     server.add("cyc:latest")
@@ -425,7 +426,11 @@ def server_killed(times: int, *, seed: int = 1) -> Row:
     with scratch() as root:
         program = root / "bin" / "ollama"
         program.parent.mkdir()
-        program.write_text(textwrap.dedent(_OLLAMA).format(python=sys.executable))
+        program.write_text(
+            textwrap.dedent(_OLLAMA).format(
+                python=sys.executable, tests=Path(__file__).resolve().parents[1]
+            )
+        )
         program.chmod(0o755)
         path = f"{program.parent}{os.pathsep}{os.environ['PATH']}"
         environment = {**os.environ, "PATH": path, "LC_ALL": "C.UTF-8"}

@@ -6,6 +6,7 @@ import pytest
 from cgroup_pressure import LIMIT, balanced, fixed, prepare
 
 
+@pytest.mark.slow
 def test_too_little_memory_kills_the_fixed_load_and_not_the_balanced_run(tmp_path):
     """Where the fixed load is killed, the run loads smaller, answers everything, nothing killed."""
     config = prepare(tmp_path)

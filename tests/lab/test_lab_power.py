@@ -6,6 +6,7 @@ import pytest
 from power import cuts, first_cuts
 
 
+@pytest.mark.slow
 def test_power_cuts_lose_nothing_that_was_acknowledged():
     """200 cuts: no answer lost, none twice, no damage, and the same end as without a cut."""
     row = cuts(200)
@@ -21,6 +22,7 @@ def test_a_power_cut_in_the_first_moments_leaves_a_run_that_goes_on(step):
     assert row.good, row
 
 
+@pytest.mark.slow
 def test_the_same_cuts_do_lose_answers_without_full_synchronisation():
     """The laboratory can fail: with synchronous=NORMAL acknowledged answers are gone."""
     row = cuts(60, normal=True)

@@ -13,6 +13,7 @@ pytestmark = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_bad_surroundings_change_nothing(way):
     """A full disk, few files, little memory, another date, a halt: told, and gone on with."""

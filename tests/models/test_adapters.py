@@ -86,6 +86,7 @@ def test_digests_name_base_and_adapter(base, tmp_path):
     assert resolve(Source(hf=str(base), adapter=tmp_path / "adapter")).digest != found.digest
 
 
+@pytest.mark.slow
 def test_a_merge_is_made_once(base, tmp_path):
     """A child makes it, with the child's errors; it is used again, unless it was damaged."""
     adapter(base, tmp_path / "adapter")

@@ -118,6 +118,7 @@ VARIANTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_family_agrees_with_transformers(family, tmp_path):
     """On 50 prompts tokens, greedy choices and all log probabilities are transformers' own."""
@@ -133,6 +134,7 @@ def test_family_agrees_with_transformers(family, tmp_path):
     assert result.caveats == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_variant_agrees_with_transformers(variant, tmp_path):
     """What families differ in beside their tensors (biases, rope, padding) is carried over."""
@@ -255,6 +257,7 @@ def test_quantized_models_stay_close(tmp_path):
     assert differences["q8_0"] < differences["q5_0"] < differences["q4_0"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gpt-2", "phi-3"])
 def test_real_vocabulary_tokenizes_as_published(name, tmp_path, shared_data):
     """GPT-2's and Phi-3's real vocabularies, through tokenizer.json, give llama.cpp's own ids."""
@@ -290,6 +293,7 @@ def test_real_vocabulary_tokenizes_as_published(name, tmp_path, shared_data):
         assert by_text["choices"][0]["logprobs"] == by_ids["choices"][0]["logprobs"], text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["first", "always", "never"])
 def test_metaspace_tokenizers_agree(scheme, tmp_path):
     """The newer form of SentencePiece-like tokenizers splits plain text as its own library does."""
@@ -306,6 +310,7 @@ def test_metaspace_tokenizers_agree(scheme, tmp_path):
     assert bool(result.caveats) == (scheme != "never")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("pattern", "options", "name"),
     [

@@ -132,7 +132,7 @@ def test_only_what_is_not_built_in_goes_there(checkout, neox, tmp_path):
     with pytest.raises(UnsupportedModelError, match="GPTNeoXForCausalLM") as caught:
         made(neox, "q8_0", None)
     assert "llama_cpp: DIR" in str(caught.value.hint)
-    assert "Ollama" in str(caught.value.hint)
+    assert "kind: ollama" in str(caught.value.hint)
     shutil.rmtree(checkout / ".venv")
     assert made(neox, "f16", checkout).converter.startswith("llama.cpp")
     assert told(checkout)["python"] == sys.executable

@@ -114,6 +114,7 @@ def test_a_q8_0_gguf_may_be_quantized(tmp_path):
     assert again.digest == source.digest
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [kind for kind in MIXES if kind not in NATIVE_ONLY])
 def test_ggml_and_numpy_give_the_same_bytes(kind, tmp_path):
     """Where both encode a type, ggml (in a child process) and numpy give equal files."""
@@ -165,6 +166,7 @@ def values_of(path) -> dict[str, tuple[str, np.ndarray]]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mix", ["q2_k", "q3_k_m", "q4_k_m", "q5_k_m", "q6_k", "iq4_xs"])
 def test_k_quants_hold_the_weights(mix, wide_f32, tmp_path):
     """gguf's own decoder finds the weights again, each type within its error, and all tensors."""

@@ -55,6 +55,7 @@ def finished(directory):
     return states.count(optuna.trial.TrialState.COMPLETE)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is Unix's own")
 def test_killed_at_random_moments_it_finds_the_same(tmp_path):
     """SIGKILL in the middle of trials: the same trials, the same best one, the same settings."""

@@ -161,6 +161,7 @@ def test_the_answer_is_learnt_and_nothing_else(grown, tmp_path):
     assert "3+4" not in said
 
 
+@pytest.mark.slow
 def test_rows_that_wait_are_used_and_bfloat16_is_rounded(tmp_path):
     """A base with spare rows keeps its size; bfloat16 weights stay bfloat16."""
     tokenizer, settings = hf.qwen_tokenizer()

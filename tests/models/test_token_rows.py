@@ -78,6 +78,7 @@ def test_merged_rows_answer_as_trained_ones(method, model):
             assert rows.tolist() == sorted(IDS)
 
 
+@pytest.mark.slow
 def test_the_format_is_learnt(tmp_path):
     """Eighty steps teach the eight tags; of the tables only their rows change."""
     rows = [json.loads(line) for line in quickstart.paths().train.read_text("utf-8").splitlines()]

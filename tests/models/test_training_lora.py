@@ -19,6 +19,7 @@ def settings(**changes):
     return Finetune(**{**plain, **changes})
 
 
+@pytest.mark.slow
 def test_lora_learns_and_merges(tmp_path):
     """The held-out loss falls, B is an ordinary directory, and merged equals unmerged."""
     targets = ["q_proj", "v_proj", "up_proj"]

@@ -85,6 +85,7 @@ def found(place):
     return json.loads((place / "found.json").read_text("utf-8"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("without", "with_it"),
     [("kept", "offloaded"), ("checkpointed", "both"), ("lora", "lora offloaded")],
@@ -117,6 +118,7 @@ def test_asked_for_between_two_steps_it_is_recorded_with_what_it_moved(found, pl
     assert weights(place / "asked") == weights(place / "plain")
 
 
+@pytest.mark.slow
 def test_a_full_card_takes_this_rung_and_goes_on_from_the_checkpoint(
     tmp_path, found, place, second_device
 ):

@@ -86,6 +86,7 @@ def cut(base, workspace, chosen, steps):
         finetune(base, workspace / "none", chosen, progress=stop, checkpoints=workspace)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is Unix's own")
 @pytest.mark.parametrize("method", ["so8", "lora"])
 def test_killed_at_random_moments_it_ends_in_the_same_bits(tmp_path, train, method):
@@ -217,6 +218,7 @@ def test_other_data_begins_anew(tmp_path, train):
     assert [kind for kind, _ in events] == ["checkpoint_skipped"]
 
 
+@pytest.mark.slow
 def test_a_stop_writes_a_checkpoint_first(tmp_path, train):
     """When the run is to stop, nothing is lost, however long the checkpoint interval is."""
     chosen = settings(train, checkpoint_interval=3600, steps=4000)

@@ -128,6 +128,7 @@ def test_what_ran_out_of_memory_is_not_restored():
     assert control.setting.micro_batch == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [
@@ -232,6 +233,7 @@ def test_a_change_between_steps_is_recorded_and_takes_effect(tmp_path, train):
     assert result.held_out_loss_after < result.held_out_loss_before
 
 
+@pytest.mark.slow
 def test_a_paused_training_waits_and_goes_on(tmp_path, train):
     """A pause from another thread stops the steps; going on takes the rest of them."""
     chosen = settings(train, steps=60)
@@ -264,6 +266,7 @@ def test_a_paused_training_waits_and_goes_on(tmp_path, train):
     assert result.seconds - result.training_seconds > 1.9
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_DATA counts memory on Linux only")
 def test_out_of_memory_takes_the_next_smaller_setting(tmp_path, train):
     """A process whose memory really runs out is followed by one that takes less, and it is told."""
@@ -287,6 +290,7 @@ def test_out_of_memory_takes_the_next_smaller_setting(tmp_path, train):
     assert result.setting == changes[-1]["after"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_DATA counts memory on Linux only")
 def test_too_little_memory_for_the_smallest_setting_is_said_in_numbers(tmp_path, train):
     """Where nothing smaller is left, the error names the setting and the bytes; no B is written."""

@@ -164,6 +164,7 @@ def test_a_command_that_fails_is_an_event_and_no_more(arguments, why):
     assert time.monotonic() - began < 20
 
 
+@pytest.mark.slow
 @posix
 def test_a_command_that_outlives_the_run_is_ended_when_its_time_is_over(tmp_path):
     """The end of a run waits for no command; its whole group has the rest of its limit, no more."""

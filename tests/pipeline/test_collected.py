@@ -115,6 +115,7 @@ def test_a_task_asked_for_twice_is_refused(tmp_path):
         collect_samples(load_config(path))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="the resource module is POSIX")
 def test_collecting_needs_little_memory_beside_the_questions(tmp_path):
     """A suite of 40 MB is planned within 30 MB: no two of its questions' texts are held."""

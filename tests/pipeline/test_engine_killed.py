@@ -38,6 +38,7 @@ def answers(directory) -> int:
         return sum(journal.answer_counts().values())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="SIGKILL, and priorities as Linux tells them")
 def test_killed_engines_lose_nothing_and_run_at_low_priority(tmp_path):
     """SIGKILL hits the engine twice amid answers: the run ends well, with each answer once.

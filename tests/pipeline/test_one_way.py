@@ -99,6 +99,7 @@ def watched(config: Path, notes: Path, name: str) -> None:
     assert not notes.exists(), notes.read_text()
 
 
+@pytest.mark.slow
 def test_the_lock_is_there_through_a_whole_run(tmp_path):
     """Whenever there is a log, its run holds the lock; no file of a journal is opened plainly.
 

@@ -27,6 +27,7 @@ def model(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_true_conversion_passes_with_its_figures(model):
     """An F16 file gives the figures: nats, positions, texts, none of them split otherwise."""
     result = convert(model, model / "model.gguf", "f16")
@@ -50,6 +51,7 @@ def test_other_weights_do_not_pass(model):
     assert caught.value.hint
 
 
+@pytest.mark.slow
 def test_another_tokenizer_does_not_pass(model):
     """A file whose tokens are others ends with a text that shows it, in any quantization."""
     result = convert(model, model / "model.gguf", "q8_0")

@@ -187,6 +187,7 @@ def test_the_baselines_answers_are_reused(tmp_path):
     assert evidence.group.mean_b == 1.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["engine", "grader", "off", "damaged"])
 def test_a_baseline_that_is_not_the_same_is_asked_again(tmp_path, change):
     """Other settings, other rules, reuse switched off, a damaged run: everything is asked."""

@@ -68,6 +68,7 @@ def test_the_engine_gives_transformers_distributions(tmp_path):
         assert np.abs(found.rows[3 * number : 3 * number + 3] - want).max() < 0.05
 
 
+@pytest.mark.slow
 def test_fewer_bits_cost_more(tmp_path):
     """Q8_0 is nearer to F16 than Q4_0, and the file for comparison is gone afterwards."""
     base, costs = quickstart.paths().base, {}

@@ -36,6 +36,7 @@ def endless_runner(tmp_path, journal, stop, listener, asked):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="raises a signal as Unix does")
 def test_after_the_grace_the_engine_is_ended_and_its_answers_are_asked_again(tmp_path):
     """SIGTERM while the engine hangs: out in seconds, none failed, none lost."""

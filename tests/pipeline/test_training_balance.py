@@ -124,6 +124,7 @@ def start(config: Path) -> subprocess.Popen[bytes]:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is Unix's own")
 def test_a_run_killed_in_phase_2_goes_on_from_its_checkpoint(tmp_path):
     """SIGKILL and SIGTERM in the fine-tuning: the next starts resume it, and B is the same."""

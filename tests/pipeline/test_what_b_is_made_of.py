@@ -58,6 +58,7 @@ verdict: {{stop: full}}
     return config
 
 
+@pytest.mark.slow
 def test_adapter_thinking_packing_and_leaks_go_through_a_run(made):
     """To a verdict, with every part in the journal and in the report."""
     tmp_path, config = made.parent, made
@@ -90,6 +91,7 @@ def test_adapter_thinking_packing_and_leaks_go_through_a_run(made):
     assert "PET: weight 0.01, 0.05 in turn" in re.sub(r"<[^>]+>\s*<[^>]+>", ": ", report)
 
 
+@pytest.mark.slow
 def test_the_merged_weights_go_and_come_back_where_they_are_needed(made):
     """Once B is made nothing is left of them; a damaged A is made again from base and adapter."""
     artifacts = run_directory(made) / "artifacts"

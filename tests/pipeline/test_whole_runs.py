@@ -78,6 +78,7 @@ def test_real_benchmarks_run_through_and_are_reported_honestly(tmp_path, shared_
     assert "jcommonsenseqa" in report
 
 
+@pytest.mark.slow
 def test_an_existing_gguf_can_be_either_arm(tmp_path):
     """Two GGUF files, no conversion and no training: one made by an earlier run's phase 1."""
     first = write_config(tmp_path / "first", questions=16, steps=1)
@@ -137,6 +138,7 @@ verdict: {stop: full}
     assert result["verdict"]["items_used"] == 1
 
 
+@pytest.mark.slow
 def test_a_damaged_artifact_is_made_again(tmp_path):
     """A GGUF that changed on disk is noticed by its digest and made again, to the same bytes."""
     config = write_config(tmp_path, questions=16, steps=1)

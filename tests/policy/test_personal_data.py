@@ -178,6 +178,7 @@ NASTY = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("piece", NASTY)
 def test_the_search_takes_time_in_proportion_to_the_text(piece):
     """Eight times as much text takes at most 24 times as long: the square would be 64."""

@@ -74,6 +74,7 @@ def shown(page):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("run", "language", "width", "scheme"),
     [

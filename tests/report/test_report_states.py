@@ -218,6 +218,7 @@ def hold(directory, seeds) -> None:
     assert {state for _, state in seen} == set(ENDS)
 
 
+@pytest.mark.slow
 def test_no_sentence_contradicts_a_table(tmp_path):
     """Random runs in every state and both languages: words, banners and tables say one thing."""
     hold(tmp_path, range(15))

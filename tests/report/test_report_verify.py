@@ -88,6 +88,7 @@ def chain_anew(directory):
     write_witness(directory / WITNESS_NAME, head)
 
 
+@pytest.mark.slow
 def test_an_honest_run_is_found_sound(honest):
     """Nothing fails and nothing is left unverified."""
     assert found(honest) == set()

@@ -182,6 +182,7 @@ def test_what_is_not_there_is_said_as_json(server, method, path, status, code, a
     assert MARKER not in json.dumps(said)
 
 
+@pytest.mark.slow
 def test_more_than_may_wait_are_told_to_come_back(serve):
     """One is answered, two wait, the rest hear 429 at once; those that wait get their answers."""
     server = serve(limits={**FAST, "waiting": 2})
@@ -234,6 +235,7 @@ def _until(connection, end):
         said += connection.recv(1000)
 
 
+@pytest.mark.slow
 def test_slow_clients_are_cut_off(serve):
     """A head or a body that drips in, on a new connection or on a used one, has a deadline."""
     server = serve(limits={**FAST, "headers": 1.0, "body_time": 1.0})
@@ -262,6 +264,7 @@ def test_a_client_that_reads_nothing_is_cut_off(serve):
     assert server.post("hello")[0] == 200
 
 
+@pytest.mark.slow
 def test_a_thousand_silent_connections_disturb_nobody(serve):
     """They are held, others are answered meanwhile, and they go at their deadline."""
     server = serve(limits={**FAST, "headers": 3.0})

@@ -36,6 +36,7 @@ from so8t.models.calibration import make_imatrix
 from so8t.models.child_work import run_in_child
 from so8t.models.conversion import convert_directory
 from so8t.models.finetune import finetune_in_child
+from so8t.models.reference import reference_of
 from so8t.models.thinking_tokens import add_in_child
 from tiny_gguf import write_tiny_gguf
 
@@ -128,6 +129,10 @@ def _calibration(place):
     make_imatrix(_base(place), place / "imatrix.gguf", text=place / "text.txt")
 
 
+def _reference(place):
+    assert reference_of(_base(place), threads=1).rows.size
+
+
 SLOW = pytest.mark.slow  # torch and transformers are loaded, beside this process and in the child
 WORK = [
     pytest.param("so8t.engines.embedded_worker", _embedded),
@@ -138,11 +143,13 @@ WORK = [
     pytest.param("so8t.models.tokenizer_worker", _tokenizer, marks=SLOW),
     pytest.param("so8t.models.thinking_worker", _thinking, marks=SLOW),
     pytest.param("so8t.models.adapter_worker", _adapter, marks=SLOW),
+    pytest.param("so8t.models.reference_worker", _reference, marks=SLOW),
     pytest.param("so8t.models.finetune_worker", _finetune, marks=SLOW),
     pytest.param("so8t.models.finetune_worker", _finetune_lora, marks=SLOW, id="lora"),
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("module", "work"), WORK)
 def test_no_native_code_is_loaded_while_a_child_reads(module, work, tmp_path, monkeypatch):
     """From its first message to its last, the child loads native code between two reads only."""

@@ -57,6 +57,7 @@ BOMBS = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", BOMBS.values(), ids=BOMBS)
 def test_a_bomb_is_refused_as_a_config_and_as_a_suite(tmp_path, text):
     """In seconds, with file and line, by one error that a person can read."""

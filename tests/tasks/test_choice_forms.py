@@ -75,6 +75,7 @@ def read(text: str, labels: list[str], texts: tuple[str, ...]) -> int | str:
     return recognise(answer_of(text), texts, tuple(labels))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_every_form_is_read_whatever_the_labels_are_called(scheme: str) -> None:
     """Letters, kana, digits, circled, iroha, full and half width: one reading of each form."""

@@ -232,6 +232,7 @@ def test_a_lecture_is_told_with_the_question_before_the_eyes() -> None:
     assert grade(sample, denial).value == 1.0
 
 
+@pytest.mark.slow
 def test_it_agrees_with_people_on_real_completions(shared_data: Path) -> None:
     """On the labelled completions of two models at least nine in ten stances are the people's.
 

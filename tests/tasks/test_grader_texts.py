@@ -181,6 +181,7 @@ def test_regex(options: dict, reply: str, right: bool) -> None:
     assert grade(sample({"type": "regex", **options}), reply).value == float(right)
 
 
+@pytest.mark.slow
 def test_a_catastrophic_pattern_does_not_hang_the_run() -> None:
     """A search without end is ended after its limit, and unscored."""
     began = time.monotonic()

@@ -90,6 +90,7 @@ def test_no_reference_makes_a_grader_raise_anything_but_its_own_error(one: str, 
             grade(sample(spec, reference), reference)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "piece",
     [

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from hub_server import hub
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def _loaded(home: Path, **environment: str) -> Any:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 def test_a_set_comes_from_the_hub_once_and_then_from_its_cache(tmp_path: Path) -> None:
     """Without data_dir the hub gives the set; without a network its cache gives the same."""
     data = "".join(json.dumps(dict(zip(COLUMNS, row, strict=True))) + "\n" for row in ROWS).encode()

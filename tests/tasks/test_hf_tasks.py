@@ -230,6 +230,7 @@ def test_few_shot_examples_need_their_file(tmp_path: Path) -> None:
     assert "num_fewshot to 0" in (caught.value.hint or "")
 
 
+@pytest.mark.slow
 def test_a_task_without_data_dir_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     """A set that only a script could load is refused with the way out, network or not."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -248,7 +249,8 @@ def test_unknown_names_are_refused_with_the_nearest(tmp_path: Path) -> None:
 def test_a_hint_lists_some_names_and_the_number_of_the_others() -> None:
     """Of the thousands of tasks that lm-eval knows a message shows a few."""
     names = [f"task_{number}" for number in range(14_700)]
-    assert nearest("task_99x", names) == "did you mean 'task_99'?"
+    assert nearest("task_99x", names).startswith("did you mean 'task_99'?")
+    assert nearest("task_99x", names).endswith(" more")
     assert nearest("qqqq", names).endswith("and 14,660 more")
     assert nearest("qqqq", ["one", "two"]) == "known: one, two"
 

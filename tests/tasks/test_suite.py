@@ -236,7 +236,7 @@ def test_no_command_is_shown_for_a_path_that_a_shell_would_change(tmp_path: Path
         ("- {id: a, category: c, prompt: p, grader: exact, reference: 2024-01-01}", 1, "kept"),
         ("- 2024-99-99\n", 1, ""),
         ("- \x01", 1, "no YAML"),
-        ("- &a\n  - *a\n", 1, ""),
+        ("- &a\n  - *a\n", 2, ""),
     ],
 )
 def test_bad_yaml_is_refused_with_its_line(

@@ -139,6 +139,7 @@ def test_adjusted_p_values_reference():
     assert (benjamini_hochberg(P_VALUES) <= 0.05).tolist() == REFERENCE["bh .05"]
 
 
+@pytest.mark.slow
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
 def test_adjusted_p_values_statsmodels(p):
     """Holm and Benjamini-Hochberg agree with statsmodels."""

@@ -415,6 +415,7 @@ def test_a_server_that_is_gone_is_a_clear_stop(fake, served):
     assert time.monotonic() - began < FAST.restart + 1.0
 
 
+@pytest.mark.slow
 def test_a_server_that_hangs_for_good_is_a_clear_stop(fake, served):
     """A server that answers nothing even after the unload ends in EngineCrashed, in time."""
     engine = OllamaEngine(fake.url, timing=FAST)

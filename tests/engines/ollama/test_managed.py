@@ -85,6 +85,7 @@ def test_it_is_started_with_the_right_environment_and_stopped_with_its_runners(
     assert not alive(told["runner"])
 
 
+@pytest.mark.slow
 def test_runners_of_a_killed_server_end_too(tmp_path, program, seen, patient):
     """A server killed with SIGKILL leaves its runner; the stop finds and ends it."""
     with _managed(tmp_path, program, patient) as server:
@@ -99,6 +100,7 @@ def test_runners_of_a_killed_server_end_too(tmp_path, program, seen, patient):
     assert not alive(again["runner"])
 
 
+@pytest.mark.slow
 def test_a_runner_that_does_not_listen_is_killed(tmp_path, program, seen, patient):
     """A model process that ignores the request to end is killed when its time is over."""
     deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(300)"

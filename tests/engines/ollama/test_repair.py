@@ -119,6 +119,7 @@ def test_a_server_is_started_again_by_whoever_manages_it(engine_of, served, fake
     assert reply.text == "abcdefgh"
 
 
+@pytest.mark.slow
 def test_a_server_that_hangs_for_good_is_restarted_by_whoever_manages_it(engine_of, served, fake):
     """Where unloading does not free a managed server, it is restarted, once."""
     restarts = []
