@@ -146,7 +146,14 @@ def test_a_full_card_takes_this_rung_and_goes_on_from_the_checkpoint(
     assert result.resumed_from == [2]
     assert result.setting["activation_offloading"]
     assert [list(point) for point in result.loss_curve] == found["plain"]["result"]["loss_curve"]
-    assert weights(tmp_path / "b") == weights(place / "plain")
+    # A child of its own may lay its tensors elsewhere in memory: on some processors a sum then ends
+    # in another last bit.
+    made, plain = (
+        load_file(out / "model.safetensors") for out in (tmp_path / "b", place / "plain")
+    )
+    assert made.keys() == plain.keys()
+    for name, values in made.items():
+        torch.testing.assert_close(values, plain[name], rtol=1e-3, atol=1e-4)
 
 
 def test_what_is_not_moved_keeps_nothing_alive():
