@@ -55,6 +55,7 @@ def test_a_run_from_a_mapping_is_read_back():
     assert run.summary["verdict"]["outcome"] == run.verdict.outcome
     assert str(run.verdict) in repr(run)
     assert run.verdict.headline in run.verdict._repr_html_()
+    assert str(run.verdict).count(run.verdict.headline) == 1
     assert run.report.is_file()
     assert run.plot()._repr_svg_().startswith("<svg")
     again = so8t.run("so8t.yaml", progress=False)

@@ -252,3 +252,57 @@ def test_files_of_importance_matrices_are_relative_to_the_config(tmp_path):
     assert config.a.imatrix == tmp_path / "m.gguf"
     assert config.b.imatrix == "auto"
     assert config.calibration == tmp_path / "t.txt"
+
+
+@pytest.mark.parametrize("named", [None, "q8_0", "f16"])
+@pytest.mark.parametrize("form", ["gguf", "hf"])
+def test_a_stored_config_names_the_quantizations_that_were_named(named, form):
+    """What a run stores and reads again names a GGUF's quantization exactly where a person did."""
+    arm = {"source": {form: "./m"}} | ({} if named is None else {"quantization": named})
+    config = read_config({"name": "x", "a": arm, "b": arm, "benchmark": {"suites": ["default"]}})
+    for options in ({}, {"exclude_defaults": True}):
+        again = RunConfig.model_validate(config.model_dump(mode="json", **options))
+        for side in (again.a, again.b):
+            assert side.quantization == (named or "q8_0")
+            if form == "gguf":
+                assert ("quantization" in side.model_fields_set) == (named is not None)
+
+
+def test_a_tilde_is_the_home_directory(monkeypatch, tmp_path):
+    """`~` in a source, suite, task, training data and the output leads to the home directory."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    config = read_config(
+        {
+            "name": "x",
+            "a": {"source": {"hf": "~/a"}},
+            "b": {"finetune": {"data": ["~/t.jsonl"]}},
+            "benchmark": {"suites": ["~/s.jsonl"], "tasks": [{"name": "gsm8k", "data": "~/g"}]},
+            "judge": {"source": {"gguf": "~/j.gguf"}},
+            "output": "~/runs",
+        }
+    )
+    assert config.b.finetune is not None
+    assert config.judge is not None
+    found = [config.a.source.hf, config.b.finetune.data[0], config.benchmark.suites[0]]
+    found += [config.benchmark.tasks[0].data, config.judge.source.gguf, config.output]
+    names = ["a", "t.jsonl", "s.jsonl", "g", "j.gguf", "runs"]
+    assert [Path(place) for place in found] == [tmp_path / name for name in names]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("name\uff1a x\na: 1\n", "line 1 has a full-width colon"),
+        ("a:\n  source\uff1a\n    gguf: q\n", "line 2 has a full-width colon"),
+        ("a:\n  - b\uff1a 1\n    c: 2\n", "line 2 has a full-width colon"),
+        ("a:\n\tb: 1\n", "line 2 has a tab"),
+        ("a:\n  \tb: 1\n", "line 2 has a tab"),
+        ("a:\t1\n", "line 1 has a tab"),
+    ],
+)
+def test_what_looks_right_and_is_not_is_named(write, content, words):
+    """A full-width colon and a tab, which an editor hardly shows, are named with their line."""
+    with pytest.raises(ConfigError) as caught:
+        load_config(write(content))
+    assert words in (caught.value.hint or "")

@@ -21,7 +21,7 @@ from so8t.report.records import answer_records
 from so8t.report.result_files import item_records
 from so8t.report.summary import summary
 from so8t.report.text import Text, resolve_language
-from so8t.report.words import verdict_sentence
+from so8t.report.words import verdict_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,13 +90,13 @@ class Run:
     def verdict(self) -> SpokenVerdict:
         """What may be said now, with every reservation that belongs to it."""
         view = self._view(embed=0)
-        sentence = verdict_sentence(view, self._text)
+        headline, rest = verdict_parts(view, self._text)
         if view.evidence is None:
             return SpokenVerdict(
-                "undecided", None, None, view.run.config["verdict"]["alpha"], 0, 0, "", sentence
+                "undecided", None, None, view.run.config["verdict"]["alpha"], 0, 0, headline, rest
             )
         labels = (view.label_a, view.label_b)
-        return spoken(view.evidence.overall, labels, self._text, sentence)
+        return spoken(view.evidence.overall, labels, self._text, (headline, rest))
 
     @property
     def summary(self) -> dict[str, Any]:

@@ -54,10 +54,11 @@ class SpokenVerdict:
 
 
 def spoken(
-    verdict: Verdict, labels: tuple[str, str], text: Text, sentence: str | None = None
+    verdict: Verdict, labels: tuple[str, str], text: Text, said: tuple[str, str] | None = None
 ) -> SpokenVerdict:
-    """Put a verdict into words; `sentence` is one that holds more than the verdict knows."""
+    """Put a verdict into words; `said` is headline and text that hold more than it knows."""
     words = verdict_words(verdict, text, names(*labels, text))
+    headline, rest = said or (words.headline, words.sentence(text))
     return SpokenVerdict(
         outcome=verdict.outcome.value,
         difference=verdict.difference,
@@ -65,6 +66,6 @@ def spoken(
         alpha=verdict.settings.alpha,
         items=verdict.items_used,
         total=verdict.items_total,
-        headline=words.headline,
-        text=words.sentence(text) if sentence is None else sentence,
+        headline=headline,
+        text=rest,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -131,10 +132,27 @@ def _parse(path: Path) -> CommentedMap:
             file=str(path),
             line=error.line,
             column=error.column,
+            hint=_unseen(text, error.line),
         ) from None
     if not isinstance(document, CommentedMap):
         raise ConfigError("a config is a mapping of keys to values.", file=str(path), line=1)
     return document
+
+
+def _unseen(text: str, line: int | None) -> str | None:
+    """Name a character near `line` (from 1) that looks right and is not: a tab, a full-width colon.
+
+    A mapping that a full-width colon broke is noticed one line below it.
+    """
+    lines = text.splitlines()
+    for number in (line or 1, (line or 1) - 1):
+        here = lines[number - 1] if 0 < number <= len(lines) else ""
+        code = here.split("#", 1)[0]
+        if re.match(r"\s*\t|[^\s:]+:\s*\t", code):
+            return f"line {number} has a tab; YAML takes spaces"
+        if re.match(r"[\s-]*[\w.-]+\uff1a", code):
+            return f"line {number} has a full-width colon (\uff1a); write : and a space"
+    return None
 
 
 def _override(document: CommentedMap, key: str, value: Any, path: Path | None) -> None:
@@ -256,11 +274,13 @@ def _absolute(config: RunConfig, base: Path) -> RunConfig:
         if value is None:
             return None
         if value.gguf is not None:
-            return value.model_copy(update={"gguf": str(base / value.gguf)})
+            return value.model_copy(update={"gguf": str(base / Path(value.gguf).expanduser())})
         if value.adapter is not None:
             value = value.model_copy(update={"adapter": base / value.adapter.expanduser()})
-        if value.hf is not None and ((base / value.hf).exists() or _looks_like_path(value.hf)):
-            return value.model_copy(update={"hf": str(base / value.hf)})
+        if value.hf is not None:
+            place = base / Path(value.hf).expanduser()
+            if place.exists() or _looks_like_path(value.hf):
+                return value.model_copy(update={"hf": str(place)})
         return value
 
     def file(value: Any) -> Any:
@@ -273,18 +293,18 @@ def _absolute(config: RunConfig, base: Path) -> RunConfig:
     if finetune is not None:
         finetune = finetune.model_copy(
             update={
-                name: [base / file for file in getattr(finetune, name)]
+                name: [base / place.expanduser() for place in getattr(finetune, name)]
                 for name in ("data", "safety_data")
             }
         )
     benchmark = config.benchmark.model_copy(
         update={
             "suites": [
-                file if file == Path(DEFAULT_SUITE) else base / file
-                for file in config.benchmark.suites
+                place if place == Path(DEFAULT_SUITE) else base / place.expanduser()
+                for place in config.benchmark.suites
             ],
             "tasks": [
-                task.model_copy(update={"data": base / task.data})
+                task.model_copy(update={"data": base / task.data.expanduser()})
                 for task in config.benchmark.tasks
             ],
             "hf": [
@@ -318,7 +338,7 @@ def _absolute(config: RunConfig, base: Path) -> RunConfig:
             "judge": config.judge
             and config.judge.model_copy(update={"source": source(config.judge.source)}),
             "llama_cpp": config.llama_cpp and base / config.llama_cpp.expanduser(),
-            "output": Path.cwd() / config.output,
+            "output": Path.cwd() / config.output.expanduser(),
         }
     )
 

@@ -8,7 +8,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import (
+    Field,
+    PositiveInt,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from so8t.config.engine_section import ENGINES, EngineSection, engine_settings
 from so8t.config.engine_section import Strict as _Strict
@@ -281,6 +287,23 @@ class ArmA(_Strict):
         _check_imatrix(self.imatrix, self.quantization, self.source)
         return self
 
+    @model_serializer(mode="wrap")
+    def _plain(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _as_named(self, handler(self))
+
+
+def _as_named(arm: ArmA | ArmB, plain: dict[str, Any]) -> dict[str, Any]:
+    """Leave a GGUF file's quantization in plain data exactly where a person named it.
+
+    The default is for what is converted here. Written out, it would ask the next start, which reads
+    the config from the journal or the registry, to quantize a file that is to stay what it is.
+    """
+    if arm.source is not None and arm.source.gguf is not None:
+        plain.pop("quantization", None)
+        if "quantization" in arm.model_fields_set:
+            plain["quantization"] = arm.quantization
+    return plain
+
 
 class ArmB(_Strict):
     """The model in question: fine-tuned here from A, or brought along."""
@@ -300,6 +323,10 @@ class ArmB(_Strict):
             raise ValueError("b needs either a source or finetune, and not both")
         _check_imatrix(self.imatrix, self.quantization, self.source)
         return self
+
+    @model_serializer(mode="wrap")
+    def _plain(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _as_named(self, handler(self))
 
 
 class TaskConfig(_Strict):

@@ -121,8 +121,13 @@ def view_words(view: View, text: Text) -> Words:
 
 def verdict_sentence(view: View, text: Text) -> str:
     """Say where a run stands, with every reservation that belongs to it."""
+    return text("space").join(part for part in verdict_parts(view, text) if part)
+
+
+def verdict_parts(view: View, text: Text) -> tuple[str, str]:
+    """Return the two halves of `verdict_sentence`: the headline, and what follows it."""
     if view.evidence is None:
-        return text("headline.no_data")
+        return "", text("headline.no_data")
     words = view_words(view, text)
     reservations = [text("partial.short")] if view.partial else []
     verdict = view.evidence.overall
@@ -135,24 +140,24 @@ def verdict_sentence(view: View, text: Text) -> str:
         tail.append(text("flips.short"))
     said = words.sentence(text)
     following = [*words.following, *command_words(view, text)]
-    return text("space").join([*reservations, words.headline, said, *tail, *following])
+    space = text("space")
+    return space.join([*reservations, words.headline]), space.join([said, *tail, *following])
 
 
 def command_words(view: View, text: Text) -> list[str]:
     """Say which command goes on with a run that has something left to gain."""
-    name = f"{view.run.name}.yaml"
     state, evidence = view.standing.state, view.evidence
     if state is RunState.DEADLINE:
-        return [text("next.deadline", name=name)]
+        return [text("next.deadline")]
     if evidence is None or state is not RunState.COMPLETE:
         return []
     verdict = evidence.overall
     if verdict.missing_could_turn:
-        return [text("next.retry", name=name)]
+        return [text("next.retry")]
     if verdict.outcome in (*_DIRECTIONS, Outcome.EQUIVALENT):
         return []
     if verdict.ending is Ending.FUTILE:
-        return [text("next.futile", name=name)]
+        return [text("next.futile")]
     return [text("next.more_data")]
 
 
